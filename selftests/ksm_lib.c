@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Knobs, waiting, and processes for the tests; ksm_pages.c has the memory side. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ksm_lib.h"
+
+/* No pass at all for this long, and the scanner is taken to be stuck. */
+#define STALL_SECONDS	100
+/* A state that has not come about after this many passes will not. */
+#define MANY_PASSES	300
+
+size_t pagesize;
+
+static void __attribute__((constructor)) init_pagesize(void)
+{
+	pagesize = sysconf(_SC_PAGESIZE);
+}
+
+const char *ksm_dir(void)
+{
+	const char *dir = getenv("KSM_SYSFS");
+
+	return dir && *dir ? dir : "/sys/kernel/mm/ksm";
+}
+
+int file_read(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, buf, size - 1);
+	if (n < 0)
+		n = -errno;
+	else
+		buf[n] = 0;
+	close(fd);
+	return n;
+}
+
+int file_write_n(const char *path, const void *buf, size_t len)
+{
+	int fd = open(path, O_WRONLY);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = write(fd, buf, len);
+	if (n < 0)
+		n = -errno;
+	close(fd);
+	if (n < 0)
+		return n;
+	return (size_t)n == len ? 0 : -EIO;
+}
+
+int file_write(const char *path, const char *text)
+{
+	return file_write_n(path, text, strlen(text));
+}
+
+long file_long(const char *path)
+{
+	char buf[64];
+	int n = file_read(path, buf, sizeof(buf));
+
+	return n < 0 ? n : strtol(buf, NULL, 10);
+}
+
+static const char *knob_path(const char *name)
+{
+	static char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", ksm_dir(), name);
+	return path;
+}
+
+bool knob_exists(const char *name)
+{
+	return access(knob_path(name), F_OK) == 0;
+}
+
+int knob_text(const char *name, char *buf, size_t size)
+{
+	return file_read(knob_path(name), buf, size);
+}
+
+long knob(const char *name)
+{
+	return file_long(knob_path(name));
+}
+
+int knob_write(const char *name, const char *text)
+{
+	return file_write(knob_path(name), text);
+}
+
+int knob_set(const char *name, long value)
+{
+	char buf[32];
+
+	snprintf(buf, sizeof(buf), "%ld\n", value);
+	return knob_write(name, buf);
+}
+
+struct counters counters_now(void)
+{
+	struct counters c = {
+		.shared = knob("pages_shared"),
+		.sharing = knob("pages_sharing"),
+		.unshared = knob("pages_unshared"),
+		.volatiles = knob("pages_volatile"),
+		.zero = knob("ksm_zero_pages"),
+		.profit = knob("general_profit"),
+	};
+	return c;
+}
+
+struct counters counters_at_rest(void)
+{
+	long run = knob("run");
+	struct counters c;
+
+	/* At the tests' pages_to_scan a batch ends where the pass does. */
+	knob_set("run", 0);
+	c = counters_now();
+	if (run == 1)
+		knob_set("run", 1);
+	return c;
+}
+
+void counters_print(const char *what)
+{
+	struct counters c = counters_now();
+
+	dprintf(2, "# %s: run %ld full_scans %ld shared %ld sharing %ld unshared %ld volatile %ld zero %ld\n",
+		what, knob("run"), knob("full_scans"), c.shared, c.sharing,
+		c.unshared, c.volatiles, c.zero);
+}
+
+static time_t seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+/* Wait until full_scans leaves the given value; the new one, or -1. */
+static long next_pass(long last)
+{
+	time_t start = seconds();
+	long scans;
+
+	while ((scans = knob("full_scans")) == last) {
+		if (seconds() - start > STALL_SECONDS) {
+			counters_print("the scanner stands still");
+			return -1;
+		}
+		usleep(500);
+	}
+	return scans;
+}
+
+bool ksm_passes(unsigned int n)
+{
+	long scans = knob("full_scans");
+	/* The pass under way does not count: it may be past our memory. */
+	long end = scans + n + 1;
+
+	while (scans >= 0 && scans < end)
+		scans = next_pass(scans);
+	return scans >= end;
+}
+
+bool ksm_until(bool (*cond)(void *arg), void *arg)
+{
+	long scans = knob("full_scans"), end = scans + MANY_PASSES;
+
+	while (!cond(arg)) {
+		if (scans < 0 || scans > end) {
+			counters_print("not reached");
+			return false;
+		}
+		scans = next_pass(scans);
+	}
+	return true;
+}
+
+/*
+ * With pages_to_scan above what there is, and a sleep that does not end,
+ * setting run to 1 makes one pass. The scanner may still be in the sleep after
+ * the pass before; a change of sleep_millisecs ends it, and while run is 0
+ * nothing else comes of that.
+ */
+bool ksm_step(void)
+{
+	static long sleep_ms = 3600000;
+	time_t start = seconds();
+	long scans;
+	int polls;
+
+	knob_set("run", 0);
+	scans = knob("full_scans");
+	while (knob("full_scans") == scans) {
+		if (seconds() - start > STALL_SECONDS) {
+			counters_print("no single pass");
+			return false;
+		}
+		sleep_ms ^= 1;
+		knob_set("sleep_millisecs", sleep_ms);
+		knob_set("run", 1);
+		for (polls = 0; polls < 40 && knob("full_scans") == scans; polls++)
+			usleep(500);
+		knob_set("run", 0);
+	}
+	return knob("full_scans") == scans + 1;
+}
+
+static bool counters_are(void *arg)
+{
+	struct counters *want = arg, c = counters_now();
+
+	return c.shared == want->shared && c.sharing == want->sharing;
+}
+
+bool ksm_settles(long shared, long sharing)
+{
+	struct counters want = { .shared = shared, .sharing = sharing };
+	int tries;
+
+	/* A value may be passed through on the way to another one. */
+	for (tries = 0; tries < 20; tries++) {
+		if (!ksm_until(counters_are, &want) || !ksm_passes(2))
+			return false;
+		if (counters_are(&want))
+			return true;
+	}
+	counters_print("does not settle");
+	return false;
+}
+
+struct counter_value {
+	const char *name;
+	long value;
+};
+
+static bool counter_is(void *arg)
+{
+	struct counter_value *want = arg;
+
+	return knob(want->name) == want->value;
+}
+
+bool counter_reaches(const char *name, long value)
+{
+	struct counter_value want = { name, value };
+
+	return ksm_until(counter_is, &want);
+}
+
+/* A test whose peer died shall say so, not die of it. */
+static void __attribute__((constructor)) no_sigpipe(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+}
+
+pid_t fork_child(void)
+{
+	pid_t parent = getpid(), pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+	}
+	return pid;
+}
+
+int wait_child(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+bool peer_start(struct peer *p, int (*fn)(struct peer *p, void *arg), void *arg)
+{
+	int to[2], from[2];
+
+	if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC))
+		return false;
+	p->pid = fork_child();
+	if (p->pid == 0) {
+		close(to[1]);
+		close(from[0]);
+		p->rd = to[0];
+		p->wr = from[1];
+		_exit(fn(p, arg));
+	}
+	close(to[0]);
+	close(from[1]);
+	p->rd = from[0];
+	p->wr = to[1];
+	return p->pid > 0;
+}
+
+long peer_swap(struct peer *p, long value)
+{
+	if (write(p->wr, &value, sizeof(value)) != sizeof(value) ||
+	    read(p->rd, &value, sizeof(value)) != sizeof(value))
+		return -1;
+	return value;
+}
+
+bool peer_meet(struct peer *p)
+{
+	return peer_swap(p, 0) == 0;
+}
+
+int peer_end(struct peer *p)
+{
+	close(p->rd);
+	close(p->wr);
+	return wait_child(p->pid);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the tests share: knobs, waiting for the scanner, page content and page tables. */
+#ifndef KSM_LIB_H
+#define KSM_LIB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE	67
+#define PR_GET_MEMORY_MERGE	68
+#endif
+
+/* Bits of /proc/kpageflags. */
+#define KPF_ANON_BIT	(1ULL << 12)
+#define KPF_KSM_BIT	(1ULL << 21)
+#define KPF_THP_BIT	(1ULL << 22)
+#define KPF_ZERO_BIT	(1ULL << 24)
+
+/* Bits of /proc/PID/pagemap. */
+#define PM_PRESENT_BIT	(1ULL << 63)
+#define PM_SWAP_BIT	(1ULL << 62)
+
+extern size_t pagesize;
+
+/* The provider's directory: $KSM_SYSFS, or the name every tool uses. */
+const char *ksm_dir(void);
+
+/* Knobs and counters. Reads and writes return -errno on failure. */
+int file_read(const char *path, char *buf, size_t size);
+int file_write(const char *path, const char *text);
+int file_write_n(const char *path, const void *buf, size_t n);
+long file_long(const char *path);
+bool knob_exists(const char *name);
+int knob_text(const char *name, char *buf, size_t size);
+long knob(const char *name);
+int knob_write(const char *name, const char *text);
+int knob_set(const char *name, long value);
+
+struct counters {
+	long shared, sharing, unshared, volatiles, zero, profit;
+};
+
+struct counters counters_now(void);
+/* The same with the scanner stopped between two passes, so that they agree. */
+struct counters counters_at_rest(void);
+void counters_print(const char *what);
+
+/*
+ * Waiting. All of these go by the number of passes the scanner has finished,
+ * so they mean the same on a slow machine; they fail only when the scanner
+ * stands still for a long time, or a state is not reached in many passes.
+ */
+bool ksm_passes(unsigned int n);
+bool ksm_until(bool (*cond)(void *arg), void *arg);
+/* Both counters reach these values, and keep them for two more passes. */
+bool ksm_settles(long shared, long sharing);
+/* The scanner makes exactly one pass and rests; leaves run at 0. */
+bool ksm_step(void);
+/* A counter reaches a value. */
+bool counter_reaches(const char *name, long value);
+
+/* Memory: anonymous pages that are never part of a huge page. */
+char *map_pages(size_t n);
+char *page_of(char *map, size_t i);
+/* 4 KiB that follow from the seed alone, and nothing else has. */
+void fill(char *page, uint64_t seed);
+bool holds(const char *page, uint64_t seed);
+bool is_zero(const char *page);
+void fill_all(char *map, size_t n, uint64_t seed);	/* every page the same */
+bool all_hold(char *map, size_t n, uint64_t seed);
+
+/* Page tables. pid 0 is the caller. */
+uint64_t pagemap_of(pid_t pid, const void *addr);
+uint64_t pfn_of(pid_t pid, const void *addr);		/* 0: not present */
+uint64_t kflags_of(pid_t pid, const void *addr);
+bool is_ksm(const void *addr);
+bool all_ksm(char *map, size_t n);
+bool no_two_share(char *map, size_t n);
+size_t distinct_pfns(char *map, size_t n);
+
+/* /proc/PID files; -1: no such line. */
+long ksm_stat(pid_t pid, const char *key);
+long merging_pages(pid_t pid);
+long status_kb(pid_t pid, const char *key);
+
+/*
+ * A second process that takes turns with the test: it runs fn() and the two
+ * meet in peer_meet(), which blocks until the other side is there as well.
+ */
+struct peer {
+	pid_t pid;
+	int rd, wr;
+};
+
+bool peer_start(struct peer *p, int (*fn)(struct peer *p, void *arg), void *arg);
+bool peer_meet(struct peer *p);
+/* As peer_meet(), and each gets the value the other one gave; -1: it is gone. */
+long peer_swap(struct peer *p, long value);
+/* Waits for its end: the value fn() returned, or 128 + signal. */
+int peer_end(struct peer *p);
+/* A child that dies with the test; as fork(). */
+pid_t fork_child(void);
+int wait_child(pid_t pid);
+
+/* In a child: say what does not hold and return failure. */
+#define CHECK(cond) do {						\
+	if (!(cond)) {							\
+		dprintf(2, "# %s:%d: child: not true: %s\n",		\
+			__FILE__, __LINE__, #cond);			\
+		return 1;						\
+	}								\
+} while (0)
+
+#endif

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Memory for the tests: content that can be checked, page tables, /proc/PID. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ksm_lib.h"
+
+char *map_pages(size_t n)
+{
+	char *map = mmap(NULL, n * pagesize, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED)
+		return NULL;
+	/* A kernel without huge pages says EINVAL, and needs no telling. */
+	if (madvise(map, n * pagesize, MADV_NOHUGEPAGE) && errno != EINVAL)
+		return NULL;
+	return map;
+}
+
+char *page_of(char *map, size_t i)
+{
+	return map + i * pagesize;
+}
+
+static uint64_t word(uint64_t seed, size_t i)
+{
+	uint64_t x = seed * 0x9e3779b97f4a7c15ULL + i * 0xd1b54a32d192ed03ULL + 1;
+
+	x ^= x >> 29;
+	x *= 0xbf58476d1ce4e5b9ULL;
+	return x ^ (x >> 32);
+}
+
+void fill(char *page, uint64_t seed)
+{
+	uint64_t *w = (uint64_t *)page;
+	size_t i;
+
+	for (i = 0; i < pagesize / sizeof(*w); i++)
+		w[i] = word(seed, i);
+}
+
+bool holds(const char *page, uint64_t seed)
+{
+	const volatile uint64_t *w = (const volatile uint64_t *)page;
+	size_t i;
+
+	for (i = 0; i < pagesize / sizeof(*w); i++) {
+		if (w[i] == word(seed, i))
+			continue;
+		dprintf(2, "# page %p differs from seed %llu at word %zu: %llx, not %llx\n",
+			page, (unsigned long long)seed, i,
+			(unsigned long long)w[i],
+			(unsigned long long)word(seed, i));
+		return false;
+	}
+	return true;
+}
+
+bool is_zero(const char *page)
+{
+	const volatile uint64_t *w = (const volatile uint64_t *)page;
+	size_t i;
+
+	for (i = 0; i < pagesize / sizeof(*w); i++)
+		if (w[i])
+			return false;
+	return true;
+}
+
+void fill_all(char *map, size_t n, uint64_t seed)
+{
+	while (n--)
+		fill(page_of(map, n), seed);
+}
+
+bool all_hold(char *map, size_t n, uint64_t seed)
+{
+	while (n--)
+		if (!holds(page_of(map, n), seed))
+			return false;
+	return true;
+}
+
+static uint64_t entry(const char *path, uint64_t index)
+{
+	int fd = open(path, O_RDONLY);
+	uint64_t value = 0;
+
+	if (fd < 0 || pread(fd, &value, sizeof(value), index * sizeof(value)) !=
+	    sizeof(value)) {
+		dprintf(2, "# cannot read %s: %s\n", path, strerror(errno));
+		abort();
+	}
+	close(fd);
+	return value;
+}
+
+static const char *proc_path(pid_t pid, const char *file)
+{
+	static char path[64];
+
+	if (pid)
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+	else
+		snprintf(path, sizeof(path), "/proc/self/%s", file);
+	return path;
+}
+
+uint64_t pagemap_of(pid_t pid, const void *addr)
+{
+	return entry(proc_path(pid, "pagemap"), (uintptr_t)addr / pagesize);
+}
+
+uint64_t pfn_of(pid_t pid, const void *addr)
+{
+	uint64_t e = pagemap_of(pid, addr);
+
+	return e & PM_PRESENT_BIT ? e & ((1ULL << 55) - 1) : 0;
+}
+
+uint64_t kflags_of(pid_t pid, const void *addr)
+{
+	uint64_t pfn = pfn_of(pid, addr);
+
+	return pfn ? entry("/proc/kpageflags", pfn) : 0;
+}
+
+bool is_ksm(const void *addr)
+{
+	return kflags_of(0, addr) & KPF_KSM_BIT;
+}
+
+bool all_ksm(char *map, size_t n)
+{
+	while (n--)
+		if (!is_ksm(page_of(map, n)))
+			return false;
+	return true;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+size_t distinct_pfns(char *map, size_t n)
+{
+	uint64_t *pfn = calloc(n, sizeof(*pfn));
+	size_t i, found = 0;
+
+	for (i = 0; i < n; i++)
+		pfn[i] = pfn_of(0, page_of(map, i));
+	qsort(pfn, n, sizeof(*pfn), by_value);
+	for (i = 0; i < n; i++)
+		if (pfn[i] && (i == 0 || pfn[i] != pfn[i - 1]))
+			found++;
+	free(pfn);
+	return found;
+}
+
+bool no_two_share(char *map, size_t n)
+{
+	return distinct_pfns(map, n) == n;
+}
+
+/* The number behind a key at the start of a line. */
+static long line_value(pid_t pid, const char *file, const char *key)
+{
+	char buf[8192], *line, *save;
+	size_t len = strlen(key);
+
+	if (file_read(proc_path(pid, file), buf, sizeof(buf)) < 0)
+		return -1;
+	for (line = strtok_r(buf, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		if (strncmp(line, key, len))
+			continue;
+		line += len;
+		if (*line == ':')
+			line++;
+		if (*line != ' ' && *line != '\t')
+			continue;
+		line += strspn(line, " \t");
+		if (!strcmp(line, "yes"))
+			return 1;
+		return strtol(line, NULL, 10);
+	}
+	return -1;
+}
+
+long ksm_stat(pid_t pid, const char *key)
+{
+	return line_value(pid, "ksm_stat", key);
+}
+
+long status_kb(pid_t pid, const char *key)
+{
+	return line_value(pid, "status", key);
+}
+
+long merging_pages(pid_t pid)
+{
+	return file_long(proc_path(pid, "ksm_merging_pages"));
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Which pages are merged, which are not, and what a merged page looks like. */
+#include "ksm_fixture.h"
+
+KSM_TEST(two_pages)
+{
+	char *map = MERGEABLE_PAGES(2, 1);
+
+	ASSERT_NE(pfn_of(0, map), pfn_of(0, page_of(map, 1)));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 1));
+
+	EXPECT_EQ(pfn_of(0, map), pfn_of(0, page_of(map, 1)));
+	EXPECT_EQ(KPF_KSM_BIT | KPF_ANON_BIT,
+		  kflags_of(0, map) & (KPF_KSM_BIT | KPF_ANON_BIT));
+	EXPECT_TRUE(all_hold(map, 2, 1));
+}
+
+KSM_TEST(three_pages)
+{
+	char *map = MERGEABLE_PAGES(3, 2);
+
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 2));
+	EXPECT_EQ(1, distinct_pfns(map, 3));
+	EXPECT_TRUE(all_ksm(map, 3));
+	EXPECT_TRUE(all_hold(map, 3, 2));
+}
+
+/* The third page comes when the stable tree has the content already. */
+KSM_TEST(page_joins_merged)
+{
+	char *map = MERGED_PAGES(2, 3);
+	uint64_t pfn = pfn_of(0, map);
+	char *third = MERGEABLE_PAGES(1, 3);
+
+	ASSERT_TRUE(ksm_settles(1, 2));
+	EXPECT_EQ(pfn, pfn_of(0, map));
+	EXPECT_EQ(pfn, pfn_of(0, third));
+	EXPECT_TRUE(holds(third, 3));
+}
+
+static int peer_with_pages(struct peer *p, void *arg)
+{
+	char *map = map_pages(4);
+
+	CHECK(map);
+	fill_all(map, 4, *(uint64_t *)arg);
+	CHECK(!madvise(map, 4 * pagesize, MADV_MERGEABLE));
+	CHECK(peer_meet(p));	/* ready */
+	CHECK(peer_meet(p));	/* merged */
+	CHECK(all_ksm(map, 4));
+	CHECK(distinct_pfns(map, 4) == 1);
+	CHECK(all_hold(map, 4, *(uint64_t *)arg));
+	CHECK(peer_swap(p, pfn_of(0, map)) == 0);
+	CHECK(peer_meet(p));	/* the other one was changed */
+	CHECK(all_hold(map, 4, *(uint64_t *)arg));
+	return 0;
+}
+
+KSM_TEST(across_processes)
+{
+	uint64_t seed = 4;
+	struct peer p;
+	char *map;
+
+	ASSERT_TRUE(peer_start(&p, peer_with_pages, &seed));
+	map = MERGEABLE_PAGES(4, seed);
+	ASSERT_TRUE(peer_meet(&p));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 7));
+	EXPECT_EQ(4, merging_pages(0));
+	EXPECT_EQ(4, merging_pages(p.pid));
+
+	ASSERT_TRUE(peer_meet(&p));
+	EXPECT_EQ(pfn_of(0, map), peer_swap(&p, 0));
+	fill_all(map, 4, 5);
+	ASSERT_TRUE(peer_meet(&p));
+	EXPECT_TRUE(all_hold(map, 4, 5));
+	EXPECT_EQ(0, peer_end(&p));
+}
+
+KSM_TEST(many_contents)
+{
+	enum { CONTENTS = 64, COPIES = 4 };
+	char *map = map_pages(CONTENTS * COPIES);
+	int i, j;
+
+	ASSERT_NE(NULL, map);
+	for (i = 0; i < CONTENTS * COPIES; i++)
+		fill(page_of(map, i), 100 + i % CONTENTS);
+	ASSERT_EQ(0, madvise(map, CONTENTS * COPIES * pagesize, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(CONTENTS, CONTENTS * (COPIES - 1)));
+	EXPECT_EQ(CONTENTS, distinct_pfns(map, CONTENTS * COPIES));
+	for (i = 0; i < CONTENTS; i++) {
+		for (j = 0; j < COPIES; j++) {
+			char *page = page_of(map, j * CONTENTS + i);
+
+			ASSERT_TRUE(holds(page, 100 + i));
+			ASSERT_EQ(pfn_of(0, page_of(map, i)), pfn_of(0, page));
+		}
+	}
+}
+
+/* Pages that differ in one bit of one byte, at the ends and in the middle. */
+KSM_TEST(different_not_merged)
+{
+	static const int at[] = { 0, 1, 7, 8, 2047, 2048, 4088, 4095 };
+	enum { N = 9 };
+	char *map = MERGEABLE_PAGES(N, 6);
+	struct counters c;
+	int i;
+
+	for (i = 0; i < N - 1; i++)
+		page_of(map, i)[at[i]] ^= 1;
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(5));
+	c = counters_at_rest();
+	EXPECT_EQ(0, c.shared);
+	EXPECT_EQ(0, c.sharing);
+	EXPECT_EQ(N, c.unshared);
+	EXPECT_TRUE(no_two_share(map, N));
+}
+
+KSM_TEST(not_advised_not_merged)
+{
+	char *map = MERGEABLE_PAGES(8, 7), *other = map_pages(4);
+	char *shared = mmap(NULL, 4 * pagesize, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(NULL, other);
+	ASSERT_NE(MAP_FAILED, shared);
+	fill_all(other, 4, 7);
+	fill_all(shared, 4, 7);
+	/* The advice has no effect on shared memory, and is no error. */
+	ASSERT_EQ(0, madvise(shared, 4 * pagesize, MADV_MERGEABLE));
+	/* A part of a range. */
+	ASSERT_EQ(0, madvise(page_of(map, 2), 2 * pagesize, MADV_UNMERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 5));
+	EXPECT_FALSE(is_ksm(page_of(map, 2)));
+	EXPECT_FALSE(is_ksm(page_of(map, 3)));
+	EXPECT_TRUE(no_two_share(other, 4));
+	EXPECT_TRUE(no_two_share(shared, 4));
+	EXPECT_TRUE(all_hold(map, 8, 7));
+}
+
+/*
+ * A page that is written between any two looks at it is not merged, although
+ * its content is there to merge with each time.
+ */
+KSM_TEST(volatile_not_merged)
+{
+	char *map = map_pages(6);
+	struct counters c;
+	int pass;
+
+	ASSERT_NE(NULL, map);
+	for (pass = 0; pass < 5; pass++)
+		fill(page_of(map, pass), 20 + pass % 2);
+	ASSERT_EQ(0, madvise(map, 6 * pagesize, MADV_MERGEABLE));
+	for (pass = 0; pass < 12; pass++) {
+		fill(page_of(map, 5), 20 + pass % 2);
+		ASSERT_TRUE(ksm_step());
+		ASSERT_FALSE(is_ksm(page_of(map, 5)));
+	}
+	c = counters_at_rest();
+	EXPECT_EQ(2, c.shared);
+	EXPECT_EQ(3, c.sharing);
+	EXPECT_EQ(0, c.unshared);
+	EXPECT_EQ(1, c.volatiles);
+
+	/* Once it rests, it is merged. */
+	ASSERT_TRUE(ksm_step());
+	ASSERT_TRUE(ksm_step());
+	c = counters_at_rest();
+	EXPECT_EQ(2, c.shared);
+	EXPECT_EQ(4, c.sharing);
+	EXPECT_EQ(0, c.volatiles);
+	EXPECT_TRUE(is_ksm(page_of(map, 5)));
+	EXPECT_TRUE(holds(page_of(map, 5), 20 + 11 % 2));
+}
+
+/* Pages of a private file mapping that were written are anonymous as well. */
+KSM_TEST(private_file_pages)
+{
+	int fd = memfd_create("ksm", 0);
+	char *map;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, 4 * pagesize));
+	map = mmap(NULL, 4 * pagesize, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+		   fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	fill(map, 9);
+	fill(page_of(map, 1), 9);
+	/* The other two stay in the page cache. */
+	EXPECT_EQ(0, page_of(map, 2)[0] + page_of(map, 3)[0]);
+	ASSERT_EQ(0, madvise(map, 4 * pagesize, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 1));
+	EXPECT_EQ(pfn_of(0, map), pfn_of(0, page_of(map, 1)));
+	EXPECT_TRUE(all_hold(map, 2, 9));
+}
+
+/* run=0 stops the scanner before write() returns. */
+KSM_TEST(stopped_scans_nothing)
+{
+	char *map = MERGED_PAGES(4, 10);
+	long scanned;
+	int i;
+
+	ASSERT_EQ(0, knob_set("run", 0));
+	scanned = knob("pages_scanned");
+	fill(map, 11);
+	for (i = 0; i < 50; i++) {
+		pid_t pid = fork_child();
+
+		if (pid == 0)
+			_exit(0);
+		ASSERT_EQ(0, wait_child(pid));
+	}
+	EXPECT_EQ(scanned, knob("pages_scanned"));
+	/* What is merged stays merged. */
+	EXPECT_EQ(1, distinct_pfns(page_of(map, 1), 3));
+	EXPECT_TRUE(all_ksm(page_of(map, 1), 3));
+}
+
+/*
+ * A pass walks page tables, not addresses: one over a terabyte with two pages
+ * in it has to end.
+ */
+KSM_TEST(huge_sparse_range)
+{
+	size_t size = 1ULL << 41;
+	char *map;
+
+	do {	/* the address space need not have a terabyte */
+		size /= 2;
+		map = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	} while (map == MAP_FAILED && size > 1ULL << 36);
+	ASSERT_NE(MAP_FAILED, map);
+	madvise(map, size, MADV_NOHUGEPAGE);
+	fill(map, 12);
+	fill(map + size - pagesize, 12);
+	ASSERT_EQ(0, madvise(map, size, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 1));
+	EXPECT_EQ(pfn_of(0, map), pfn_of(0, map + size - pagesize));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Every way in which a merged page is given back. */
+#include <signal.h>
+#include <sys/ptrace.h>
+
+#include "ksm_fixture.h"
+
+KSM_TEST(by_write)
+{
+	char *map = MERGED_PAGES(3, 1);
+	uint64_t pfn = pfn_of(0, map);
+
+	page_of(map, 1)[100] ^= 0x55;
+	EXPECT_NE(pfn, pfn_of(0, page_of(map, 1)));
+	EXPECT_FALSE(is_ksm(page_of(map, 1)));
+	page_of(map, 1)[100] ^= 0x55;
+	EXPECT_TRUE(all_hold(map, 3, 1));
+	fill(page_of(map, 1), 2);
+
+	EXPECT_EQ(pfn, pfn_of(0, map));
+	EXPECT_EQ(pfn, pfn_of(0, page_of(map, 2)));
+	EXPECT_TRUE(holds(map, 1));
+	EXPECT_TRUE(holds(page_of(map, 1), 2));
+	EXPECT_TRUE(holds(page_of(map, 2), 1));
+	EXPECT_TRUE(ksm_settles(1, 1));
+	EXPECT_EQ(2, merging_pages(0));
+}
+
+/* Two mappings, then one: the last one is still a merged page, not a private one. */
+KSM_TEST(sole_mapping_is_copied)
+{
+	char *map = MERGED_PAGES(2, 3);
+	uint64_t pfn = pfn_of(0, map);
+
+	fill(map, 4);
+	EXPECT_EQ(pfn, pfn_of(0, page_of(map, 1)));
+	ASSERT_TRUE(ksm_settles(1, 0));
+	EXPECT_TRUE(is_ksm(page_of(map, 1)));
+	*page_of(map, 1) ^= 1;
+	EXPECT_NE(pfn, pfn_of(0, page_of(map, 1)));
+	EXPECT_FALSE(is_ksm(page_of(map, 1)));
+	*page_of(map, 1) ^= 1;
+	EXPECT_TRUE(holds(page_of(map, 1), 3));
+	EXPECT_TRUE(holds(map, 4));
+	EXPECT_TRUE(ksm_settles(0, 0));
+}
+
+KSM_TEST(by_madvise)
+{
+	char *map = MERGED_PAGES(8, 5);
+
+	ASSERT_EQ(0, madvise(map, 8 * pagesize, MADV_UNMERGEABLE));
+	EXPECT_TRUE(no_two_share(map, 8));
+	EXPECT_FALSE(is_ksm(map));
+	EXPECT_TRUE(all_hold(map, 8, 5));
+	/* The memory is out of it for good. */
+	EXPECT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, knob("pages_shared"));
+	EXPECT_EQ(0, ksm_stat(0, "ksm_rmap_items"));
+}
+
+KSM_TEST(by_madvise_part)
+{
+	char *map = MERGED_PAGES(8, 6);
+	uint64_t pfn = pfn_of(0, map);
+
+	/* Three from the middle. */
+	ASSERT_EQ(0, madvise(page_of(map, 3), 3 * pagesize, MADV_UNMERGEABLE));
+	EXPECT_TRUE(no_two_share(page_of(map, 3), 3));
+	EXPECT_EQ(pfn, pfn_of(0, page_of(map, 2)));
+	EXPECT_EQ(pfn, pfn_of(0, page_of(map, 6)));
+	EXPECT_TRUE(all_hold(map, 8, 6));
+	EXPECT_TRUE(ksm_settles(1, 4));
+	ASSERT_EQ(0, madvise(map, 8 * pagesize, MADV_MERGEABLE));
+	EXPECT_TRUE(ksm_settles(1, 7));
+	EXPECT_TRUE(all_hold(map, 8, 6));
+}
+
+static int peer_unmerged(struct peer *p, void *arg)
+{
+	char *map = map_pages(16);
+	int i;
+
+	CHECK(map);
+	for (i = 0; i < 16; i++)
+		fill(page_of(map, i), i % 2 ? 7 : 8);
+	CHECK(!madvise(map, 16 * pagesize, MADV_MERGEABLE));
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));
+	CHECK(no_two_share(map, 16));
+	for (i = 0; i < 16; i++) {
+		CHECK(holds(page_of(map, i), i % 2 ? 7 : 8));
+		CHECK(!is_ksm(page_of(map, i)));
+	}
+	return 0;
+}
+
+/* run=2 gives back everything of every process before write() returns. */
+KSM_TEST(by_run_2)
+{
+	struct peer p;
+	char *map;
+
+	ASSERT_TRUE(peer_start(&p, peer_unmerged, NULL));
+	map = MERGEABLE_PAGES(16, 7);
+	ASSERT_TRUE(peer_meet(&p));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(2, 30));
+
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(2, knob("run"));
+	EXPECT_EQ(0, knob("pages_shared"));
+	EXPECT_EQ(0, knob("pages_sharing"));
+	EXPECT_EQ(0, knob("pages_unshared"));
+	EXPECT_EQ(0, knob("pages_volatile"));
+	EXPECT_EQ(0, merging_pages(0));
+	EXPECT_EQ(0, merging_pages(p.pid));
+	EXPECT_TRUE(no_two_share(map, 16));
+	EXPECT_TRUE(all_hold(map, 16, 7));
+	EXPECT_TRUE(peer_meet(&p));
+	EXPECT_EQ(0, peer_end(&p));
+}
+
+/* The memory stays registered: run=1 merges it again, without new advice. */
+KSM_TEST(run_2_then_run_1)
+{
+	char *map = MERGED_PAGES(6, 9);
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, knob_set("run", 2));
+		ASSERT_TRUE(no_two_share(map, 6));
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_settles(1, 5));
+		ASSERT_EQ(1, distinct_pfns(map, 6));
+	}
+	EXPECT_TRUE(all_hold(map, 6, 9));
+}
+
+KSM_TEST(by_munmap)
+{
+	char *map = MERGED_PAGES(6, 10);
+
+	ASSERT_EQ(0, munmap(page_of(map, 4), 2 * pagesize));
+	EXPECT_TRUE(ksm_settles(1, 3));
+	EXPECT_TRUE(all_hold(map, 4, 10));
+	ASSERT_EQ(0, munmap(map, 3 * pagesize));
+	EXPECT_TRUE(ksm_settles(1, 0));
+	EXPECT_TRUE(holds(page_of(map, 3), 10));
+	ASSERT_EQ(0, munmap(page_of(map, 3), pagesize));
+	/* No mergeable memory is left, so there may be no further pass. */
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, knob("pages_shared"));
+}
+
+KSM_TEST(by_dontneed)
+{
+	char *map = MERGED_PAGES(6, 11);
+
+	ASSERT_EQ(0, madvise(page_of(map, 1), 4 * pagesize, MADV_DONTNEED));
+	EXPECT_TRUE(is_zero(page_of(map, 1)));
+	EXPECT_TRUE(ksm_settles(1, 1));
+	EXPECT_TRUE(holds(map, 11));
+	EXPECT_TRUE(holds(page_of(map, 5), 11));
+	/* What comes back there is merged again. */
+	fill_all(page_of(map, 1), 4, 11);
+	EXPECT_TRUE(ksm_settles(1, 5));
+	EXPECT_TRUE(all_hold(map, 6, 11));
+}
+
+KSM_TEST(by_exit)
+{
+	uint64_t seed = 12;
+	struct peer p;
+	char *map;
+
+	ASSERT_TRUE(peer_start(&p, peer_unmerged, &seed));
+	map = MERGEABLE_PAGES(4, 7);
+	ASSERT_TRUE(peer_meet(&p));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(2, 18));
+	ASSERT_EQ(0, kill(p.pid, SIGKILL));
+	ASSERT_EQ(128 + SIGKILL, peer_end(&p));
+	EXPECT_TRUE(ksm_settles(1, 3));
+	EXPECT_TRUE(all_hold(map, 4, 7));
+}
+
+static int peer_without_access(struct peer *p, void *arg)
+{
+	char *map = map_pages(4);
+
+	CHECK(map);
+	fill_all(map, 4, 13);
+	CHECK(!madvise(map, 4 * pagesize, MADV_MERGEABLE));
+	CHECK(!mprotect(map, 4 * pagesize, PROT_NONE));
+	CHECK(peer_swap(p, (long)map) == 0);
+	CHECK(peer_meet(p));	/* merged and written */
+	CHECK(!is_ksm(page_of(map, 1)));
+	CHECK(is_ksm(map));
+	CHECK(pfn_of(0, map) == pfn_of(0, page_of(map, 3)));
+	CHECK(!mprotect(map, 4 * pagesize, PROT_READ | PROT_WRITE));
+	CHECK(*(long *)page_of(map, 1) == 0x6d736b72);
+	fill(page_of(map, 1), 13);
+	CHECK(all_hold(map, 4, 13));
+	return 0;
+}
+
+/* A debugger writes into merged memory that its owner may not even read. */
+KSM_TEST(by_ptrace)
+{
+	struct peer p;
+	char *map;
+
+	ASSERT_TRUE(peer_start(&p, peer_without_access, NULL));
+	map = (char *)peer_swap(&p, 0);
+	ASSERT_NE((char *)-1, map);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 3));
+	ASSERT_EQ(0, knob_set("run", 0));
+
+	ASSERT_EQ(0, ptrace(PTRACE_ATTACH, p.pid, 0, 0));
+	ASSERT_EQ(p.pid, waitpid(p.pid, NULL, 0));
+	ASSERT_EQ(0, ptrace(PTRACE_POKEDATA, p.pid, page_of(map, 1), 0x6d736b72));
+	ASSERT_EQ(0, ptrace(PTRACE_DETACH, p.pid, 0, 0));
+	ASSERT_TRUE(peer_meet(&p));
+	EXPECT_EQ(0, peer_end(&p));
+}
+
+/* Advice and its withdrawal leave every other flag of the VMA alone. */
+static void vma_flags(const char *map, char *flags, size_t size)
+{
+	char line[256], start[32];
+	FILE *f = fopen("/proc/self/smaps", "r");
+	bool here = false;
+
+	snprintf(start, sizeof(start), "%lx-", (unsigned long)map);
+	*flags = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, start, strlen(start)))
+			here = true;
+		if (here && !strncmp(line, "VmFlags:", 8)) {
+			snprintf(flags, size, "%s", line);
+			break;
+		}
+	}
+	if (f)
+		fclose(f);
+}
+
+KSM_TEST(vma_flags_are_kept)
+{
+	char before[256], with[256], after[256];
+	char *map = map_pages(4);
+
+	ASSERT_NE(NULL, map);
+	fill_all(map, 4, 14);
+	ASSERT_EQ(0, madvise(map, 4 * pagesize, MADV_DONTFORK));
+	ASSERT_EQ(0, madvise(map, 4 * pagesize, MADV_DONTDUMP));
+	vma_flags(map, before, sizeof(before));
+	ASSERT_NE(NULL, strstr(before, " dd"));
+	ASSERT_EQ(0, madvise(map, 4 * pagesize, MADV_MERGEABLE));
+	vma_flags(map, with, sizeof(with));
+	EXPECT_NE(NULL, strstr(with, " mg"));
+	ASSERT_EQ(0, madvise(map, 4 * pagesize, MADV_UNMERGEABLE));
+	vma_flags(map, after, sizeof(after));
+	EXPECT_STREQ(before, after);
+}
+
+TEST_HARNESS_MAIN
