@@ -44,16 +44,19 @@ FIXTURE_SETUP(ksm)
 {
 	size_t i;
 
-	for (i = 0; i < KSM_NR_KNOBS; i++)
-		if (knob_exists(ksm_knobs[i].name))
-			ASSERT_LT(0, knob_text(ksm_knobs[i].name, self->before[i],
-					       sizeof(self->before[i])));
+	for (i = 0; i < KSM_NR_KNOBS; i++) {
+		if (!knob_exists(ksm_knobs[i].name))
+			continue;
+		ASSERT_LT(0, knob_text(ksm_knobs[i].name, self->before[i],
+				       sizeof(self->before[i])));
+	}
 	/* Some knobs can be set only while nothing is merged. */
 	ASSERT_EQ(0, knob_set("run", 2));
-	for (i = 0; i < KSM_NR_KNOBS; i++)
-		if (self->before[i][0])
-			ASSERT_EQ(0, knob_write(ksm_knobs[i].name,
-						ksm_knobs[i].at_test));
+	for (i = 0; i < KSM_NR_KNOBS; i++) {
+		if (!self->before[i][0])
+			continue;
+		ASSERT_EQ(0, knob_write(ksm_knobs[i].name, ksm_knobs[i].at_test));
+	}
 	ASSERT_EQ(0, knob("pages_shared"));
 	ASSERT_EQ(0, knob("pages_sharing"));
 	ASSERT_EQ(0, knob("ksm_zero_pages"));
@@ -67,10 +70,11 @@ FIXTURE_TEARDOWN_PARENT(ksm)
 	EXPECT_EQ(0, knob("pages_shared"));
 	EXPECT_EQ(0, knob("pages_sharing"));
 	EXPECT_EQ(0, knob("ksm_zero_pages"));
-	for (i = 0; i < KSM_NR_KNOBS; i++)
-		if (self->before[i][0])
-			EXPECT_EQ(0, knob_write(ksm_knobs[i].name,
-						self->before[i]));
+	for (i = 0; i < KSM_NR_KNOBS; i++) {
+		if (!self->before[i][0])
+			continue;
+		EXPECT_EQ(0, knob_write(ksm_knobs[i].name, self->before[i]));
+	}
 }
 
 #define KSM_TEST(name)	TEST_F_TIMEOUT(ksm, name, TEST_SECONDS)
