@@ -202,6 +202,35 @@ KSM_TEST(zero_fork)
 	EXPECT_EQ(8, knob("ksm_zero_pages"));
 }
 
+static int peer_zero_part(struct peer *p, void *arg)
+{
+	char *map = arg;
+
+	CHECK(ksm_stat(0, "ksm_zero_pages") == 4);
+	CHECK(all_zero(map, 4));
+	CHECK(all_zero(page_of(map, 8), 4));
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));
+	return 0;
+}
+
+/* What is not inherited is not counted for the child. */
+KSM_TEST(zero_not_inherited)
+{
+	char *map = ZERO_MERGED(12);
+	struct peer p;
+
+	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_EQ(0, madvise(page_of(map, 4), 4 * pagesize, MADV_DONTFORK));
+	ASSERT_EQ(0, madvise(page_of(map, 8), 4 * pagesize, MADV_WIPEONFORK));
+	ASSERT_TRUE(peer_start(&p, peer_zero_part, map));
+	ASSERT_TRUE(peer_meet(&p));
+	EXPECT_EQ(16, knob("ksm_zero_pages"));
+	ASSERT_TRUE(peer_meet(&p));
+	EXPECT_EQ(0, peer_end(&p));
+	EXPECT_EQ(12, knob("ksm_zero_pages"));
+}
+
 KSM_TEST(zero_exec)
 {
 	char *map = ZERO_MERGED(8);

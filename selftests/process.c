@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+/* /proc/PID/ksm_*, prctl(PR_SET_MEMORY_MERGE), and counters that agree. */
+#include <signal.h>
+
+#include "ksm_fixture.h"
+
+KSM_TEST(proc_files)
+{
+	char *map = MERGED_PAGES(8, 1);
+
+	EXPECT_EQ(8, merging_pages(0));
+	EXPECT_EQ(8, ksm_stat(0, "ksm_merging_pages"));
+	EXPECT_EQ(8, ksm_stat(0, "ksm_rmap_items"));
+	EXPECT_EQ(0, ksm_stat(0, "ksm_zero_pages"));
+	EXPECT_EQ(0, ksm_stat(0, "ksm_merge_any"));
+	EXPECT_EQ(1, ksm_stat(0, "ksm_mergeable"));
+	ASSERT_EQ(0, knob_set("run", 0));
+	fill(map, 2);
+	ASSERT_TRUE(ksm_step());
+	EXPECT_EQ(7, merging_pages(0));
+	EXPECT_EQ(8, ksm_stat(0, "ksm_rmap_items"));
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, merging_pages(0));
+	EXPECT_EQ(0, ksm_stat(0, "ksm_rmap_items"));
+	EXPECT_EQ(0, ksm_stat(0, "ksm_process_profit"));
+}
+
+static int peer_counted(struct peer *p, void *arg)
+{
+	char *map = map_pages(24);
+	int i;
+
+	CHECK(map);
+	/* 10 that merge, 14 that do not. */
+	for (i = 0; i < 24; i++)
+		fill(page_of(map, i), i < 10 ? 3 : 100 + i);
+	CHECK(!madvise(map, 24 * pagesize, MADV_MERGEABLE));
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));
+	return 0;
+}
+
+/*
+ * At rest every page that the scanner tracks is in one of the four counters,
+ * the processes' counters add up to the global ones, and profit is what was
+ * saved less what tracking costs, at one price for each page everywhere.
+ */
+KSM_TEST(counters_agree)
+{
+	long items, merging, price, zero;
+	struct counters c;
+	struct peer p;
+	char *map;
+	int i;
+
+	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
+	ASSERT_TRUE(peer_start(&p, peer_counted, NULL));
+	map = map_pages(20);
+	ASSERT_NE(NULL, map);
+	for (i = 0; i < 20; i++) {
+		if (i < 6)
+			memset(page_of(map, i), 0, pagesize);
+		else
+			fill(page_of(map, i), i < 14 ? 3 : 200 + i);
+	}
+	ASSERT_EQ(0, madvise(map, 20 * pagesize, MADV_MERGEABLE));
+	ASSERT_TRUE(peer_meet(&p));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 17));
+	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 6));
+	ASSERT_EQ(0, knob_set("run", 0));
+	for (i = 0; i < 2; i++) {
+		fill(page_of(map, 19), 300);	/* one that is volatile */
+		fill(page_of(map, 19), 301 + i);
+		ASSERT_TRUE(ksm_step());
+	}
+
+	c = counters_at_rest();
+	EXPECT_EQ(1, c.shared);
+	EXPECT_EQ(17, c.sharing);
+	EXPECT_EQ(14 + 5, c.unshared);
+	EXPECT_EQ(6, c.zero);
+	items = ksm_stat(0, "ksm_rmap_items") + ksm_stat(p.pid, "ksm_rmap_items");
+	merging = merging_pages(0) + merging_pages(p.pid);
+	zero = ksm_stat(0, "ksm_zero_pages") + ksm_stat(p.pid, "ksm_zero_pages");
+	EXPECT_EQ(items, c.shared + c.sharing + c.unshared + c.volatiles);
+	EXPECT_EQ(merging, c.shared + c.sharing);
+	EXPECT_EQ(zero, c.zero);
+
+	/* The price of a tracked page, from the global figure. */
+	price = ((c.sharing + c.zero) * (long)pagesize - c.profit) / items;
+	EXPECT_LT(0, price);
+	EXPECT_GE(64, price);
+	EXPECT_EQ(c.profit, (c.sharing + c.zero) * (long)pagesize - items * price);
+	EXPECT_EQ((10 + 0) * (long)pagesize - ksm_stat(p.pid, "ksm_rmap_items") * price,
+		  ksm_stat(p.pid, "ksm_process_profit"));
+	EXPECT_EQ((8 + 6) * (long)pagesize - ksm_stat(0, "ksm_rmap_items") * price,
+		  ksm_stat(0, "ksm_process_profit"));
+	ASSERT_TRUE(peer_meet(&p));
+	EXPECT_EQ(0, peer_end(&p));
+
+	ASSERT_EQ(0, knob_set("run", 2));
+	c = counters_now();
+	EXPECT_EQ(0, c.shared + c.sharing + c.unshared + c.volatiles + c.zero);
+	EXPECT_EQ(0, c.profit);
+}
+
+KSM_TEST(prctl_merges_all)
+{
+	char *map = map_pages(6), *later;
+
+	ASSERT_NE(NULL, map);
+	fill_all(map, 6, 4);
+	ASSERT_EQ(0, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	EXPECT_EQ(1, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_EQ(1, ksm_stat(0, "ksm_merge_any"));
+	ASSERT_EQ(0, knob_set("run", 1));
+	/* The rest of the process, stack and all, may merge too. */
+	later = map_pages(6);
+	ASSERT_NE(NULL, later);
+	fill_all(later, 6, 4);
+	ASSERT_TRUE(ksm_passes(6));
+	EXPECT_TRUE(all_ksm(map, 6));
+	EXPECT_TRUE(all_ksm(later, 6));
+	EXPECT_EQ(pfn_of(0, map), pfn_of(0, page_of(later, 5)));
+
+	/* Off again: everything comes back. */
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_EQ(0, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_EQ(0, ksm_stat(0, "ksm_merge_any"));
+	EXPECT_TRUE(no_two_share(map, 6));
+	EXPECT_TRUE(no_two_share(later, 6));
+	EXPECT_TRUE(all_hold(map, 6, 4));
+	EXPECT_TRUE(all_hold(later, 6, 4));
+}
+
+KSM_TEST(prctl_bad_arguments)
+{
+	EXPECT_EQ(-1, prctl(PR_SET_MEMORY_MERGE, 1, 1, 0, 0));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, prctl(PR_GET_MEMORY_MERGE, 1, 0, 0, 0));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(0, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+}
+
+/* In the child and after exec: this program again, with an argument. */
+static int merges_by_itself(void)
+{
+	char *map;
+
+	CHECK(prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) == 1);
+	map = map_pages(6);
+	CHECK(map);
+	fill_all(map, 6, 5);
+	CHECK(ksm_passes(6));
+	CHECK(all_ksm(map, 6));
+	CHECK(merging_pages(0) >= 6);
+	CHECK(all_hold(map, 6, 5));
+	return 0;
+}
+
+KSM_TEST(prctl_inherited_by_fork)
+{
+	pid_t pid;
+
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	ASSERT_EQ(0, knob_set("run", 1));
+	pid = fork_child();
+	if (pid == 0)
+		_exit(merges_by_itself());
+	EXPECT_EQ(0, wait_child(pid));
+	/* A child may drop it for itself. */
+	pid = fork_child();
+	if (pid == 0) {
+		EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+		EXPECT_EQ(0, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+		_exit(0);
+	}
+	EXPECT_EQ(0, wait_child(pid));
+	EXPECT_EQ(1, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+}
+
+KSM_TEST(prctl_inherited_by_exec)
+{
+	pid_t pid;
+
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	ASSERT_EQ(0, knob_set("run", 1));
+	pid = fork_child();
+	if (pid == 0) {
+		char *args[] = { "process", "after-exec", NULL };
+
+		execv("/proc/self/exe", args);
+		_exit(1);
+	}
+	EXPECT_EQ(0, wait_child(pid));
+	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && !strcmp(argv[1], "after-exec"))
+		return merges_by_itself();
+	return test_harness_run(argc, argv);
+}
