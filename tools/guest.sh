@@ -1,0 +1,62 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Runs inside the test machine: loads the module, runs the command that the
+# runner left in the run folder, hands back its status.
+#
+# The output goes through virtio ports of our own, found by name in sysfs:
+# that needs no udev, and keeps it apart from the kernel log on the serial
+# line. A port takes one writer at a time, and a command may open /dev/stderr
+# beside its own, so each port is fed by one `cat` from a FIFO.
+
+run=$1
+set -a
+# shellcheck source=/dev/null
+. "$run/env"
+set +a
+
+port() {
+	local name
+	for name in /sys/class/virtio-ports/*/name; do
+		if [ "$(<"$name")" = "$1" ]; then
+			name=${name%/name}
+			echo "/dev/${name##*/}"
+		fi
+	done
+}
+
+status=125
+out=$(port rksm.out)
+err=$(port rksm.err)
+ret=$(port rksm.ret)
+
+mkdir -p /run/rksm
+mkfifo /run/rksm/out /run/rksm/err
+cat /run/rksm/out >"$out" &
+cats=$!
+cat /run/rksm/err >"$err" &
+cats="$cats $!"
+exec 1>/run/rksm/out 2>/run/rksm/err
+ln -sfn /proc/self/fd/0 /dev/stdin
+ln -sfn /proc/self/fd/1 /dev/stdout
+ln -sfn /proc/self/fd/2 /dev/stderr
+
+load() {
+	[ "$RKSM" = 0 ] && return 0
+	insmod "$RKSM_KO" && return 0
+	echo "vm: insmod $RKSM_KO failed; the kernel log says why" >&2
+	return 1
+}
+
+if load && cd "$RKSM_REPO"; then
+	bash "$run/cmd" </dev/null
+	status=$?
+fi
+
+# What a left-over background process holds open must not keep the machine up.
+exec 1>&- 2>&-
+for _ in {1..20}; do
+	# shellcheck disable=SC2086
+	kill -0 $cats || break
+	sleep 0.1
+done 2>/dev/null
+echo "$status" >"$ret"

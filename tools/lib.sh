@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# What the build scripts share: places, messages, steps, locks.
+# shellcheck disable=SC2034 # used by those who source this
+
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/rksm
+mkdir -p "$cache/log"
+
+say() {
+	echo "rksm: $*" >&2
+}
+
+die() {
+	say "$*"
+	exit 1
+}
+
+# A hash of the named files' contents and of the text on standard input.
+hash_of() {
+	{
+		cat
+		[ $# = 0 ] || cat -- "$@"
+	} | sha256sum | cut -c1-16
+}
+
+# step NAME WHAT COMMAND...: runs a long command with its output in a log,
+# shows that it lives, and says where to look if it fails.
+step() {
+	local name=$1 what=$2
+	shift 2
+	local log=$cache/log/$name.log start=$SECONDS status=0 pid
+	say "$what"
+	"$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	# shellcheck disable=SC2064
+	trap "kill $pid 2>/dev/null; exit 130" INT TERM
+	ticker "$pid" "$log" &
+	local tick=$!
+	wait "$pid" || status=$?
+	trap - INT TERM
+	kill "$tick" 2>/dev/null || :
+	wait "$tick" 2>/dev/null || :
+	if [ "$status" != 0 ]; then
+		say "FAILED: $what (status $status). The end of $log:"
+		tail -n 15 "$log" >&2
+		say "step '$name' failed; its log is $log"
+		exit 1
+	fi
+	say "  done in $((SECONDS - start)) s"
+}
+
+# A line that ticks on a terminal; elsewhere one line every half minute.
+ticker() {
+	local pid=$1 log=$2 seconds=0 last
+	while sleep 1 && kill -0 "$pid" 2>/dev/null; do
+		seconds=$((seconds + 1))
+		last=$(tail -n 1 "$log" 2>/dev/null | tr -d '\r' | cut -c1-50) || :
+		if [ -t 2 ]; then
+			printf '\r\033[K  %d:%02d  %s' $((seconds / 60)) $((seconds % 60)) "$last" >&2
+		elif [ $((seconds % 30)) = 0 ]; then
+			printf '  %d:%02d  %s\n' $((seconds / 60)) $((seconds % 60)) "$last" >&2
+		fi
+	done
+	[ ! -t 2 ] || printf '\r\033[K' >&2
+}
+
+# Waits for the named lock and holds it until the script ends.
+lock() {
+	exec 9>"$cache/$1.lock"
+	flock -n 9 && return
+	say "waiting for another make that holds $cache/$1.lock"
+	flock 9
+}

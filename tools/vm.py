@@ -1,0 +1,287 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Boot a test kernel in QEMU through virtme-ng and run a command there.
+
+The command's stdout, stderr and exit status become this program's own. The
+kernel log goes to a file. The guest sees the host's root file system, with
+its writes kept in the guest's memory.
+
+Exit status: the command's; 125 if the module did not load; 124 if the time
+ran out; 255 if the machine died before the command ended.
+"""
+
+import argparse
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rksm"
+
+STATUS_TIMEOUT = 124
+STATUS_DIED = 255
+
+# The guest mounts fresh file systems over these.
+HIDDEN = ("/run", "/var/tmp", "/var/cache", "/var/log")
+# Kernel and device file systems; everything else in / gets an overlay.
+NO_OVERLAY = {"dev", "proc", "sys", "run", "lost+found"}
+
+
+class VmError(Exception):
+    """The machine cannot be started; the message says why."""
+
+
+def say(text):
+    print(f"vm: {text}", file=sys.stderr, flush=True)
+
+
+def overlays():
+    for path in sorted(Path("/").iterdir()):
+        if path.name not in NO_OVERLAY and path.is_dir() and not path.is_symlink():
+            yield str(path)
+
+
+def numa_options(nodes, cpus, mem_mib):
+    """Equal shares of memory and CPUs for each node."""
+    if nodes <= 1:
+        return []
+    if nodes > cpus:
+        raise VmError(f"VM_NUMA={nodes} needs at least as many CPUs (VM_CPUS={cpus})")
+    options = []
+    for node in range(nodes):
+        size = mem_mib * (node + 1) // nodes - mem_mib * node // nodes
+        first, last = cpus * node // nodes, cpus * (node + 1) // nodes - 1
+        options += ["--numa", f"{size}M,cpus={first}-{last}"]
+    return options
+
+
+def mebibytes(text):
+    """'2G', '512M' or a bare number of MiB."""
+    units = {"G": 1024, "M": 1}
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "M")
+    if unit not in units or not number.isdigit() or not int(number):
+        raise VmError(f"VM_MEM={text} is not a size such as 2G or 1536M")
+    return int(number) * units[unit]
+
+
+class Machine:
+    """One boot: its files, its QEMU command line, its result."""
+
+    def __init__(self, args, accel):
+        self.args = args
+        self.accel = accel
+        (CACHE / "run").mkdir(parents=True, exist_ok=True)
+        self.run_dir = Path(tempfile.mkdtemp(prefix="vm-", dir=CACHE / "run"))
+        self.log = Path(args.log)
+
+    def prepare(self, command):
+        env = {
+            "RKSM": "1" if self.args.module else "0",
+            "RKSM_KO": str(self.args.module or ""),
+            "RKSM_REPO": str(REPO),
+            "RKSM_KERNEL": self.args.name,
+            "RKSM_ACCEL": self.accel,
+            "HOME": os.environ.get("HOME", "/root"),
+            "TERM": os.environ.get("TERM", "dumb"),
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        }
+        if sys.stdout.isatty():
+            size = shutil.get_terminal_size()
+            env |= {"RKSM_TTY": "1", "COLUMNS": str(size.columns), "LINES": str(size.lines)}
+        for item in self.args.env:
+            name, _, value = item.partition("=")
+            env[name] = value
+        lines = [f"{name}={shlex.quote(value)}\n" for name, value in env.items()]
+        (self.run_dir / "env").write_text("".join(lines))
+        (self.run_dir / "cmd").write_text((command or "") + "\n")
+        (self.run_dir / "ret").write_text("")
+        shell = self.run_dir / "shell"
+        shutil.copy(REPO / "tools/guest-shell.sh", shell)
+        shell.chmod(0o755)
+
+    def virtme(self):
+        args = self.args
+        mem_mib = mebibytes(args.mem)
+        line = [args.virtme, "--kimg", args.kernel, "--mods", "none"]
+        line += ["--force-9p", "--disable-microvm", "--name", "rksm"]
+        line += ["--cpus", str(args.cpus), "--memory", f"{mem_mib}M"]
+        line += numa_options(args.numa, args.cpus, mem_mib)
+        for path in overlays():
+            line += ["--overlay-rwdir", path]
+        line += ["-a", "ignore_loglevel"]
+        for option in args.kopt:
+            line += ["-a", option]
+        if self.accel == "tcg":
+            line += ["--disable-kvm"]
+        return line
+
+    def qemu_options(self, ports):
+        options = ["-machine", f"accel={self.accel}"]
+        for name, path in ports.items():
+            options += ["-chardev", f"file,id=rksm.{name},path={path}"]
+            options += ["-device", "virtio-serial-pci"]
+            options += ["-device", f"virtserialport,name=rksm.{name},chardev=rksm.{name}"]
+        return options
+
+    def run(self, command, out=None):
+        """Run a command; its stdout is copied to `out`, or to our own."""
+        self.prepare(command)
+        out_r, out_w = os.pipe()
+        err_r, err_w = os.pipe()
+        ports = {
+            "out": f"/proc/self/fd/{out_w}",
+            "err": f"/proc/self/fd/{err_w}",
+            "ret": str(self.run_dir / "ret"),
+        }
+        guest = f"bash {shlex.quote(str(REPO / 'tools/guest.sh'))} {shlex.quote(str(self.run_dir))}"
+        line = self.virtme() + ["--show-boot-console", "--script-sh", guest]
+        line += ["--qemu-opts", *self.qemu_options(ports)]
+        with subprocess.Popen(
+            line,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=(out_w, err_w),
+            start_new_session=True,
+        ) as child:
+            os.close(out_w)
+            os.close(err_w)
+            timed_out = self.pump(child, {out_r: out or sys.stdout.buffer, err_r: sys.stderr.buffer})
+        if timed_out:
+            return STATUS_TIMEOUT
+        text = (self.run_dir / "ret").read_text().strip()
+        return int(text) if text.isdigit() else STATUS_DIED
+
+    def pump(self, child, streams):
+        """Copy the streams and the serial line until the machine has stopped."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        threads = []
+        with self.log.open("wb", buffering=0) as log:
+            streams = {**streams, child.stderr.fileno(): log}
+            for source, sink in streams.items():
+                threads.append(threading.Thread(target=copy, args=(source, sink), daemon=True))
+                threads[-1].start()
+            timed_out = False
+            try:
+                child.wait(self.args.timeout)
+            except subprocess.TimeoutExpired:
+                timed_out = True
+            finally:
+                # virtme-run and its QEMU are one process group of ours.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGTERM)
+                child.wait()
+                for thread in threads:
+                    thread.join(timeout=5)
+        return timed_out
+
+    def shell(self):
+        """An interactive shell on the serial line; the kernel log is hvc0."""
+        self.prepare(None)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        line = self.virtme() + ["--shell", str(self.run_dir / "shell"), "--qemu-opts"]
+        line += ["-machine", f"accel={self.accel}"]
+        with self.log.open("wb") as log:
+            return subprocess.call(line, stderr=log)
+
+    def cleanup(self):
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+
+
+def copy(source, sink):
+    while data := os.read(source, 65536):
+        sink.write(data)
+        sink.flush()
+
+
+def probe_kvm(args):
+    """Does an ordinary kernel run under KVM here? Only a boot can tell: the
+    device may exist and still not run one. The answer holds until the host
+    boots again."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    memo = CACHE / "accel" / boot
+    if memo.exists():
+        return memo.read_text().strip()
+    say("trying whether KVM runs the test kernel here")
+    trial = argparse.Namespace(**vars(args))
+    trial.module, trial.timeout, trial.numa = None, 30, 1
+    trial.log = str(CACHE / "accel" / "probe.log")
+    machine = Machine(trial, "kvm")
+    try:
+        with open(os.devnull, "wb") as null:
+            status = machine.run("true", out=null)
+    finally:
+        machine.cleanup()
+    accel = "kvm" if status == 0 else "tcg"
+    say(f"using {accel}" if accel == "kvm" else "no: using software emulation (tcg)")
+    memo.parent.mkdir(parents=True, exist_ok=True)
+    memo.write_text(accel + "\n")
+    return accel
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--virtme", required=True, help="the virtme-run program")
+    parser.add_argument("--kernel", required=True, help="bzImage to boot")
+    parser.add_argument("--name", default="plain", help="what the kernel is called")
+    parser.add_argument("--module", type=Path, help="module to load first")
+    parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--mem", default="2G")
+    parser.add_argument("--numa", type=int, default=1)
+    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    parser.add_argument("--timeout", type=float, help="seconds")
+    parser.add_argument("--kopt", action="append", default=[], help="kernel option")
+    parser.add_argument("--env", action="append", default=[], help="NAME=VALUE for the command")
+    parser.add_argument("--log", help="where the kernel log goes")
+    parser.add_argument("--command-file", help="file with the command; none: a shell")
+    args = parser.parse_args()
+    args.log = args.log or str(REPO / f"build/log/vm-{args.name}-{os.getpid()}.log")
+    return args
+
+
+def check_paths(args):
+    for path in (REPO, CACHE, Path(args.virtme), Path(args.kernel)):
+        if any(path.absolute().is_relative_to(hidden) for hidden in HIDDEN):
+            raise VmError(f"{path} cannot be seen in the test machine, which has its own {', '.join(HIDDEN)}")
+    if args.module:
+        args.module = args.module.resolve()
+        if not args.module.exists():
+            raise VmError(f"{args.module} does not exist; `make` builds it, RKSM=0 boots without it")
+
+
+def main():
+    args = parse()
+    machine = None
+    try:
+        check_paths(args)
+        accel = probe_kvm(args) if args.accel == "auto" else args.accel
+        machine = Machine(args, accel)
+        if args.command_file is None:
+            return machine.shell()
+        started = time.monotonic()
+        status = machine.run(Path(args.command_file).read_text())
+        if status == STATUS_TIMEOUT:
+            say(f"the machine was stopped after {time.monotonic() - started:.0f} s")
+        elif status == STATUS_DIED:
+            say("the machine died before the command ended")
+        if status in (STATUS_TIMEOUT, STATUS_DIED):
+            say(f"kernel log: {args.log}")
+        return status
+    except VmError as error:
+        say(error)
+        return 125
+    finally:
+        if machine:
+            machine.cleanup()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

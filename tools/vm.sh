@@ -1,0 +1,30 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# vm.sh KERNEL KERNEL_IMAGE MODULE: boots the test machine as the VM_*, RKSM
+# and ACCEL variables say; RKSM_RUN holds the command, a shell if unset.
+
+. "$(dirname "$0")/lib.sh"
+
+name=$1 image=$2 module=$3
+venv=$("$repo/tools/venv.sh")
+args=(--virtme "$venv/bin/virtme-run" --kernel "$image" --name "$name")
+args+=(--cpus "${VM_CPUS:-2}" --mem "${VM_MEM:-2G}" --numa "${VM_NUMA:-1}")
+args+=(--accel "${ACCEL:-auto}")
+[ "${RKSM:-1}" = 0 ] || args+=(--module "$module")
+[ -z "${VM_TIMEOUT:-}" ] || args+=(--timeout "$VM_TIMEOUT")
+[ -z "${VM_LOG:-}" ] || args+=(--log "$VM_LOG")
+for option in ${VM_KOPT:-}; do
+	args+=(--kopt "$option")
+done
+
+if [ -n "${RKSM_RUN:-}" ]; then
+	command=$(mktemp)
+	trap 'rm -f "$command"' EXIT
+	printf '%s\n' "$RKSM_RUN" >"$command"
+	args+=(--command-file "$command")
+elif [ ! -t 0 ]; then
+	die "a shell in the test machine needs a terminal; use RUN='command'"
+fi
+status=0
+/usr/bin/python3 "$repo/tools/vm.py" "${args[@]}" || status=$?
+exit $status
