@@ -114,6 +114,66 @@ int knob_set(const char *name, long value)
 	return knob_write(name, buf);
 }
 
+static const struct {
+	const char *name, *for_test;
+} knobs[NR_KNOBS] = {
+	{ "sleep_millisecs", "0" },
+	{ "pages_to_scan", "10000" },
+	{ "use_zero_pages", "0" },
+	/* Not every provider has these. */
+	{ "smart_scan", "0" },
+	{ "max_page_sharing", "256" },
+	{ "merge_across_nodes", "1" },
+	/* Last, because it may set things going. */
+	{ "run", "2" },
+};
+
+bool knobs_save(struct knob_values *v)
+{
+	int i;
+
+	for (i = 0; i < NR_KNOBS; i++) {
+		v->text[i][0] = 0;
+		if (knob_exists(knobs[i].name) &&
+		    knob_text(knobs[i].name, v->text[i], sizeof(v->text[i])) <= 0)
+			return false;
+	}
+	return true;
+}
+
+bool knobs_restore(const struct knob_values *v)
+{
+	int i;
+
+	for (i = 0; i < NR_KNOBS; i++)
+		if (v->text[i][0] && knob_write(knobs[i].name, v->text[i]))
+			return false;
+	return true;
+}
+
+bool knobs_for_test(void)
+{
+	int i;
+
+	for (i = 0; i < NR_KNOBS; i++)
+		if (knob_exists(knobs[i].name) &&
+		    knob_write(knobs[i].name, knobs[i].for_test))
+			return false;
+	return true;
+}
+
+bool unmerge_everything(void)
+{
+	/* run is 2 already, perhaps, and then 2 changes nothing. */
+	if (knob_set("run", 0) || knob_set("run", 2))
+		return false;
+	if (!knob("pages_shared") && !knob("pages_sharing") &&
+	    !knob("ksm_zero_pages"))
+		return true;
+	counters_print("still merged after run=2");
+	return false;
+}
+
 struct counters counters_now(void)
 {
 	struct counters c = {

@@ -39,6 +39,22 @@ long knob(const char *name);
 int knob_write(const char *name, const char *text);
 int knob_set(const char *name, long value);
 
+/*
+ * All knobs as they are, to be put back later; and as the tests want them:
+ * the scanner off, and a whole pass in one go without a pause.
+ */
+#define NR_KNOBS	7
+
+struct knob_values {
+	char text[NR_KNOBS][32];
+};
+
+bool knobs_save(struct knob_values *v);
+bool knobs_restore(const struct knob_values *v);
+bool knobs_for_test(void);
+/* Nothing of anyone is merged afterwards, or it says what is, and fails. */
+bool unmerge_everything(void);
+
 struct counters {
 	long shared, sharing, unshared, volatiles, zero, profit;
 };

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The module comes and goes: take-over, hand-back, refusal to go. */
+#include <dirent.h>
+#include <limits.h>
+
+#include "module_fixture.h"
+
+static int peer_follows(struct peer *p, void *arg)
+{
+	char *map = map_pages(8);
+
+	CHECK(map);
+	fill_all(map, 8, 1);
+	CHECK(!madvise(map, 8 * pagesize, MADV_MERGEABLE));
+	for (;;) {
+		long want = peer_swap(p, 0);	/* 1: merged, 0: not, -1: end */
+
+		if (want < 0)
+			break;
+		CHECK(all_hold(map, 8, 1));
+		CHECK(distinct_pfns(map, 8) == (want ? 1 : 8));
+		CHECK(all_ksm(map, 8) == want);
+	}
+	return 0;
+}
+
+/*
+ * In-tree KSM merges two processes; the module takes over, gives every page
+ * back, and merges them itself though neither calls madvise() again; it
+ * cannot be unloaded then; after run=2 it can; in-tree KSM goes on as before.
+ */
+MODULE_TEST(take_over_and_hand_back)
+{
+	struct peer p;
+	char *map;
+
+	ASSERT_TRUE(peer_start(&p, peer_follows, NULL));
+	map = MERGEABLE_PAGES(8, 1);
+	ASSERT_EQ(0, peer_swap(&p, 1));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 15));
+
+	ASSERT_EQ(0, load());
+	EXPECT_TRUE(no_two_share(map, 8));
+	EXPECT_TRUE(all_hold(map, 8, 1));
+	ASSERT_EQ(0, peer_swap(&p, 0));
+	EXPECT_EQ(0, knob("run"));
+	EXPECT_EQ(0, knob("pages_shared"));
+
+	ASSERT_TRUE(knobs_for_test());
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 15));
+	EXPECT_EQ(1, distinct_pfns(map, 8));
+	ASSERT_EQ(0, peer_swap(&p, 1));
+	EXPECT_EQ(-EWOULDBLOCK, unload());
+	ASSERT_TRUE(loaded());
+	EXPECT_EQ(1, distinct_pfns(map, 8));
+	EXPECT_TRUE(all_hold(map, 8, 1));
+	EXPECT_EQ(8, merging_pages(0));
+
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_TRUE(no_two_share(map, 8));
+	ASSERT_EQ(0, unload());
+	EXPECT_TRUE(all_hold(map, 8, 1));
+
+	/* Its run knob still says 1. */
+	EXPECT_EQ(1, knob("run"));
+	ASSERT_TRUE(ksm_settles(1, 15));
+	EXPECT_EQ(1, distinct_pfns(map, 8));
+	EXPECT_TRUE(all_hold(map, 8, 1));
+	ASSERT_EQ(0, peer_swap(&p, 1));
+	ASSERT_EQ(0, peer_swap(&p, -1));
+	EXPECT_EQ(0, peer_end(&p));
+}
+
+/* Advice given to one provider counts for the other, prctl() as well. */
+MODULE_TEST(advice_outlives_provider)
+{
+	char *before = MERGEABLE_PAGES(4, 2), *during, *after;
+	char *later = map_pages(4);
+
+	ASSERT_NE(NULL, later);
+	LOAD();
+	during = MERGEABLE_PAGES(4, 2);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 7));
+	EXPECT_EQ(pfn_of(0, before), pfn_of(0, during));
+	ASSERT_EQ(0, madvise(before, 4 * pagesize, MADV_UNMERGEABLE));
+	ASSERT_TRUE(ksm_settles(1, 3));
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	ASSERT_EQ(0, knob_set("run", 2));
+	ASSERT_EQ(0, unload());
+	EXPECT_EQ(1, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+	after = map_pages(4);
+	ASSERT_NE(NULL, after);
+	fill_all(after, 4, 2);
+	fill_all(later, 4, 2);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(6));
+	EXPECT_EQ(pfn_of(0, during), pfn_of(0, after));
+	EXPECT_EQ(pfn_of(0, during), pfn_of(0, later));
+	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_TRUE(all_hold(before, 4, 2) && all_hold(after, 4, 2));
+}
+
+/* One page with one mapping is enough to keep the module. */
+MODULE_TEST(refuses_for_one_page)
+{
+	char *map;
+
+	LOAD();
+	map = MERGED_PAGES(2, 3);
+	fill(map, 4);
+	ASSERT_TRUE(ksm_settles(1, 0));
+	ASSERT_EQ(0, knob_set("run", 0));
+	EXPECT_EQ(-EWOULDBLOCK, unload());
+	EXPECT_TRUE(is_ksm(page_of(map, 1)));
+	EXPECT_TRUE(holds(page_of(map, 1), 3));
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, unload());
+	EXPECT_TRUE(holds(map, 4));
+	EXPECT_TRUE(holds(page_of(map, 1), 3));
+}
+
+/* Nothing merged: it goes in the midst of scanning. */
+MODULE_TEST(unloads_while_scanning)
+{
+	char *map;
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		int j;
+
+		LOAD();
+		map = MERGEABLE_PAGES(64, 5);
+		for (j = 0; j < 64; j++)
+			fill(page_of(map, j), 1000 + j);
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_passes(i));
+		ASSERT_EQ(0, unload());
+		for (j = 0; j < 64; j++) {
+			ASSERT_TRUE(holds(page_of(map, j), 1000 + j));
+		}
+		ASSERT_EQ(0, munmap(map, 64 * pagesize));
+	}
+}
+
+/* Zero pages of either provider when the other one comes. */
+MODULE_TEST(zero_pages_change_hands)
+{
+	char *map = MERGEABLE_PAGES(8, 6);
+	int i;
+
+	memset(map, 0, 8 * pagesize);
+	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 8));
+	LOAD();
+	EXPECT_EQ(0, knob("ksm_zero_pages"));
+	EXPECT_EQ(0, ksm_stat(0, "ksm_zero_pages"));
+	EXPECT_TRUE(no_two_share(map, 8));
+	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 8));
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, knob("ksm_zero_pages"));
+	ASSERT_EQ(0, unload());
+	for (i = 0; i < 8; i++) {
+		EXPECT_TRUE(is_zero(page_of(map, i)));
+	}
+	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 8));
+}
+
+MODULE_TEST(second_load)
+{
+	LOAD();
+	EXPECT_EQ(-EEXIST, load());
+	EXPECT_EQ(0, unload());
+	EXPECT_EQ(-ENOENT, unload());
+}
+
+/* "ksm" is a link to the module's directory, and both name the same knobs. */
+MODULE_TEST(both_names)
+{
+	char link[PATH_MAX], path[512], a[64], b[64];
+	struct dirent *e;
+	DIR *dir;
+	int files = 0;
+
+	EXPECT_EQ(-1, access(RKSM_DIR, F_OK));
+	LOAD();
+	ASSERT_NE(NULL, realpath(KSM_DIR, link));
+	EXPECT_STREQ(RKSM_DIR, link);
+	dir = opendir(RKSM_DIR);
+	ASSERT_NE(NULL, dir);
+	while ((e = readdir(dir))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), RKSM_DIR "/%s", e->d_name);
+		ASSERT_LT(0, file_read(path, a, sizeof(a)));
+		snprintf(path, sizeof(path), KSM_DIR "/%s", e->d_name);
+		ASSERT_LT(0, file_read(path, b, sizeof(b)));
+		EXPECT_STREQ(a, b);
+		files++;
+	}
+	closedir(dir);
+	EXPECT_LE(12, files);
+	ASSERT_EQ(0, file_write(KSM_DIR "/pages_to_scan", "321"));
+	EXPECT_EQ(321, file_long(RKSM_DIR "/pages_to_scan"));
+	ASSERT_EQ(0, file_write(RKSM_DIR "/pages_to_scan", "123"));
+	EXPECT_EQ(123, file_long(KSM_DIR "/pages_to_scan"));
+	ASSERT_EQ(0, unload());
+	EXPECT_EQ(-1, access(RKSM_DIR, F_OK));
+	ASSERT_NE(NULL, realpath(KSM_DIR, link));
+	EXPECT_STREQ(KSM_DIR, link);
+	EXPECT_EQ(10000, knob("pages_to_scan"));
+}
+
+TEST_HARNESS_MAIN

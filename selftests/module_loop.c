@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The module comes and goes while other processes are busy. */
+#include <dirent.h>
+#include <signal.h>
+
+#include "module_fixture.h"
+
+/* Reads and writes whatever is there, all the time, by both names. */
+static void __attribute__((noreturn)) read_for_ever(void)
+{
+	static const char * const dirs[] = { KSM_DIR, RKSM_DIR };
+	char path[512], buf[64];
+	struct dirent *e;
+	int i;
+
+	for (i = 0;; i ^= 1) {
+		DIR *dir = opendir(dirs[i]);
+
+		if (!dir)
+			continue;
+		while ((e = readdir(dir))) {
+			snprintf(path, sizeof(path), "%s/%s", dirs[i], e->d_name);
+			file_read(path, buf, sizeof(buf));
+		}
+		closedir(dir);
+	}
+}
+
+static void __attribute__((noreturn)) fork_for_ever(char *map, size_t n)
+{
+	unsigned int i;
+
+	for (i = 0;; i++) {
+		pid_t pid = fork_child();
+
+		if (pid == 0) {
+			if (i % 3)
+				fill(page_of(map, i % n), 7);
+			if (i % 5 == 0)
+				madvise(map, n * pagesize, MADV_UNMERGEABLE);
+			_exit(!all_hold(map, n, 7));
+		}
+		if (pid < 0 || wait_child(pid))
+			_exit(1);
+	}
+}
+
+/*
+ * Twenty rounds among processes that fork, exit, and read the knobs. A page
+ * that an exiting process still maps when run=2 passes keeps the module a
+ * little longer; so ask again, the way a user would.
+ */
+MODULE_TEST(load_and_unload)
+{
+	char *map = MERGEABLE_PAGES(8, 7);
+	int held = open(KSM_DIR "/pages_shared", O_RDONLY), held2, i, tries;
+	pid_t pid[2];
+	char buf[64];
+
+	ASSERT_LE(0, held);
+	ASSERT_EQ(0, knob_set("run", 1));
+	pid[0] = fork_child();
+	if (pid[0] == 0)
+		fork_for_ever(map, 8);
+	pid[1] = fork_child();
+	if (pid[1] == 0)
+		read_for_ever();
+
+	for (i = 0; i < 20; i++) {
+		LOAD();
+		held2 = open(KSM_DIR "/full_scans", O_RDONLY);
+		ASSERT_LE(0, held2);
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_passes(i % 4));
+		for (tries = 0; tries < 1000; tries++) {
+			ASSERT_EQ(0, knob_set("run", 0));
+			ASSERT_EQ(0, knob_set("run", 2));
+			if (unload() == 0)
+				break;
+		}
+		ASSERT_FALSE(loaded());
+		/* Files that were open are gone, and say so. */
+		EXPECT_EQ(-1, read(held2, buf, sizeof(buf)));
+		EXPECT_EQ(ENODEV, errno);
+		EXPECT_EQ(-1, read(held, buf, sizeof(buf)));
+		EXPECT_EQ(ENODEV, errno);
+		close(held2);
+		ASSERT_TRUE(all_hold(map, 8, 7));
+		if (i % 5 == 0) {
+			ASSERT_TRUE(ksm_passes(3));
+		}
+	}
+	for (i = 0; i < 2; i++) {
+		int status;
+
+		/* They live, so none of their checks has failed. */
+		ASSERT_EQ(0, waitpid(pid[i], &status, WNOHANG));
+		kill(pid[i], SIGKILL);
+		wait_child(pid[i]);
+	}
+	EXPECT_TRUE(all_hold(map, 8, 7));
+	EXPECT_TRUE(ksm_settles(1, 7));
+}
+
+TEST_HARNESS_MAIN
