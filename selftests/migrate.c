@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Merged pages that the kernel moves to other frames. */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include "ksm_fixture.h"
+
+#define N		16
+#define MPOL_MF_MOVE_ALL	4
+
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE	101
+#endif
+
+/* Skips where there is one node. */
+#define NEED_TWO_NODES() do {						\
+	if (access("/sys/devices/system/node/node1", F_OK))		\
+		SKIP(return, "the machine has one NUMA node");		\
+} while (0)
+
+/* Move one page, with all its mappings, to a node; its node then, or -errno. */
+static int move_page(pid_t pid, char *page, int node)
+{
+	void *pages[] = { page };
+	int status = -1;
+
+	if (syscall(SYS_move_pages, pid, 1, pages, &node, &status,
+		    MPOL_MF_MOVE_ALL))
+		return -errno;
+	return status;
+}
+
+static int node_of(char *page)
+{
+	void *pages[] = { page };
+	int status = -1;
+
+	syscall(SYS_move_pages, 0, 1, pages, NULL, &status, 0);
+	return status;
+}
+
+struct move {
+	char *page;
+	int node;
+};
+
+/* A page that someone holds for the moment cannot be moved; it can be later. */
+static bool moved(void *arg)
+{
+	struct move *m = arg;
+
+	return move_page(0, m->page, m->node) == m->node;
+}
+
+KSM_TEST(merged_page_moves)
+{
+	char *map = MERGED_PAGES(N, 1), *more;
+	struct move m = { map, 1 };
+	uint64_t pfn = pfn_of(0, map);
+	pid_t pid = fork_child();
+
+	NEED_TWO_NODES();
+	if (pid == 0) {
+		for (;;)
+			pause();
+	}
+	m.node = !node_of(map);
+	ASSERT_TRUE(ksm_until(moved, &m));
+	EXPECT_NE(pfn, pfn_of(0, map));
+	EXPECT_EQ(1, distinct_pfns(map, N));
+	EXPECT_TRUE(all_ksm(map, N));
+	EXPECT_EQ(pfn_of(0, map), pfn_of(pid, page_of(map, N - 1)));
+	EXPECT_TRUE(all_hold(map, N, 1));
+	/* It is still found, and joined. */
+	more = MERGEABLE_PAGES(2, 1);
+	ASSERT_TRUE(ksm_settles(1, 2 * N + 1));
+	EXPECT_EQ(pfn_of(0, map), pfn_of(0, more));
+	/* And copied on write. */
+	fill(map, 2);
+	EXPECT_TRUE(holds(map, 2));
+	EXPECT_TRUE(all_hold(page_of(map, 1), N - 1, 1));
+	kill(pid, SIGKILL);
+	wait_child(pid);
+}
+
+/* To and fro, while pages are merged, written and unmerged. */
+KSM_TEST(moves_under_scanner)
+{
+	char *map = MERGEABLE_PAGES(N, 3);
+	pid_t mover, parent = getpid();
+	int i, status;
+
+	NEED_TWO_NODES();
+	ASSERT_EQ(0, knob_set("run", 1));
+	mover = fork_child();
+	if (mover == 0) {
+		for (i = 0;; i++)
+			move_page(parent, page_of(map, i % N), (i / N) % 2);
+	}
+	for (i = 0; i < 40; i++) {
+		pid_t pid = -1;
+
+		fill(page_of(map, i % N), 3);
+		if (i % 4 == 0) {
+			pid = fork_child();
+			if (pid == 0) {
+				fill(page_of(map, (i + 1) % N), 4);
+				_exit(!holds(page_of(map, i % N), 3));
+			}
+		}
+		ASSERT_TRUE(all_hold(map, N, 3));
+		ASSERT_TRUE(i % 3 || ksm_passes(1));
+		ASSERT_TRUE(pid < 0 || wait_child(pid) == 0);
+	}
+	/* Unmerging finds pages that are on the move as well. */
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(0, knob_set("run", 2));
+		/* It stops between two moves, so that all pages are there. */
+		kill(mover, SIGSTOP);
+		ASSERT_EQ(mover, waitpid(mover, &status, WUNTRACED));
+		ASSERT_TRUE(WIFSTOPPED(status));
+		ASSERT_TRUE(no_two_share(map, N));
+		ASSERT_EQ(0, knob("pages_shared"));
+		kill(mover, SIGCONT);
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_passes(2));
+	}
+	kill(mover, SIGKILL);
+	wait_child(mover);
+	ASSERT_TRUE(ksm_settles(1, N - 1));
+	EXPECT_TRUE(all_hold(map, N, 3));
+}
+
+/* A whole process changes nodes. */
+KSM_TEST(migrate_pages)
+{
+	char *map = MERGED_PAGES(N, 5);
+	unsigned long nodes[2] = { 1, 2 };
+	int i;
+
+	NEED_TWO_NODES();
+	for (i = 0; i < 10; i++) {
+		ASSERT_LE(0, syscall(SYS_migrate_pages, 0, 64, &nodes[i % 2],
+				     &nodes[(i + 1) % 2]));
+		ASSERT_TRUE(all_hold(map, N, 5));
+		ASSERT_EQ(1, distinct_pfns(map, N));
+	}
+	ASSERT_TRUE(ksm_settles(1, N - 1));
+}
+
+KSM_TEST(compaction)
+{
+	char *map = MERGEABLE_PAGES(4 * N, 6);
+	int i, status;
+	pid_t pid;
+
+	/* Every other page of a larger area: something to move and to fill. */
+	for (i = 0; i < 4 * N; i += 2)
+		fill(page_of(map, i), 100 + i / 8);
+	pid = fork_child();
+	if (pid == 0) {
+		while (file_write("/proc/sys/vm/compact_memory", "1") == 0)
+			;
+		_exit(1);
+	}
+	ASSERT_EQ(0, knob_set("run", 1));
+	for (i = 0; i < 12; i++) {
+		int j;
+
+		ASSERT_TRUE(ksm_passes(1));
+		for (j = 0; j < 4 * N; j++) {
+			ASSERT_TRUE(holds(page_of(map, j),
+					  j % 2 ? 6 : 100 + j / 8));
+		}
+		fill(page_of(map, 4 * i + 1), 6);
+		ASSERT_TRUE(i % 4 || knob_set("run", 2) == 0);
+		ASSERT_TRUE(i % 4 || no_two_share(map, 4 * N));
+		ASSERT_EQ(0, knob_set("run", 1));
+	}
+	ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
+	kill(pid, SIGKILL);
+	wait_child(pid);
+	/* 32 odd pages alike, and 8 fours. */
+	ASSERT_TRUE(ksm_settles(9, 31 + 24));
+}
+
+static bool soft_offlined(void *page)
+{
+	return madvise(page, pagesize, MADV_SOFT_OFFLINE) == 0;
+}
+
+/* A frame that is taken out of use: what it held moves, merged as it is. */
+KSM_TEST(soft_offline)
+{
+	char *map = MERGED_PAGES(N, 7);
+	uint64_t pfn = pfn_of(0, map);
+	char text[32];
+
+	if (access("/sys/kernel/debug/hwpoison/unpoison-pfn", F_OK))
+		SKIP(return, "no hwpoison in debugfs");
+	ASSERT_TRUE(ksm_until(soft_offlined, map));
+	EXPECT_NE(pfn, pfn_of(0, map));
+	EXPECT_TRUE(all_hold(map, N, 7));
+	EXPECT_EQ(1, distinct_pfns(map, N));
+	EXPECT_TRUE(all_ksm(map, N));
+	ASSERT_TRUE(ksm_settles(1, N - 1));
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)pfn);
+	EXPECT_EQ(0, file_write("/sys/kernel/debug/hwpoison/unpoison-pfn", text));
+}
+
+TEST_HARNESS_MAIN
