@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is merged, by whom, and who may ask for what: the state behind the thread, the knobs and
+//! the hooks.
+
+use crate::{
+    checksum::PageHasher,
+    control::{Control, Counters, Run},
+    intrusive::items::{Block, BlockCache, Blocks, Candidates, Item, Key, SLOTS},
+    mm::{
+        account,
+        kthread::{self, new_wait_queue, WaitQueue},
+        provider::Provider,
+        signal,
+        vma::mergeable_vmas,
+    },
+    mm_slot::{MmSlot, Registry},
+    rmap_item::Kind,
+    scan::Cursor,
+    stable_tree::StableTree,
+};
+use kernel::{
+    mm::Mm,
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
+    time::{delay::fsleep, Delta, Instant, Monotonic},
+};
+
+/// In-tree defaults, which its documentation gives: 100 pages, then 20 ms of sleep.
+const PAGES_TO_SCAN: u32 = 100;
+const SLEEP_MILLISECS: u32 = 20;
+
+/// How long unmerging waits for merged pages that it could not get at: those of a process that is
+/// exiting, or of a fork that could not be registered.
+const UNMERGE_TIMEOUT_SECS: i64 = 10;
+
+/// Bytes of metadata for each tracked page of a dense range.
+const ITEM_BYTES: usize = size_of::<Block>().div_ceil(SLOTS);
+
+/// Everything that is found out and decided while scanning.
+pub(crate) struct State {
+    pub(crate) stable: StableTree,
+    pub(crate) candidates: Candidates,
+    pub(crate) cursor: Cursor,
+    pub(crate) pages_scanned: u64,
+    pub(crate) full_scans: u64,
+    tracked: u64,
+    zero: u64,
+}
+
+impl State {
+    /// Makes `item` a plain one, of which nothing but its checksum is known.
+    pub(crate) fn leave(&mut self, item: &Item) {
+        match item.kind() {
+            Kind::Candidate => {
+                self.candidates.remove(item);
+            }
+            Kind::Merged => {
+                self.stable.unshare(item);
+                account::add(item.mm().mm(), 0, -1);
+            }
+            Kind::Zero => {
+                self.zero -= 1;
+                item.set_plain(Kind::Seen, item.key());
+            }
+            Kind::Untracked | Kind::Seen => {}
+        }
+    }
+
+    /// Notes the checksum of an item's page.
+    pub(crate) fn see(&mut self, item: &Item, key: Key) {
+        self.leave(item);
+        self.track(item);
+        item.set_plain(Kind::Seen, key);
+    }
+
+    /// Notes that the zero page stands for an item's page.
+    pub(crate) fn see_zero(&mut self, item: &Item) {
+        self.leave(item);
+        self.track(item);
+        item.set_plain(Kind::Zero, item.key());
+        self.zero += 1;
+    }
+
+    /// Notes that an item's page was merged, which [`StableTree::share`] has recorded.
+    pub(crate) fn note_merged(&mut self, item: &Item) {
+        account::add(item.mm().mm(), 0, 1);
+    }
+
+    fn track(&mut self, item: &Item) {
+        if item.kind() == Kind::Untracked {
+            self.tracked += 1;
+            account::add(item.mm().mm(), 1, 0);
+        }
+    }
+
+    /// Makes `item`, which has no tracked page any more, one that is free to be reused.
+    pub(crate) fn forget(&mut self, item: &Item) {
+        if item.kind() == Kind::Untracked {
+            return;
+        }
+        self.leave(item);
+        item.set_plain(Kind::Untracked, item.key());
+        self.tracked -= 1;
+        account::add(item.mm().mm(), -1, 0);
+    }
+
+    /// Takes the records of `slot` out for as long as `f` runs.
+    pub(crate) fn with_blocks<R>(
+        &mut self,
+        slot: &MmSlot,
+        f: impl FnOnce(&mut Self, &mut Blocks) -> R,
+    ) -> R {
+        let mut blocks = core::mem::replace(slot.blocks.access_mut(self), Blocks::new());
+        let result = f(self, &mut blocks);
+        *slot.blocks.access_mut(self) = blocks;
+        result
+    }
+
+    /// Forgets all that is known of the pages of `slot`.
+    pub(crate) fn forget_all(&mut self, slot: &MmSlot) {
+        self.with_blocks(slot, |state, blocks| {
+            for item in blocks.tracked(0, usize::MAX) {
+                state.forget(item);
+                kthread::cond_resched();
+            }
+            blocks.clear(&mut state.candidates, 0, usize::MAX);
+        });
+    }
+}
+
+/// Counters, for those who read them without waiting for the scanner.
+struct Stats {
+    shared: Atomic<u64>,
+    sharing: Atomic<u64>,
+    unshared: Atomic<u64>,
+    tracked: Atomic<u64>,
+    zero: Atomic<u64>,
+    scanned: Atomic<u64>,
+    full_scans: Atomic<u64>,
+    leftovers: Atomic<bool>,
+}
+
+impl Stats {
+    const fn new() -> Self {
+        Self {
+            shared: Atomic::new(0),
+            sharing: Atomic::new(0),
+            unshared: Atomic::new(0),
+            tracked: Atomic::new(0),
+            zero: Atomic::new(0),
+            scanned: Atomic::new(0),
+            full_scans: Atomic::new(0),
+            leftovers: Atomic::new(false),
+        }
+    }
+}
+
+/// The page merger.
+#[pin_data]
+pub(crate) struct Engine {
+    #[pin]
+    pub(crate) state: Mutex<State>,
+    #[pin]
+    pub(crate) registry: Registry,
+    /// Where the scanner sleeps.
+    #[pin]
+    pub(crate) wakeup: WaitQueue,
+    pub(crate) hasher: PageHasher,
+    run: Atomic<u32>,
+    pages_to_scan: Atomic<u32>,
+    sleep_millisecs: Atomic<u32>,
+    use_zero_pages: Atomic<bool>,
+    stats: Stats,
+    /// Below all that holds blocks: fields drop in this order.
+    pub(crate) block_cache: BlockCache,
+}
+
+impl Engine {
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let hasher = PageHasher::new()?;
+        let block_cache = BlockCache::create(c"rksm_block")?;
+        Arc::pin_init(
+            try_pin_init!(Self {
+                state <- new_mutex!(State {
+                    stable: StableTree::new(),
+                    candidates: Candidates::new(),
+                    cursor: Cursor::start(),
+                    pages_scanned: 0,
+                    full_scans: 0,
+                    tracked: 0,
+                    zero: 0,
+                }, "rksm_state"),
+                registry <- Registry::new(),
+                wakeup <- new_wait_queue!("rksm_wakeup"),
+                hasher,
+                run: Atomic::new(u32::from(Run::Stop)),
+                pages_to_scan: Atomic::new(PAGES_TO_SCAN),
+                sleep_millisecs: Atomic::new(SLEEP_MILLISECS),
+                use_zero_pages: Atomic::new(false),
+                stats: Stats::new(),
+                block_cache,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Whether there is something to scan, and it is wanted.
+    pub(crate) fn should_scan(&self) -> bool {
+        self.run() == Run::Merge && !self.registry.is_empty()
+    }
+
+    /// Whether nodes of pages that are about to go wait to be looked at.
+    pub(crate) fn has_leftovers(&self) -> bool {
+        self.stats.leftovers.load(Relaxed)
+    }
+
+    /// Shows what the state has come to. Each counter stands alone: no reader expects them to be of
+    /// one moment, so none is ordered against another.
+    pub(crate) fn publish(&self, state: &State) {
+        let stats = &self.stats;
+        stats.shared.store(state.stable.pages_shared(), Relaxed);
+        stats.sharing.store(state.stable.pages_sharing(), Relaxed);
+        stats.unshared.store(state.candidates.len() as u64, Relaxed);
+        stats.tracked.store(state.tracked, Relaxed);
+        stats.zero.store(state.zero, Relaxed);
+        stats.scanned.store(state.pages_scanned, Relaxed);
+        stats.full_scans.store(state.full_scans, Relaxed);
+        stats.leftovers.store(state.stable.has_unshared_nodes(), Relaxed);
+    }
+
+    /// Cleans up after address spaces that are gone, and after pages that nobody shares.
+    pub(crate) fn tidy(&self) {
+        let mut state = self.state.lock();
+        let mut id = 0;
+        while self.registry.has_exited() {
+            let Some(slot) = self.registry.after(id) else {
+                break;
+            };
+            id = slot.id();
+            if slot.has_exited() {
+                self.drop_slot(&mut state, &slot);
+            }
+        }
+        state.stable.prune();
+        self.publish(&state);
+    }
+
+    /// Unregisters an address space and forgets its pages.
+    pub(crate) fn drop_slot(&self, state: &mut State, slot: &MmSlot) {
+        state.forget_all(slot);
+        self.registry.remove(slot);
+    }
+
+    /// Gives every process its own pages back.
+    ///
+    /// One round is not always enough: a fork may have copied a mapping behind it, a swap-in may
+    /// have been under way, and a process on its way out still maps what it did.
+    fn unmerge_all(&self, state: &mut State) -> Result {
+        let begin = Instant::<Monotonic>::now();
+        loop {
+            let mut id = 0;
+            while let Some(slot) = self.registry.after(id) {
+                id = slot.id();
+                self.unmerge_mm(state, &slot)?;
+            }
+            state.stable.detach_unmapped();
+            if state.stable.is_empty() {
+                state.cursor = Cursor::start();
+                state.full_scans = 0;
+                return Ok(());
+            }
+            if signal::pending() {
+                return Err(ERESTARTSYS);
+            }
+            if begin.elapsed() > Delta::from_secs(UNMERGE_TIMEOUT_SECS) {
+                return Err(EBUSY);
+            }
+            fsleep(Delta::from_millis(10));
+        }
+    }
+
+    fn unmerge_mm(&self, state: &mut State, slot: &MmSlot) -> Result {
+        if let Some(mm) = slot.pin() {
+            let guard = mm.mmap_read_lock();
+            for vma in mergeable_vmas(&mm, &guard, 0) {
+                vma.unmerge(vma.start(), vma.end())?;
+            }
+        }
+        state.forget_all(slot);
+        if slot.has_exited() {
+            self.registry.remove(slot);
+        }
+        Ok(())
+    }
+}
+
+impl Provider for Engine {
+    const ITEM_SIZE: usize = ITEM_BYTES;
+
+    fn enter(&self, mm: &Mm) -> Result {
+        if self.registry.enter(&self.state, mm)? {
+            self.wakeup.wake();
+        }
+        Ok(())
+    }
+
+    fn exit(&self, mm: &Mm) {
+        if self.registry.exit(mm) {
+            self.wakeup.wake();
+        }
+    }
+
+    fn shares_swapin(&self) -> bool {
+        self.run() != Run::Unmerge
+    }
+
+    fn enrolled(&self, mut give: impl FnMut(&Mm)) {
+        let mut state = self.state.lock();
+        while let Some(slot) = self.registry.after(0) {
+            self.drop_slot(&mut state, &slot);
+            give(slot.mm());
+        }
+    }
+}
+
+impl Control for Engine {
+    fn run(&self) -> Run {
+        // Nothing is published by it: the scanner and the knobs meet at the lock of the state.
+        Run::try_from(self.run.load(Relaxed)).unwrap_or(Run::Stop)
+    }
+
+    fn set_run(&self, run: Run) -> Result {
+        let mut state = self.state.lock();
+        self.run.store(u32::from(run), Relaxed);
+        let mut result = Ok(());
+        if run == Run::Unmerge {
+            let _victim = signal::OomOrigin::new();
+            result = self.unmerge_all(&mut state);
+            if result.is_err() {
+                self.run.store(u32::from(Run::Stop), Relaxed);
+            }
+        }
+        self.publish(&state);
+        drop(state);
+        self.wakeup.wake();
+        result
+    }
+
+    fn pages_to_scan(&self) -> u32 {
+        self.pages_to_scan.load(Relaxed)
+    }
+
+    fn set_pages_to_scan(&self, pages: u32) -> Result {
+        self.pages_to_scan.store(pages, Relaxed);
+        Ok(())
+    }
+
+    fn sleep_millisecs(&self) -> u32 {
+        self.sleep_millisecs.load(Relaxed)
+    }
+
+    fn set_sleep_millisecs(&self, millisecs: u32) {
+        self.sleep_millisecs.store(millisecs, Relaxed);
+        self.wakeup.wake();
+    }
+
+    fn use_zero_pages(&self) -> bool {
+        self.use_zero_pages.load(Relaxed)
+    }
+
+    fn set_use_zero_pages(&self, enable: bool) {
+        self.use_zero_pages.store(enable, Relaxed);
+    }
+
+    fn counters(&self) -> Counters {
+        let stats = &self.stats;
+        let (shared, sharing) = (stats.shared.load(Relaxed), stats.sharing.load(Relaxed));
+        let (unshared, zero) = (stats.unshared.load(Relaxed), stats.zero.load(Relaxed));
+        let tracked = stats.tracked.load(Relaxed);
+        let zero_pages = account::zero_pages();
+        // Far below 2^63 bytes, as memory is.
+        let saved = (sharing as i64 + zero_pages) * PAGE_SIZE as i64;
+        Counters {
+            pages_shared: shared,
+            pages_sharing: sharing,
+            pages_unshared: unshared,
+            // The parts may have been published after the whole was read.
+            pages_volatile: tracked.saturating_sub(shared + sharing + unshared + zero),
+            pages_scanned: stats.scanned.load(Relaxed),
+            full_scans: stats.full_scans.load(Relaxed),
+            ksm_zero_pages: zero_pages,
+            general_profit: saved - tracked as i64 * ITEM_BYTES as i64,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A red-black tree that holds its elements by [`Arc`].
+
+use super::rb::{Linked, RawTree, Search, Side, Vacancy};
+use core::{cmp::Ordering, marker::PhantomData, ptr::NonNull};
+use kernel::sync::{
+    atomic::{AtomicFlag, Relaxed},
+    Arc,
+};
+
+/// An element that can be in one [`ArcTree`] at a time.
+///
+/// # Safety
+///
+/// All trees of such elements are guarded by one lock, so that no two threads have any at a time.
+/// `in_tree` always gives the same flag, which is false to begin with.
+pub(crate) unsafe trait ArcLinked: Linked {
+    /// Says whether a tree holds the element. Only the tree writes it.
+    fn in_tree(&self) -> &AtomicFlag;
+}
+
+/// A place in a tree, for as long as the tree does not change.
+pub(crate) struct Place<'t, T: ArcLinked> {
+    tree: &'t mut ArcTree<T>,
+    vacancy: Vacancy,
+}
+
+/// What a search came to.
+pub(crate) enum Entry<'t, T: ArcLinked> {
+    Found(Arc<T>),
+    Vacant(Place<'t, T>),
+}
+
+/// A tree whose order is what the functions given to its searches agree on.
+///
+/// # Invariants
+///
+/// The tree owns one reference to each element in it, and `in_tree` is set on just those.
+pub(crate) struct ArcTree<T: ArcLinked> {
+    raw: RawTree<T>,
+    len: usize,
+    _owned: PhantomData<Arc<T>>,
+}
+
+impl<T: ArcLinked> ArcTree<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            raw: RawTree::new(),
+            len: 0,
+            _owned: PhantomData,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// # Safety
+    ///
+    /// `element` is in this tree.
+    unsafe fn arc_of(element: &T) -> Arc<T> {
+        // SAFETY: By the type invariant the tree owns a reference, which came from `into_raw`.
+        let owned = unsafe { Arc::from_raw(core::ptr::from_ref(element)) };
+        let shared = owned.clone();
+        // The tree keeps its own.
+        let _ = Arc::into_raw(owned);
+        shared
+    }
+
+    /// Finds the element that `side` says is the one, or the place where it belongs.
+    pub(crate) fn entry(&mut self, mut side: impl FnMut(&T) -> Side) -> Entry<'_, T> {
+        loop {
+            let mut stale = false;
+            let search = self.raw.search(|element| match side(element) {
+                Side::At(order) => order,
+                Side::Stale => {
+                    stale = true;
+                    Ordering::Equal
+                }
+            });
+            let found = match search {
+                // SAFETY: The search found `element` in this tree.
+                Search::Found(element) => unsafe { Self::arc_of(element) },
+                Search::Vacant(vacancy) => {
+                    return Entry::Vacant(Place {
+                        tree: self,
+                        vacancy,
+                    })
+                }
+            };
+            if !stale {
+                return Entry::Found(found);
+            }
+            self.remove(&found);
+        }
+    }
+
+    /// Takes `element` out. Does nothing where it is not in this tree.
+    pub(crate) fn remove(&mut self, element: &Arc<T>) -> bool {
+        if !element.in_tree().load(Relaxed) {
+            return false;
+        }
+        // SAFETY: The flag says that a tree holds it, which by the trait's contract nobody changes
+        // meanwhile.
+        if !unsafe { self.raw.holds(element) } {
+            return false;
+        }
+        // SAFETY: It is in this tree, as was just seen.
+        unsafe { self.raw.remove(element) };
+        element.in_tree().store(false, Relaxed);
+        self.len -= 1;
+        // SAFETY: The tree's own reference, which it gives up here.
+        drop(unsafe { Arc::from_raw(Arc::as_ptr(element)) });
+        true
+    }
+
+    /// The first element in order.
+    pub(crate) fn first(&self) -> Option<Arc<T>> {
+        // SAFETY: `first` is in this tree.
+        self.raw.first().map(|first| unsafe { Self::arc_of(first) })
+    }
+
+    /// The element after `element`, or `None` at the end or where `element` is not in this tree.
+    pub(crate) fn next(&self, element: &Arc<T>) -> Option<Arc<T>> {
+        if !element.in_tree().load(Relaxed) {
+            return None;
+        }
+        // SAFETY: As in `remove`.
+        if !unsafe { self.raw.holds(element) } {
+            return None;
+        }
+        // SAFETY: It is in this tree, as was just seen.
+        let next = unsafe { self.raw.next(element) };
+        // SAFETY: `next` is in this tree.
+        next.map(|next| unsafe { Self::arc_of(next) })
+    }
+}
+
+impl<T: ArcLinked> Place<'_, T> {
+    /// Puts `element` here. Gives it back where a tree holds it already.
+    pub(crate) fn insert(self, element: Arc<T>) -> Result<(), Arc<T>> {
+        if element.in_tree().load(Relaxed) {
+            return Err(element);
+        }
+        element.in_tree().store(true, Relaxed);
+        let raw = Arc::into_raw(element).cast_mut();
+        // SAFETY: `into_raw` never gives null.
+        let element = unsafe { NonNull::new_unchecked(raw) };
+        // SAFETY: `self.tree` was borrowed since the search. The element was in no tree, and the
+        // reference given up above keeps it alive in its place.
+        unsafe { self.tree.raw.insert(self.vacancy, element) };
+        self.tree.len += 1;
+        Ok(())
+    }
+}
+
+impl<T: ArcLinked> Drop for ArcTree<T> {
+    fn drop(&mut self) {
+        while let Some(first) = self.first() {
+            self.remove(&first);
+        }
+    }
+}

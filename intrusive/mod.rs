@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Containers whose links lie inside their elements.
+//!
+//! A page merger allocates for every page it looks at, so its records carry their own links. The
+//! pointers that takes are kept in here; what comes out is references and [`Arc`]s.
+//!
+//! [`Arc`]: kernel::sync::Arc
+
+pub(crate) mod arc_tree;
+pub(crate) mod items;
+pub(crate) mod rb;

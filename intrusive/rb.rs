@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A red-black tree of elements that carry their own links.
+//!
+//! `kernel::rbtree` owns its nodes and finds them by a key that never changes. The trees of a page
+//! merger hold records that live elsewhere, and order them by page content, which takes a function
+//! instead of a key and may find that a record went stale. This is the raw tree beneath
+//! [`ArcTree`](super::arc_tree::ArcTree) and [`Candidates`](super::items::Candidates), which make
+//! it safe.
+
+use core::{cell::UnsafeCell, cmp::Ordering, marker::PhantomData, ptr::NonNull};
+use kernel::{bindings, types::Opaque};
+
+/// The links of one element in one tree.
+#[repr(transparent)]
+pub(crate) struct Links(Opaque<bindings::rb_node>);
+
+impl Links {
+    /// Links that are in no tree.
+    pub(crate) fn new() -> Self {
+        Self(Opaque::zeroed())
+    }
+}
+
+/// An element that carries [`Links`].
+///
+/// # Safety
+///
+/// `OFFSET` is the offset of a field of type [`Links`], used by nothing but the tree.
+pub(crate) unsafe trait Linked {
+    const OFFSET: usize;
+}
+
+/// Where an element that was not found belongs.
+///
+/// # Invariants
+///
+/// `link` is a null child pointer of `parent`, or of the root where `parent` is null.
+pub(crate) struct Vacancy {
+    parent: *mut bindings::rb_node,
+    link: *mut *mut bindings::rb_node,
+}
+
+/// What a search function says of an element it is shown.
+pub(crate) enum Side {
+    /// On which side of the element the wanted place is, or that it is found.
+    At(Ordering),
+    /// The element has no business in the tree any more. It is removed, and the search starts over.
+    Stale,
+}
+
+/// What a search came to.
+pub(crate) enum Search<'t, T> {
+    Found(&'t T),
+    Vacant(Vacancy),
+}
+
+/// A red-black tree over elements that somebody else keeps alive.
+///
+/// # Invariants
+///
+/// Every node that can be reached from `root` is the [`Links`] of a live `T`, which stays where it
+/// is for as long as it is in the tree.
+pub(crate) struct RawTree<T: Linked> {
+    root: UnsafeCell<bindings::rb_root>,
+    _elements: PhantomData<*const T>,
+}
+
+// SAFETY: The tree is a root pointer; sending it sends shared references to its elements.
+unsafe impl<T: Linked + Send> Send for RawTree<T> {}
+
+impl<T: Linked> RawTree<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            // INVARIANT: No node can be reached from a null root.
+            root: UnsafeCell::new(bindings::rb_root {
+                rb_node: core::ptr::null_mut(),
+            }),
+            _elements: PhantomData,
+        }
+    }
+
+    fn top(&self) -> *mut bindings::rb_node {
+        // SAFETY: `root` is valid, and only this thread has the tree, which is not `Sync`.
+        unsafe { (*self.root.get()).rb_node }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.top().is_null()
+    }
+
+    fn node_of(element: &T) -> *mut bindings::rb_node {
+        core::ptr::from_ref(element)
+            .cast_mut()
+            .wrapping_byte_add(T::OFFSET)
+            .cast()
+    }
+
+    /// # Safety
+    ///
+    /// `node` is in a tree of `T`s that borrows for `'t`.
+    unsafe fn element_of<'t>(node: *mut bindings::rb_node) -> &'t T {
+        let element = node.wrapping_byte_sub(T::OFFSET).cast::<T>();
+        // SAFETY: By the contract and the type invariant `node` is the links of a live element.
+        unsafe { &*element }
+    }
+
+    /// Goes down by what `side` says of each element: on which side of it the wanted place is.
+    pub(crate) fn search(&self, mut side: impl FnMut(&T) -> Ordering) -> Search<'_, T> {
+        let mut parent = core::ptr::null_mut();
+        let mut link: *mut *mut bindings::rb_node = self.root.get().cast();
+        loop {
+            // SAFETY: `link` is the root's or a live node's child pointer by the type invariant.
+            let node = unsafe { *link };
+            if node.is_null() {
+                // INVARIANT: `link` was just read as null.
+                return Search::Vacant(Vacancy { parent, link });
+            }
+            // SAFETY: `node` was reached from the root of a tree borrowed for this call.
+            let element = unsafe { Self::element_of(node) };
+            parent = node;
+            link = match side(element) {
+                // SAFETY: `node` is live by the type invariant.
+                Ordering::Less => unsafe { &raw mut (*node).rb_left },
+                // SAFETY: As above.
+                Ordering::Greater => unsafe { &raw mut (*node).rb_right },
+                Ordering::Equal => return Search::Found(element),
+            };
+        }
+    }
+
+    /// Puts `element` where a search found nothing.
+    ///
+    /// # Safety
+    ///
+    /// `place` came from this tree, which was not changed since. `element` is in no tree, and
+    /// stays alive and in its place until it is removed.
+    pub(crate) unsafe fn insert(&self, place: Vacancy, element: NonNull<T>) {
+        let node = element
+            .as_ptr()
+            .wrapping_byte_add(T::OFFSET)
+            .cast::<bindings::rb_node>();
+        // SAFETY: `place` is still vacant and `element` is live and unlinked, says the caller.
+        unsafe { bindings::rb_link_node(node, place.parent, place.link) };
+        // SAFETY: `node` was just linked as a leaf of this tree.
+        unsafe { bindings::rb_insert_color(node, self.root.get()) };
+    }
+
+    /// Whether `element`, which is in some tree, is in this one.
+    ///
+    /// # Safety
+    ///
+    /// `element` is in a tree that nobody changes meanwhile.
+    pub(crate) unsafe fn holds(&self, element: &T) -> bool {
+        let mut node = Self::node_of(element);
+        loop {
+            // SAFETY: `node` is a live node of the tree that holds `element`.
+            let parent = unsafe { (*node).__rb_parent_color } & !3;
+            if parent == 0 {
+                return node == self.top();
+            }
+            node = parent as *mut bindings::rb_node;
+        }
+    }
+
+    /// Takes `element` out.
+    ///
+    /// # Safety
+    ///
+    /// `element` is in this tree.
+    pub(crate) unsafe fn remove(&self, element: &T) {
+        // SAFETY: `element` is in this tree, says the caller.
+        unsafe { bindings::rb_erase(Self::node_of(element), self.root.get()) };
+    }
+
+    /// The first element in order.
+    pub(crate) fn first(&self) -> Option<&T> {
+        // SAFETY: `root` is a valid root, by the type invariant.
+        let node = unsafe { bindings::rb_first(self.root.get()) };
+        if node.is_null() {
+            return None;
+        }
+        // SAFETY: `node` is in this tree, which stays borrowed.
+        Some(unsafe { Self::element_of(node) })
+    }
+
+    /// The element after `element` in order.
+    ///
+    /// # Safety
+    ///
+    /// `element` is in this tree.
+    pub(crate) unsafe fn next<'t>(&'t self, element: &T) -> Option<&'t T> {
+        // SAFETY: `element` is in this tree, says the caller.
+        let node = unsafe { bindings::rb_next(Self::node_of(element)) };
+        if node.is_null() {
+            return None;
+        }
+        // SAFETY: `node` is in this tree, which stays borrowed.
+        Some(unsafe { Self::element_of(node) })
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Merging one page: with a merged page, or with another page.
+//!
+//! Everything that could stop a merge is looked at before anything is changed; see
+//! [`pte`](crate::mm::pte) for the moment of the change itself. Nothing here waits for a page that
+//! somebody else has locked: the scanner comes by again.
+
+use crate::{
+    intrusive::items::Item,
+    mm::{
+        ksm_folio::{KsmFolio, Sharer, StableNode},
+        module::ModulePin,
+        notifier::Invalidation,
+        page::AnonPage,
+        pte::{self, FrozenPage, MappedPage},
+        vma::MergeableVma,
+    },
+    stable_tree::StableTree,
+};
+use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
+
+/// What became of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Merged,
+    /// It was written to meanwhile.
+    Changed,
+    /// Somebody uses it in a way that forbids it to be merged now.
+    Busy,
+    /// It is not mapped there any more.
+    Gone,
+    /// There was no memory for a record.
+    NoMemory,
+}
+
+/// Runs `f` on the VMA that maps the page of `item`, if there is one that is mergeable.
+pub(crate) fn with_vma<R>(item: &Item, f: impl FnOnce(&MergeableVma<'_>) -> R) -> Option<R> {
+    let mm = item.mm().pin()?;
+    let guard = mm.mmap_read_lock();
+    let vma = MergeableVma::at(&guard, item.address())?;
+    Some(f(&vma))
+}
+
+/// Freezes the page of `item`, and lets `f` decide what becomes of it.
+pub(crate) fn freeze<R>(
+    vma: &MergeableVma<'_>,
+    item: &Item,
+    page: &AnonPage,
+    f: impl FnOnce(FrozenPage<'_>) -> Result<R, Outcome>,
+) -> Result<R, Outcome> {
+    let locked = page.try_lock().ok_or(Outcome::Busy)?;
+    if !locked.is_anon() {
+        return Err(Outcome::Gone);
+    }
+    if !locked.split() {
+        return Err(Outcome::Busy);
+    }
+    let span = Invalidation::start(vma, item.address());
+    let mapped = MappedPage::lock(&span, &locked).ok_or(Outcome::Gone)?;
+    let frozen = mapped.freeze().ok_or(Outcome::Busy)?;
+    f(frozen)
+}
+
+/// Maps the merged page `ksm` of `node` in place of `page`, which is that of `item`.
+pub(crate) fn into_ksm(
+    stable: &mut StableTree,
+    node: &Arc<StableNode>,
+    ksm: &KsmFolio,
+    item: &Item,
+    page: &AnonPage,
+) -> Outcome {
+    with_vma(item, |vma| -> Result<Outcome, Outcome> {
+        let sharer = Sharer::new(node.clone(), vma, item.address()).or(Err(Outcome::NoMemory))?;
+        let target = ksm.try_lock(node).ok_or(Outcome::Busy)?;
+        freeze(vma, item, page, |frozen| {
+            if !target.read(|content| frozen.content_is(content)) {
+                return Err(Outcome::Changed);
+            }
+            frozen.replace(&target).then_some(()).ok_or(Outcome::Busy)
+        })?;
+        stable.share(node, &target, sharer, item);
+        Ok(Outcome::Merged)
+    })
+    .unwrap_or(Err(Outcome::Gone))
+    .unwrap_or_else(|why| why)
+}
+
+/// Records that `item` maps the merged page `page` of `node`: a fork left it there, or swap-in.
+pub(crate) fn adopt(
+    stable: &mut StableTree,
+    node: &Arc<StableNode>,
+    item: &Item,
+    page: &AnonPage,
+) -> Outcome {
+    with_vma(item, |vma| -> Result<Outcome, Outcome> {
+        let sharer = Sharer::new(node.clone(), vma, item.address()).or(Err(Outcome::NoMemory))?;
+        let mapped = pte::page_at(vma, item.address()).is_some_and(|now| now.is(page));
+        let ksm = node.folio().filter(|ksm| mapped && ksm.is(page)).ok_or(Outcome::Gone)?;
+        let locked = ksm.try_lock(node).ok_or(Outcome::Busy)?;
+        stable.share(node, &locked, sharer, item);
+        Ok(Outcome::Merged)
+    })
+    .unwrap_or(Err(Outcome::Gone))
+    .unwrap_or_else(|why| why)
+}
+
+/// Merges the pages of two items, which were found to be equal.
+///
+/// The first becomes a merged page, with its one sharer, and the second is then merged into it as
+/// into any other. Where that fails, the first is given back.
+pub(crate) fn two(
+    stable: &mut StableTree,
+    checksum: u64,
+    (item, page): (&Item, &AnonPage),
+    (other, other_page): (&Item, AnonPage),
+) -> Outcome {
+    if page.shares_folio_with(&other_page) {
+        // Each holds a reference that keeps the folio from being split for the other. Split it
+        // now; the two are merged when the scanner comes by again.
+        drop(other_page);
+        if let Some(locked) = page.try_lock() {
+            locked.split();
+        }
+        return Outcome::Busy;
+    }
+    let (node, ksm) = match make_ksm(stable, checksum, item, page) {
+        Ok(made) => made,
+        Err(why) => return why,
+    };
+    let outcome = into_ksm(stable, &node, &ksm, other, &other_page);
+    if outcome != Outcome::Merged {
+        stable.unshare(item);
+        // Without memory for a copy the page stays a merged one with one mapping, which the
+        // scanner finds again.
+        let _ = unmerge(item);
+    }
+    outcome
+}
+
+/// Makes the page of `item` a merged page, which it alone shares.
+fn make_ksm(
+    stable: &mut StableTree,
+    checksum: u64,
+    item: &Item,
+    page: &AnonPage,
+) -> Result<(Arc<StableNode>, KsmFolio), Outcome> {
+    let node = ModulePin::new().and_then(|pin| StableNode::new(checksum, pin));
+    let node = node.or(Err(Outcome::NoMemory))?;
+    with_vma(item, |vma| {
+        let sharer = Sharer::new(node.clone(), vma, item.address()).or(Err(Outcome::NoMemory))?;
+        let ksm = freeze(vma, item, page, |frozen| {
+            frozen.become_ksm(&node).ok_or(Outcome::Busy)
+        })?;
+        stable.insert(node.clone(), &ksm);
+        // Our reference keeps the folio from moving, so the lock is that of the node's folio.
+        if let Some(locked) = ksm.lock(&node) {
+            stable.share(&node, &locked, sharer, item);
+        }
+        Ok((node, ksm))
+    })
+    .unwrap_or(Err(Outcome::Gone))
+}
+
+/// Gives the owner of `item` a copy of its own, if it maps a merged page.
+///
+/// # Errors
+///
+/// `ENOMEM`: no page for the copy.
+pub(crate) fn unmerge(item: &Item) -> Result {
+    let address = item.address();
+    with_vma(item, |vma| vma.unmerge(address, address + PAGE_SIZE)).unwrap_or(Ok(()))
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a process sees of its merging in `/proc/PID/ksm_stat`.
+
+use kernel::{bindings, mm::Mm, sync::atomic::Atomic};
+
+/// Changes the counts of `mm`. Only the scanner does, under the engine's lock; readers may see one
+/// count changed and the other not yet.
+pub(crate) fn add(mm: &Mm, items: isize, merging: isize) {
+    let mm = mm.as_raw();
+    // SAFETY: `mm` is live.
+    let fields = unsafe {
+        [
+            (&raw mut (*mm).__bindgen_anon_1.ksm_rmap_items, items),
+            (&raw mut (*mm).__bindgen_anon_1.ksm_merging_pages, merging),
+        ]
+    };
+    for (field, change) in fields {
+        if change != 0 {
+            // SAFETY: The field is valid, and as said written by one thread at a time.
+            let old = unsafe { field.read_volatile() };
+            // SAFETY: As above.
+            unsafe { field.write_volatile(old.wrapping_add_signed(change)) };
+        }
+    }
+}
+
+/// How many zero pages merging has placed in all.
+pub(crate) fn zero_pages() -> i64 {
+    // SAFETY: The kernel's counter is a valid atomic for ever.
+    let count = unsafe { Atomic::<i64>::from_ptr((&raw mut bindings::ksm_zero_pages).cast()) };
+    count.load(kernel::sync::atomic::Relaxed)
+}

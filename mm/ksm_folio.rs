@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Merged pages: the tie between a stable node and its folio.
+//!
+//! The folio's `mapping` points to the node, with a mark that says so; the node knows the folio by
+//! its frame number only. The kernel frees the folio, when its last mapping goes, without telling
+//! us: the node is then *stale*, and found to be so when somebody looks. Migration moves the node
+//! to another folio.
+//!
+//! Who may do what:
+//!
+//! * The scanner, under the engine's lock, makes nodes and frees them. It gets from a node to its
+//!   folio by [`StableNode::folio`].
+//! * The reverse map and migration get from a folio, which they have locked, to its node. The node
+//!   cannot go away meanwhile: before it is freed, its folio is either gone, or was locked and its
+//!   `mapping` cleared.
+//! * The list of sharers belongs to the folio lock. Where the folio is gone, nobody can come by it
+//!   any more, and the list belongs to the scanner.
+
+use super::{
+    anon_vma::AnonVma, module::ModulePin, page::AnonPage, page_bytes::PageView, vma::MergeableVma,
+};
+use crate::intrusive::{
+    arc_tree::{ArcLinked, ArcTree},
+    rb::{Linked, Links},
+};
+use core::{
+    cell::UnsafeCell,
+    mem::{offset_of, ManuallyDrop},
+    ptr::NonNull,
+};
+use kernel::{
+    bindings,
+    list::{impl_list_arc_safe, impl_list_item, List, ListArc, ListLinks},
+    prelude::*,
+    sync::{
+        atomic::{Acquire, Atomic, AtomicFlag, Relaxed, Release},
+        barrier,
+        Arc, ArcBorrow,
+    },
+    types::NotThreadSafe,
+};
+
+/// One page table entry that maps a merged page: what the reverse map needs to find it.
+#[pin_data]
+pub(crate) struct Sharer {
+    #[pin]
+    links: ListLinks,
+    node: Arc<StableNode>,
+    pub(super) anon_vma: AnonVma,
+    /// The address space, only ever compared.
+    pub(super) mm: usize,
+    pub(super) address: usize,
+    /// The index of the page in `anon_vma`, as it was when the page was merged. Where a VMA moves,
+    /// its merged pages are unmerged first.
+    pub(super) index: usize,
+}
+
+impl_list_arc_safe! {
+    impl ListArcSafe<0> for Sharer { untracked; }
+}
+impl_list_item! {
+    impl ListItem<0> for Sharer { using ListLinks { self.links }; }
+}
+
+// SAFETY: The links belong to the list, which only moves under its folio's lock; all else is
+// constant.
+unsafe impl Send for Sharer {}
+// SAFETY: As above.
+unsafe impl Sync for Sharer {}
+
+impl Sharer {
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(
+        node: Arc<StableNode>,
+        vma: &MergeableVma<'_>,
+        address: usize,
+    ) -> Result<ListArc<Self>> {
+        let (anon_vma, index) = (vma.anon_vma(), vma.anon_index(address));
+        let mm = vma.mm().as_raw() as usize;
+        ListArc::pin_init(
+            try_pin_init!(Self {
+                links <- ListLinks::new(),
+                node,
+                anon_vma,
+                mm,
+                address,
+                index,
+            }),
+            // Called under an mmap lock, where reclaim could wait for us.
+            GFP_NOWAIT | __GFP_NOWARN,
+        )
+    }
+
+    pub(crate) fn node(&self) -> &Arc<StableNode> {
+        &self.node
+    }
+}
+
+/// A merged page, as the scanner knows it.
+pub(crate) struct StableNode {
+    links: Links,
+    in_tree: AtomicFlag,
+    len: Atomic<u32>,
+    checksum: u64,
+    pfn: Atomic<usize>,
+    /// Guarded by the lock of the folio.
+    sharers: UnsafeCell<List<Sharer>>,
+    _pin: ModulePin,
+}
+
+// SAFETY: `OFFSET` is that of the field that nothing but the tree uses.
+unsafe impl Linked for StableNode {
+    const OFFSET: usize = offset_of!(StableNode, links);
+}
+
+// SAFETY: The trees of stable nodes are all part of the engine's state, under its lock.
+unsafe impl ArcLinked for StableNode {
+    fn in_tree(&self) -> &AtomicFlag {
+        &self.in_tree
+    }
+}
+
+// SAFETY: `links` belongs to the tree, under the engine's lock; `sharers` to the folio's lock; the
+// rest is atomic or constant.
+unsafe impl Send for StableNode {}
+// SAFETY: As above.
+unsafe impl Sync for StableNode {}
+
+impl StableNode {
+    /// A node without a folio, which keeps the module loaded for as long as it lives.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`. `ENODEV`: the module is being unloaded.
+    pub(crate) fn new(checksum: u64, pin: ModulePin) -> Result<Arc<Self>> {
+        Ok(Arc::new(
+            Self {
+                links: Links::new(),
+                in_tree: AtomicFlag::new(false),
+                len: Atomic::new(0),
+                checksum,
+                pfn: Atomic::new(0),
+                sharers: UnsafeCell::new(List::new()),
+                _pin: pin,
+            },
+            GFP_KERNEL | __GFP_NOWARN,
+        )?)
+    }
+
+    pub(crate) fn checksum(&self) -> u64 {
+        self.checksum
+    }
+
+    /// How many rmap_items share the page.
+    pub(crate) fn len(&self) -> u32 {
+        // Only the scanner writes it, and only the scanner asks.
+        self.len.load(Relaxed)
+    }
+
+    /// The value that the folio's `mapping` has while it is this node's.
+    fn mark(&self) -> usize {
+        core::ptr::from_ref(self) as usize | bindings::FOLIO_MAPPING_KSM as usize
+    }
+
+    /// The node's folio. `None`: the node is stale.
+    pub(crate) fn folio(&self) -> Option<KsmFolio> {
+        loop {
+            let pfn = self.pfn.load(Acquire);
+            if let Some(folio) = self.try_folio(pfn) {
+                return Some(folio);
+            }
+            // Migration stores the new frame number before it clears the old folio's `mapping`.
+            // Having seen the latter, we must see the former.
+            barrier::smp_mb(barrier::Read);
+            if self.pfn.load(Relaxed) == pfn {
+                return None;
+            }
+        }
+    }
+
+    /// The folio at `pfn`, if it is this node's.
+    fn try_folio(&self, pfn: usize) -> Option<KsmFolio> {
+        // SAFETY: The frame held this node's folio once, and the memory map of a frame stays while
+        // it is online: nodes of frames that go offline are pruned before.
+        let folio = unsafe { bindings::pfn_folio(pfn) };
+        loop {
+            if mapping_of(folio) != self.mark() {
+                return None;
+            }
+            // SAFETY: `folio` points into the memory map; the count says whether it is live.
+            if unsafe { bindings::folio_try_get(folio) } {
+                break;
+            }
+            // The count is zero where the folio is being freed, and for a moment where reclaim or
+            // migration have frozen it; then it is in the swap cache until they are through.
+            // SAFETY: As above.
+            if !unsafe { bindings::folio_test_swapcache(folio) } {
+                return None;
+            }
+            core::hint::spin_loop();
+        }
+        // SAFETY: The reference was just taken, and a folio is never null.
+        let folio = KsmFolio(unsafe { NonNull::new_unchecked(folio) });
+        // It may have been freed and have become another's before we took the reference.
+        (folio.mark() == self.mark()).then_some(folio)
+    }
+
+    /// Takes the node's folio over to `pfn`. The caller clears the old folio's `mapping` after.
+    pub(super) fn migrate(&self, pfn: usize) {
+        // `Release`: pairs with the barrier in `folio`.
+        self.pfn.store(pfn, Release);
+    }
+
+    /// Adds a sharer.
+    pub(crate) fn add(&self, locked: &LockedKsm<'_>, sharer: ListArc<Sharer>) -> bool {
+        if !locked.is_of(self) || !core::ptr::eq(&**sharer.node(), self) {
+            return false;
+        }
+        // SAFETY: The folio is locked, and it is this node's.
+        let sharers = unsafe { &mut *self.sharers.get() };
+        sharers.push_back(sharer);
+        self.len.store(self.len() + 1, Relaxed);
+        true
+    }
+
+    /// Takes out a sharer. `locked` is the node's folio, or `None` where the node was found stale.
+    pub(crate) fn remove(&self, locked: Option<&LockedKsm<'_>>, sharer: &Sharer) -> bool {
+        if !core::ptr::eq(&*sharer.node, self) || locked.is_some_and(|locked| !locked.is_of(self)) {
+            return false;
+        }
+        // SAFETY: Either the folio is locked, or it is gone and nobody else gets here.
+        let sharers = unsafe { &mut *self.sharers.get() };
+        // SAFETY: A sharer is only ever put into the list of its own node.
+        if unsafe { sharers.remove(sharer) }.is_none() {
+            return false;
+        }
+        self.len.store(self.len() - 1, Relaxed);
+        true
+    }
+
+    /// The sharers, for a walk of the reverse map.
+    ///
+    /// # Safety
+    ///
+    /// The folio of the node is locked for as long as `'a`.
+    pub(super) unsafe fn sharers<'a>(&'a self) -> impl Iterator<Item = ArcBorrow<'a, Sharer>> {
+        // SAFETY: The folio's lock guards the list, says the caller.
+        unsafe { &*self.sharers.get() }.iter()
+    }
+
+    /// # Safety
+    ///
+    /// `folio` is locked, for as long as `'a`.
+    pub(super) unsafe fn of_locked<'a>(folio: *mut bindings::folio) -> Option<&'a StableNode> {
+        let mark = mapping_of(folio);
+        if mark & bindings::FOLIO_MAPPING_KSM as usize != bindings::FOLIO_MAPPING_KSM as usize {
+            return None;
+        }
+        let node = (mark & !(bindings::FOLIO_MAPPING_KSM as usize)) as *const StableNode;
+        // SAFETY: While this module provides merging, only its nodes are marked so; a node lives
+        // until its folio was locked and unmarked, and the caller holds that lock.
+        unsafe { node.as_ref() }
+    }
+}
+
+/// Reads a folio's `mapping`, which may change at any moment.
+fn mapping_of(folio: *const bindings::folio) -> usize {
+    // SAFETY: Every caller has a pointer into the memory map, which is readable.
+    let mapping = unsafe { &raw const (*folio).__bindgen_anon_1.__bindgen_anon_1.mapping };
+    // SAFETY: As above. The field is a word, so a read is never torn.
+    unsafe { core::ptr::read_volatile(mapping) as usize }
+}
+
+/// Writes the `mapping` of a folio.
+///
+/// # Safety
+///
+/// `folio` is locked and referenced by the caller, and anonymous.
+pub(super) unsafe fn set_mapping(folio: *mut bindings::folio, mark: usize) {
+    // SAFETY: The caller's reference keeps the folio valid.
+    let mapping = unsafe { &raw mut (*folio).__bindgen_anon_1.__bindgen_anon_1.mapping };
+    // SAFETY: As above; others only read the word whole.
+    unsafe { core::ptr::write_volatile(mapping, mark as *mut bindings::address_space) };
+}
+
+/// A counted reference to the folio of a merged page.
+///
+/// # Invariants
+///
+/// Owns a reference to the folio.
+pub(crate) struct KsmFolio(NonNull<bindings::folio>);
+
+// SAFETY: A reference to a folio may be dropped on any thread.
+unsafe impl Send for KsmFolio {}
+
+impl KsmFolio {
+    /// Makes an anonymous page that nobody can write to a merged one.
+    ///
+    /// `FrozenPage::become_ksm` calls this: `page` is a folio of its own, locked and not exclusive,
+    /// and no entry that maps it is writable.
+    pub(super) fn convert(page: &AnonPage, node: &Arc<StableNode>) -> Self {
+        let folio = page.folio();
+        // SAFETY: `page` keeps the folio valid.
+        node.pfn.store(unsafe { bindings::folio_pfn(folio) }, Relaxed);
+        // SAFETY: The folio is locked, referenced and anonymous.
+        unsafe { set_mapping(folio, node.mark()) };
+        // SAFETY: `page` keeps the folio valid.
+        unsafe { bindings::folio_mark_accessed(folio) };
+        // Reclaim frees a clean folio with clean entries; this one must go to swap.
+        // SAFETY: As above.
+        unsafe { bindings::folio_mark_dirty(folio) };
+        // SAFETY: As above.
+        unsafe { bindings::folio_get(folio) };
+        // SAFETY: A folio is never null.
+        // INVARIANT: The reference was just taken.
+        Self(unsafe { NonNull::new_unchecked(folio) })
+    }
+
+    fn mark(&self) -> usize {
+        mapping_of(self.0.as_ptr())
+    }
+
+    /// The folio's only page.
+    fn page(&self) -> *mut bindings::page {
+        // SAFETY: Our reference keeps the folio valid.
+        unsafe { bindings::folio_page(self.0.as_ptr(), 0) }
+    }
+
+    /// Maps the content while `f` runs. It never changes.
+    pub(crate) fn read<R>(&self, f: impl FnOnce(&PageView<'_>) -> R) -> R {
+        // SAFETY: Our reference keeps the page valid.
+        unsafe { PageView::with(self.page(), f) }
+    }
+
+    /// Whether this is the page `page`.
+    pub(crate) fn is(&self, page: &AnonPage) -> bool {
+        self.page() == page.as_ptr()
+    }
+
+    /// Whether a page table maps the page still.
+    pub(crate) fn is_mapped(&self) -> bool {
+        // SAFETY: Our reference keeps the folio valid.
+        unsafe { bindings::folio_mapped(self.0.as_ptr()) }
+    }
+
+    /// Locks the folio, and sees whether it is still `node`'s. May sleep.
+    pub(crate) fn lock(&self, node: &StableNode) -> Option<LockedKsm<'_>> {
+        // SAFETY: Our reference keeps the folio valid.
+        unsafe { bindings::folio_lock(self.0.as_ptr()) };
+        self.locked().filter(|locked| locked.is_of(node))
+    }
+
+    /// As `lock`, but gives up where somebody else has it locked.
+    pub(crate) fn try_lock(&self, node: &StableNode) -> Option<LockedKsm<'_>> {
+        // SAFETY: Our reference keeps the folio valid.
+        if !unsafe { bindings::folio_trylock(self.0.as_ptr()) } {
+            return None;
+        }
+        self.locked().filter(|locked| locked.is_of(node))
+    }
+
+    fn locked(&self) -> Option<LockedKsm<'_>> {
+        // INVARIANT: The callers have just locked it.
+        Some(LockedKsm {
+            ksm: self,
+            _nts: NotThreadSafe,
+        })
+    }
+}
+
+impl Drop for KsmFolio {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the reference is ours to drop.
+        unsafe { bindings::folio_put(self.0.as_ptr()) };
+    }
+}
+
+/// The node of the merged page that `page` is, which `nodes` holds.
+///
+/// `None` for an ordinary page, and for a merged one that an unmerge cut off from its node.
+pub(crate) fn node_of(page: &AnonPage, nodes: &ArcTree<StableNode>) -> Option<Arc<StableNode>> {
+    let mark = mapping_of(page.folio());
+    let kind = bindings::FOLIO_MAPPING_KSM as usize;
+    if mark & kind != kind {
+        return None;
+    }
+    let node = (mark & !kind) as *const StableNode;
+    if node.is_null() {
+        return None;
+    }
+    // A folio that is kept alive keeps its node from going stale, and the engine holds on to a node
+    // that is not; while `nodes` is borrowed it lets go of none.
+    let _ = nodes;
+    // SAFETY: The node is live, as said, and came from `Arc::into_raw`; the reference that this
+    // makes of nothing is forgotten below.
+    let borrowed = ManuallyDrop::new(unsafe { Arc::from_raw(node) });
+    Some(Arc::clone(&borrowed))
+}
+
+/// The lock of a merged page's folio.
+///
+/// # Invariants
+///
+/// The folio is locked, and this owns the lock.
+pub(crate) struct LockedKsm<'k> {
+    ksm: &'k KsmFolio,
+    _nts: NotThreadSafe,
+}
+
+impl LockedKsm<'_> {
+    pub(super) fn folio(&self) -> *mut bindings::folio {
+        self.ksm.0.as_ptr()
+    }
+
+    pub(super) fn page(&self) -> *mut bindings::page {
+        self.ksm.page()
+    }
+
+    pub(crate) fn read<R>(&self, f: impl FnOnce(&PageView<'_>) -> R) -> R {
+        self.ksm.read(f)
+    }
+
+    fn is_of(&self, node: &StableNode) -> bool {
+        // Nobody changes the mark of a locked folio.
+        self.ksm.mark() == node.mark()
+    }
+
+    /// Cuts a page that nobody maps off from its node: it may linger in the swap cache, and whoever
+    /// swaps it in makes a copy. False: somebody maps it.
+    pub(crate) fn detach(self) -> bool {
+        if self.ksm.is_mapped() {
+            return false;
+        }
+        // SAFETY: The folio is locked and referenced by us, and anonymous as merged pages are.
+        unsafe { set_mapping(self.folio(), bindings::FOLIO_MAPPING_KSM as usize) };
+        true
+    }
+}
+
+impl Drop for LockedKsm<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the lock is ours.
+        unsafe { bindings::folio_unlock(self.folio()) };
+    }
+}

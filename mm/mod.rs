@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe Rust over the kernel's memory manager: the floor on which the algorithm stands.
+
+pub(crate) mod account;
+pub(crate) mod anon_vma;
+pub(crate) mod kobject;
+pub(crate) mod ksm_folio;
+pub(crate) mod kthread;
+pub(crate) mod lru;
+pub(crate) mod module;
+pub(crate) mod notifier;
+pub(crate) mod page;
+pub(crate) mod page_bytes;
+pub(crate) mod provider;
+pub(crate) mod pte;
+pub(crate) mod random;
+mod rmap_walk;
+pub(crate) mod signal;
+pub(crate) mod slab;
+pub(crate) mod vma;
+pub(crate) mod walk;

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One anonymous page that some process maps, and the lock of its folio.
+//!
+//! C header: `include/linux/page-flags.h`, `include/linux/pagemap.h`
+
+use super::page_bytes::PageView;
+use core::ptr::NonNull;
+use kernel::{bindings, types::NotThreadSafe};
+
+/// A counted reference to the folio of an anonymous page.
+///
+/// `kernel::page::Page` owns its page and frees it; this one only keeps a mapped page from going
+/// away.
+///
+/// # Invariants
+///
+/// Owns a reference to the folio that `page` is in, which is anonymous.
+pub(crate) struct AnonPage {
+    page: NonNull<bindings::page>,
+}
+
+// SAFETY: A reference to a folio may be dropped on any thread.
+unsafe impl Send for AnonPage {}
+
+impl AnonPage {
+    /// Takes a reference to the folio of `page`.
+    ///
+    /// # Safety
+    ///
+    /// `page` is in a live anonymous folio, which cannot be freed during the call.
+    pub(super) unsafe fn get(page: NonNull<bindings::page>) -> Self {
+        // SAFETY: `page` is valid, says the caller.
+        let folio = unsafe { bindings::page_folio(page.as_ptr()) };
+        // SAFETY: The folio is live, says the caller.
+        unsafe { bindings::folio_get(folio) };
+        // INVARIANT: The reference was just taken.
+        Self { page }
+    }
+
+    /// Makes a reference out of one that the caller owns.
+    ///
+    /// # Safety
+    ///
+    /// The caller gives up a reference to the folio of `page`, which is anonymous.
+    pub(super) unsafe fn from_owned(page: NonNull<bindings::page>) -> Self {
+        // INVARIANT: The caller's reference is ours now.
+        Self { page }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::page {
+        self.page.as_ptr()
+    }
+
+    /// The folio that the page is in now. A split moves the page to one of its own.
+    pub(super) fn folio(&self) -> *mut bindings::folio {
+        // SAFETY: Our reference keeps the page valid.
+        unsafe { bindings::page_folio(self.page.as_ptr()) }
+    }
+
+    /// Maps the content while `f` runs. It may change meanwhile.
+    pub(crate) fn read<R>(&self, f: impl FnOnce(&PageView<'_>) -> R) -> R {
+        // SAFETY: Our reference keeps the page valid.
+        unsafe { PageView::with(self.page.as_ptr(), f) }
+    }
+
+    /// Whether this and `other` are one page.
+    pub(crate) fn is(&self, other: &AnonPage) -> bool {
+        self.page == other.page
+    }
+
+    /// Whether this and `other` lie in one folio.
+    pub(crate) fn shares_folio_with(&self, other: &AnonPage) -> bool {
+        self.folio() == other.folio()
+    }
+
+    /// Whether the page is part of a larger folio, which must be split before the page is merged.
+    pub(crate) fn is_large(&self) -> bool {
+        // SAFETY: Our reference keeps the folio valid.
+        unsafe { bindings::folio_test_large(self.folio()) }
+    }
+
+    /// Whether the page is a merged one.
+    pub(crate) fn is_ksm(&self) -> bool {
+        // SAFETY: Our reference keeps the folio valid.
+        unsafe { bindings::folio_test_ksm(self.folio()) }
+    }
+
+    /// Locks the folio unless somebody else has it locked: the scanner never waits for a page.
+    pub(crate) fn try_lock(&self) -> Option<LockedPage<'_>> {
+        // SAFETY: Our reference keeps the folio valid.
+        if !unsafe { bindings::folio_trylock(self.folio()) } {
+            return None;
+        }
+        // INVARIANT: We just locked it.
+        Some(LockedPage {
+            page: self,
+            _nts: NotThreadSafe,
+        })
+    }
+}
+
+impl Drop for AnonPage {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the reference is ours to drop.
+        unsafe { bindings::folio_put(self.folio()) };
+    }
+}
+
+/// The lock of a page's folio.
+///
+/// # Invariants
+///
+/// The folio that `page` is in is locked, and this owns the lock.
+pub(crate) struct LockedPage<'p> {
+    page: &'p AnonPage,
+    _nts: NotThreadSafe,
+}
+
+impl<'p> LockedPage<'p> {
+    pub(super) fn page(&self) -> &'p AnonPage {
+        self.page
+    }
+
+    /// Whether the folio is anonymous still: truncation never applies to it, but a page may have
+    /// been freed and reused before our reference was taken.
+    pub(crate) fn is_anon(&self) -> bool {
+        // SAFETY: The reference keeps the folio valid.
+        unsafe { bindings::folio_test_anon(self.page.folio()) }
+    }
+
+    /// Makes the page a folio of its own.
+    ///
+    /// Lock and reference go with the page. Fails where somebody else refers to the folio.
+    pub(crate) fn split(&self) -> bool {
+        // SAFETY: The reference keeps the folio valid.
+        if !unsafe { bindings::folio_test_large(self.page.folio()) } {
+            return true;
+        }
+        // SAFETY: The folio is locked and referenced by us, and no page table lock is held: those
+        // are `MappedPage`s, which borrow a `LockedPage` for longer than they live.
+        unsafe { bindings::split_huge_page(self.page.as_ptr()) == 0 }
+    }
+}
+
+impl Drop for LockedPage<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the lock is ours.
+        unsafe { bindings::folio_unlock(self.page.folio()) };
+    }
+}

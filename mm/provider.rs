@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Standing behind the kernel's page merging interface.
+//!
+//! C header: `include/linux/ksm.h`
+
+use super::{kobject::RawKobject, ksm_folio::StableNode, rmap_walk};
+use core::{
+    marker::PhantomData,
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicPtr, Ordering},
+};
+use kernel::{
+    bindings,
+    error::{from_result, to_result},
+    ffi,
+    mm::Mm,
+    module::this_module,
+    prelude::*,
+    sync::{aref::ARef, Arc},
+};
+
+/// An implementation of page merging.
+///
+/// The hooks run in many contexts: under an mmap lock, with a folio locked, in reclaim. None of
+/// them may take a lock under which memory is allocated or a fault is handled.
+pub(crate) trait Provider: Send + Sync + 'static {
+    /// Enrols an address space. `Ok` where it is enrolled already.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    fn enter(&self, mm: &Mm) -> Result;
+
+    /// Forgets an address space, whose page tables are about to be torn down.
+    fn exit(&self, mm: &Mm);
+
+    /// Whether a merged page that was found in the swap cache may be mapped as it is. If not, it
+    /// is copied, and merged again later.
+    fn shares_swapin(&self) -> bool;
+
+    /// Hands over each address space that was enrolled, once, when the provider is gone.
+    fn enrolled(&self, give: impl FnMut(&Mm));
+
+    /// What an rmap_item takes, in bytes: counted against the profit of a process.
+    const ITEM_SIZE: usize;
+}
+
+/// The one provider that is registered, for the hooks, which get no argument that leads to it.
+///
+/// # Invariants
+///
+/// Null, or a pointer that came from `Arc::into_raw`, of the type with whose hooks `ksm_ops` was
+/// registered. It is set before the first hook can run, and cleared after the last one has.
+static PROVIDER: AtomicPtr<ffi::c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// A registered provider, which is unregistered on drop.
+///
+/// # Invariants
+///
+/// `ops` is registered, its hooks are those of `P`, and `PROVIDER` is a `P`.
+pub(crate) struct Registration<P: Provider> {
+    ops: NonNull<bindings::ksm_ops>,
+    _provider: PhantomData<Arc<P>>,
+}
+
+// SAFETY: Registering and unregistering are not bound to a thread.
+unsafe impl<P: Provider> Send for Registration<P> {}
+// SAFETY: There are no methods.
+unsafe impl<P: Provider> Sync for Registration<P> {}
+
+impl<P: Provider> Registration<P> {
+    /// Takes over from the in-tree code: it unmerges what it merged and hands over the address
+    /// spaces enrolled with it. `directory` becomes known under the in-tree code's name too.
+    ///
+    /// # Errors
+    ///
+    /// * `EBUSY`: another module provides merging, or the in-tree code could not unmerge.
+    /// * `ENOMEM`, `EINTR`: the same, for want of memory or for a signal.
+    ///
+    /// Everything is as before then.
+    pub(crate) fn new(provider: Arc<P>, directory: &RawKobject) -> Result<Self> {
+        let ops = KBox::new(Self::ops(directory.as_ptr()), GFP_KERNEL)?;
+        let raw = Arc::into_raw(provider).cast_mut();
+        let free = PROVIDER.compare_exchange(
+            ptr::null_mut(),
+            raw.cast(),
+            // `Release`: what the provider holds is there for the hooks that load it.
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        // SAFETY: A box is never null.
+        let ops = unsafe { NonNull::new_unchecked(KBox::into_raw(ops)) };
+        let registered = match free {
+            // SAFETY: `ops` is valid until it is unregistered, and so is what its hooks use.
+            Ok(_) => to_result(unsafe { bindings::ksm_register_ops(ops.as_ptr()) }),
+            Err(_) => Err(EBUSY),
+        };
+        if let Err(error) = registered {
+            if free.is_ok() {
+                Self::give_back();
+            } else {
+                // SAFETY: `raw` came from `into_raw` above, and nobody has seen it.
+                drop(unsafe { Arc::from_raw(raw) });
+            }
+            // SAFETY: `ops` came from a box, and is not registered.
+            drop(unsafe { KBox::from_raw(ops.as_ptr()) });
+            return Err(error);
+        }
+        // INVARIANT: Both were done just now.
+        Ok(Self {
+            ops,
+            _provider: PhantomData,
+        })
+    }
+
+    /// Returns the address spaces to the in-tree code and clears `PROVIDER`. No hook runs any more.
+    fn give_back() {
+        let raw = PROVIDER.swap(ptr::null_mut(), Ordering::Acquire).cast::<P>();
+        // SAFETY: By the invariant of `PROVIDER` this is our reference, given up there.
+        let provider = unsafe { Arc::from_raw(raw.cast_const()) };
+        provider.enrolled(|mm| {
+            // SAFETY: The reference to `mm` lasts for the call.
+            unsafe { bindings::ksm_return_mm(mm.as_raw()) }
+        });
+    }
+
+    fn ops(directory: *mut bindings::kobject) -> bindings::ksm_ops {
+        bindings::ksm_ops {
+            owner: this_module::<crate::LocalModule>().as_ptr(),
+            kobj: directory,
+            rmap_item_size: P::ITEM_SIZE,
+            madvise: Some(madvise),
+            enter: Some(Self::enter),
+            exit: Some(Self::exit),
+            rmap_walk: Some(rmap_walk_hook),
+            folio_migrate: Some(folio_migrate),
+            swapin_shared: Some(Self::swapin_shared),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by a hook.
+    unsafe fn provider<'h>() -> &'h P {
+        let raw = PROVIDER.load(Ordering::Acquire).cast::<P>();
+        // SAFETY: While a hook runs, `PROVIDER` is a `P` by its invariant.
+        unsafe { &*raw }
+    }
+
+    /// # Safety
+    ///
+    /// Called as `ksm_ops::enter`.
+    unsafe extern "C" fn enter(mm: *mut bindings::mm_struct) -> ffi::c_int {
+        // SAFETY: This is a hook.
+        let provider = unsafe { Self::provider() };
+        // SAFETY: The hook's `mm` is live for the call.
+        let mm = unsafe { Mm::from_raw(mm) };
+        from_result(|| provider.enter(mm).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called as `ksm_ops::exit`.
+    unsafe extern "C" fn exit(mm: *mut bindings::mm_struct) {
+        // SAFETY: This is a hook.
+        let provider = unsafe { Self::provider() };
+        // SAFETY: The hook's `mm` is live for the call.
+        provider.exit(unsafe { Mm::from_raw(mm) });
+    }
+
+    /// # Safety
+    ///
+    /// Called as `ksm_ops::swapin_shared`.
+    unsafe extern "C" fn swapin_shared(_folio: *mut bindings::folio) -> bool {
+        // SAFETY: This is a hook.
+        unsafe { Self::provider() }.shares_swapin()
+    }
+}
+
+impl<P: Provider> Drop for Registration<P> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant `ops` is registered. No merged page is left: each holds a
+        // reference to the module, and this runs when there are none.
+        unsafe { bindings::ksm_unregister_ops(self.ops.as_ptr()) };
+        Self::give_back();
+        // SAFETY: `ops` came from a box and is registered no more.
+        drop(unsafe { KBox::from_raw(self.ops.as_ptr()) });
+    }
+}
+
+/// `MADV_MERGEABLE` and `MADV_UNMERGEABLE` on one VMA. What is not suited is passed over silently,
+/// as advice is.
+///
+/// # Safety
+///
+/// Called as `ksm_ops::madvise`: `vma` is valid with its mmap lock held for writing, `flags` too.
+unsafe extern "C" fn madvise(
+    vma: *mut bindings::vm_area_struct,
+    start: ffi::c_ulong,
+    end: ffi::c_ulong,
+    advice: ffi::c_int,
+    flags: *mut bindings::vm_flags_t,
+) -> ffi::c_int {
+    let mergeable = bindings::vm_flags_t::from(bindings::VM_MERGEABLE);
+    // SAFETY: `flags` is valid, says the caller.
+    let now = unsafe { *flags };
+    match advice as u32 {
+        bindings::MADV_MERGEABLE if now & mergeable == 0 => {
+            // SAFETY: `vma` is valid, says the caller.
+            if unsafe { bindings::ksm_vma_compatible(vma) } {
+                // SAFETY: `flags` is valid, says the caller.
+                unsafe { *flags = now | mergeable };
+            }
+        }
+        bindings::MADV_UNMERGEABLE if now & mergeable != 0 => {
+            // SAFETY: `vma` is valid, says the caller.
+            let has_pages = !unsafe { (*vma).anon_vma }.is_null();
+            if has_pages {
+                // SAFETY: The mmap lock is held for writing, says the caller.
+                let err = unsafe { bindings::ksm_unmerge_range(vma, start, end, true) };
+                if err != 0 {
+                    return err;
+                }
+            }
+            // SAFETY: `flags` is valid, says the caller.
+            unsafe { *flags = now & !mergeable };
+        }
+        _ => {}
+    }
+    0
+}
+
+/// # Safety
+///
+/// Called as `ksm_ops::rmap_walk`.
+unsafe extern "C" fn rmap_walk_hook(
+    folio: *mut bindings::folio,
+    control: *mut bindings::rmap_walk_control,
+) {
+    // SAFETY: The hook's contract is the function's.
+    unsafe { rmap_walk::walk(folio, control) };
+}
+
+/// # Safety
+///
+/// Called as `ksm_ops::folio_migrate`: both folios are locked.
+unsafe extern "C" fn folio_migrate(new: *mut bindings::folio, old: *mut bindings::folio) {
+    // SAFETY: `old` is locked, says the caller.
+    let Some(node) = (unsafe { StableNode::of_locked(old) }) else {
+        return;
+    };
+    // SAFETY: `new` is valid. The caller clears the mapping of `old` after a write barrier.
+    node.migrate(unsafe { bindings::folio_pfn(new) });
+}
+
+/// Says that a full walk found nothing mergeable in `mm`: its next madvise enrols it again.
+pub(crate) fn forget(mm: &Mm) {
+    // SAFETY: `mm` is live.
+    unsafe { bindings::ksm_mm_forget(mm.as_raw()) };
+}
+
+/// A counted reference to the address space `mm`.
+pub(crate) fn grab(mm: &Mm) -> ARef<Mm> {
+    ARef::from(mm)
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! VMAs whose owner asked for merging.
+//!
+//! C header: `include/linux/mm.h`
+
+use super::anon_vma::AnonVma;
+use core::ptr::NonNull;
+use kernel::{
+    bindings,
+    error::to_result,
+    mm::{virt::VmaRef, MmWithUser, MmapReadGuard},
+    prelude::*,
+};
+
+/// Whether `vma` may hold pages to merge: its owner asked for it, and it has had anonymous pages.
+fn mergeable(vma: &VmaRef) -> Option<NonNull<bindings::anon_vma>> {
+    if vma.flags() & bindings::VM_MERGEABLE == 0 {
+        return None;
+    }
+    // SAFETY: A `VmaRef` is valid, and its mmap lock is held, under which `anon_vma` only ever
+    // goes from null to its final value.
+    NonNull::new(unsafe { core::ptr::read_volatile(&raw const (*vma.as_ptr()).anon_vma) })
+}
+
+/// A VMA with `VM_MERGEABLE` and an `anon_vma`, under the mmap lock.
+///
+/// # Invariants
+///
+/// The mmap lock of `vma`'s mm is held for reading for as long as `'a`. `anon_vma` is that of
+/// `vma`.
+pub(crate) struct MergeableVma<'a> {
+    vma: &'a VmaRef,
+    anon_vma: NonNull<bindings::anon_vma>,
+}
+
+impl<'a> MergeableVma<'a> {
+    /// The mergeable VMA that holds `address`.
+    pub(crate) fn at(guard: &'a MmapReadGuard<'_>, address: usize) -> Option<Self> {
+        let vma = guard.vma_lookup(address)?;
+        // INVARIANT: `guard` holds the lock for `'a`.
+        Some(Self {
+            vma,
+            anon_vma: mergeable(vma)?,
+        })
+    }
+
+    pub(crate) fn start(&self) -> usize {
+        self.vma.start()
+    }
+
+    pub(crate) fn end(&self) -> usize {
+        self.vma.end()
+    }
+
+    pub(crate) fn mm(&self) -> &MmWithUser {
+        self.vma.mm()
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::vm_area_struct {
+        self.vma.as_ptr()
+    }
+
+    /// A reference to what finds this VMA and its forks from a page.
+    pub(crate) fn anon_vma(&self) -> AnonVma {
+        // SAFETY: By the type invariant the VMA holds a reference that the mmap lock keeps.
+        unsafe { AnonVma::get(self.anon_vma) }
+    }
+
+    /// The index under which the reverse map knows the page at `address`.
+    pub(crate) fn anon_index(&self, address: usize) -> usize {
+        // SAFETY: The VMA is valid by the type invariant.
+        unsafe { bindings::linear_anon_page_index(self.as_ptr(), address) }
+    }
+
+    /// Gives the owner copies of its own for all merged pages in `[start, end)`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`: no page for a copy. `EINTR`: a signal came.
+    pub(crate) fn unmerge(&self, start: usize, end: usize) -> Result {
+        // SAFETY: The VMA is valid and its mmap lock held for reading; `false` says so.
+        let ret = unsafe { bindings::ksm_unmerge_range(self.as_ptr(), start, end, false) };
+        to_result(ret)
+    }
+}
+
+/// The mergeable VMAs of `mm` that end above `from`, under one hold of its mmap lock.
+pub(crate) fn mergeable_vmas<'a>(
+    mm: &'a MmWithUser,
+    guard: &'a MmapReadGuard<'_>,
+    from: usize,
+) -> impl Iterator<Item = MergeableVma<'a>> {
+    // INVARIANT: `guard` holds the lock for `'a`.
+    vmas(mm, guard, from).filter_map(|vma| {
+        mergeable(vma).map(|anon_vma| MergeableVma { vma, anon_vma })
+    })
+}
+
+/// Whether any VMA of `mm` has `VM_MERGEABLE`, also one that had no page so far.
+pub(crate) fn any_advised(mm: &MmWithUser, guard: &MmapReadGuard<'_>) -> bool {
+    vmas(mm, guard, 0).any(|vma| vma.flags() & bindings::VM_MERGEABLE != 0)
+}
+
+/// The VMAs that end above `from`.
+fn vmas<'a>(
+    mm: &'a MmWithUser,
+    _guard: &'a MmapReadGuard<'_>,
+    from: usize,
+) -> impl Iterator<Item = &'a VmaRef> {
+    let mut next = from;
+    core::iter::from_fn(move || {
+        // SAFETY: The guard holds the mmap lock of `mm`, whose users keep it alive.
+        let vma = unsafe { bindings::find_vma(mm.as_raw(), next) };
+        if vma.is_null() {
+            return None;
+        }
+        // SAFETY: `find_vma` gave it, and it is valid while the lock is held.
+        let vma: &'a VmaRef = unsafe { VmaRef::from_raw(vma) };
+        next = vma.end();
+        Some(vma)
+    })
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! rksm: Kernel Samepage Merging as a loadable module.
+//!
+//! A thread goes over the memory of registered processes, finds anonymous pages with equal content
+//! and maps them to one read-only page; each writer gets its own copy again on the first write.
+//!
+//! # Lock order
+//!
+//! From the outside to the inside; against it, only trylock.
+//!
+//! 1. [`Engine::state`](engine::Engine): all trees and records, and the cursor.
+//! 2. `mmap_lock` of one process, for reading. The hooks `enter` and `madvise` come with it held.
+//! 3. The folio lock, of a page and then, by trylock, of the merged page to replace it. The reverse
+//!    map and migration come with it held.
+//! 4. `anon_vma` locks, for a walk of the reverse map.
+//! 5. The page table lock.
+//! 6. [`Registry`](mm_slot::Registry)'s spinlock, which the hooks take under any of the above.
+
+use kernel::prelude::*;
+
+mod checksum;
+mod control;
+mod engine;
+mod intrusive;
+mod knobs;
+mod merge;
+mod mm;
+mod mm_slot;
+mod rmap_item;
+mod scan;
+mod stable_tree;
+mod sysfs;
+mod unstable_tree;
+mod zero_page;
+
+use engine::Engine;
+use mm::{kobject::Directory, kthread::Kthread, provider::Registration};
+use scan::Scanner;
+
+module! {
+    type: Rksm,
+    name: "rksm",
+    authors: ["rksm developers"],
+    description: "Kernel Samepage Merging, in Rust",
+    license: "GPL",
+}
+
+/// The module. Its fields drop in this order, each after what could still use it.
+struct Rksm {
+    /// The thread: while it runs it may merge.
+    _scanner: Kthread<Scanner>,
+    /// The hooks. Afterwards the in-tree code provides merging again.
+    _registration: Registration<Engine>,
+    /// The knobs. They go after the link to their directory, which the registration made.
+    _sysfs: Directory<Engine>,
+}
+
+impl kernel::Module for Rksm {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let engine = Engine::new()?;
+        let sysfs = sysfs::create(engine.clone())?;
+        let registration = Registration::new(engine.clone(), sysfs.kobject())?;
+        let scanner = Kthread::spawn(c"rksmd", 5, Scanner::new(engine)?)?;
+        pr_info!("merges pages from now on, as /sys/kernel/mm/rksm says\n");
+        Ok(Self {
+            _scanner: scanner,
+            _registration: registration,
+            _sysfs: sysfs,
+        })
+    }
+}

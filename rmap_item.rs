@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is known of one page: the state machine of an rmap_item.
+//!
+//! ```text
+//!              first seen          seen unchanged
+//!   Untracked ────────────► Seen ────────────────► Candidate
+//!       ▲                  ▲    ◄────────────────      │
+//!       │ gone             │         changed           │ an equal page came by
+//!       │                  │                           ▼
+//!       └──── any    written, unmerged ◄──────── Merged
+//!                          │
+//!                          └──────────────────── Zero  (the zero page was put in its place)
+//! ```
+//!
+//! [`Item`] keeps this in a few bits and makes sure that leaving a kind and leaving the tree that
+//! goes with it are one step.
+//!
+//! [`Item`]: crate::intrusive::items::Item
+
+/// What an rmap_item stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing: there is no page at the address, or it was not come to yet.
+    Untracked,
+    /// A page whose checksum is known.
+    Seen,
+    /// A page that was seen twice with the same checksum, and is in the tree of candidates.
+    Candidate,
+    /// A mapping of a merged page.
+    Merged,
+    /// A mapping of the zero page that stands for a page full of zeroes.
+    Zero,
+}
+
+impl Kind {
+    /// Whether the kind goes with no tree, so that any other may follow.
+    pub(crate) const fn is_plain(self) -> bool {
+        matches!(self, Kind::Untracked | Kind::Seen | Kind::Zero)
+    }
+
+    pub(crate) const fn to_bits(self) -> u64 {
+        match self {
+            Kind::Untracked => 0,
+            Kind::Seen => 1,
+            Kind::Candidate => 2,
+            Kind::Merged => 3,
+            Kind::Zero => 4,
+        }
+    }
+
+    /// The inverse of `to_bits`; what that never gives counts as nothing.
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        match bits {
+            1 => Kind::Seen,
+            2 => Kind::Candidate,
+            3 => Kind::Merged,
+            4 => Kind::Zero,
+            _ => Kind::Untracked,
+        }
+    }
+}

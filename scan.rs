@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The scanner: going over all registered memory, again and again.
+//!
+//! The outer loop is the thread's: a batch of `pages_to_scan` pages, then `sleep_millisecs` of
+//! rest. The inner one takes up to [`BATCH_PAGES`](crate::mm::walk::BATCH_PAGES) pages at a time out
+//! of the page tables and, having let go of all locks of the process, decides on each.
+
+use crate::{
+    control::{Control, Run},
+    engine::{Engine, State},
+    intrusive::items::{Item, Key},
+    merge::{self, Outcome},
+    mm::{
+        kthread::{self, Body, ThisThread},
+        lru,
+        page::AnonPage,
+        provider,
+        vma::{any_advised, mergeable_vmas},
+        walk::{Batch, Mapping},
+    },
+    mm_slot::MmSlot,
+    rmap_item::Kind,
+    unstable_tree::{self, Found},
+    zero_page,
+};
+use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
+
+/// How far a pass has come.
+///
+/// It names an address space by number, never by pointer: whatever happens to that one meanwhile,
+/// the next number is still the next.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Cursor {
+    /// The last address space that is done with.
+    done: u64,
+    /// The one under way, and the address up to which it is scanned.
+    current: u64,
+    address: usize,
+}
+
+impl Cursor {
+    pub(crate) const fn start() -> Self {
+        Self {
+            done: 0,
+            current: 0,
+            address: 0,
+        }
+    }
+
+    /// Goes on with the address space `id`.
+    fn enter(&mut self, id: u64) {
+        if self.current != id {
+            self.current = id;
+            self.address = 0;
+        }
+    }
+
+    fn leave(&mut self) {
+        *self = Self {
+            done: self.current,
+            ..Self::start()
+        };
+    }
+}
+
+/// What is left to do after a step.
+#[derive(PartialEq)]
+enum Step {
+    More,
+    PassDone,
+}
+
+/// The thread's own.
+pub(crate) struct Scanner {
+    engine: Arc<Engine>,
+    batch: Batch,
+}
+
+impl Scanner {
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(engine: Arc<Engine>) -> Result<Self> {
+        Ok(Self {
+            engine,
+            batch: Batch::new()?,
+        })
+    }
+}
+
+impl Body for Scanner {
+    fn run(&mut self, thread: &ThisThread) {
+        while !thread.should_stop() {
+            let engine = &*self.engine;
+            if engine.registry.has_exited() || engine.has_leftovers() {
+                engine.tidy();
+            }
+            if engine.should_scan() {
+                engine.scan(&mut self.batch, thread);
+                let sleep_ms = engine.sleep_millisecs();
+                thread.wait_ms(&engine.wakeup, sleep_ms, || {
+                    engine.sleep_millisecs() != sleep_ms || !engine.should_scan()
+                });
+                continue;
+            }
+            let wanted = || engine.should_scan() || engine.registry.has_exited();
+            if engine.has_leftovers() {
+                // A page whose last mapping is about to go: look again.
+                thread.wait_ms(&engine.wakeup, 1000, wanted);
+            } else {
+                thread.wait(&engine.wakeup, wanted);
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Scans `pages_to_scan` pages, or to the end of the pass.
+    fn scan(&self, batch: &mut Batch, thread: &ThisThread) {
+        let mut state = self.state.lock();
+        let mut left = self.pages_to_scan() as u64;
+        // `run` may have changed while we waited for the lock.
+        while left > 0 && self.run() == Run::Merge && !thread.freezing() && !thread.should_stop() {
+            let before = state.pages_scanned;
+            if self.step(&mut state, batch, left) == Step::PassDone {
+                break;
+            }
+            left -= (state.pages_scanned - before).min(left);
+            kthread::cond_resched();
+        }
+        self.publish(&state);
+    }
+
+    /// Scans some pages of one address space, `room` at most.
+    fn step(&self, state: &mut State, batch: &mut Batch, room: u64) -> Step {
+        if state.cursor == Cursor::start() {
+            // Pages that wait in a CPU's list for the LRU have a reference too many to be merged.
+            lru::drain_all();
+            state.stable.prune();
+        }
+        let Some(slot) = self.registry.after(state.cursor.done) else {
+            state.cursor = Cursor::start();
+            state.full_scans += 1;
+            return Step::PassDone;
+        };
+        state.cursor.enter(slot.id());
+        if slot.has_exited() {
+            self.drop_slot(state, &slot);
+            state.cursor.leave();
+            return Step::More;
+        }
+        // What exits now is noted as gone in a moment.
+        let Some(mm) = slot.pin() else {
+            state.cursor.leave();
+            return Step::More;
+        };
+
+        let from = state.cursor.address;
+        let guard = mm.mmap_read_lock();
+        let vma = mergeable_vmas(&mm, &guard, from).next();
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let next = vma.map(|vma| batch.fill(&vma, from.max(vma.start()), room));
+        if next.is_none() && from == 0 && !any_advised(&mm, &guard) {
+            // Under the mmap lock, so that no madvise comes in between.
+            self.registry.remove(&slot);
+            provider::forget(&mm);
+        }
+        drop(guard);
+
+        match next {
+            Some(next) => self.visit_all(state, &slot, batch, from, next),
+            None => {
+                sweep(state, &slot, batch, from, usize::MAX);
+                state.cursor.leave();
+            }
+        }
+        Step::More
+    }
+
+    /// Decides on each page of a batch, which covers `[from, next)`.
+    fn visit_all(
+        &self,
+        state: &mut State,
+        slot: &Arc<MmSlot>,
+        batch: &mut Batch,
+        from: usize,
+        next: usize,
+    ) {
+        sweep(state, slot, batch, from, next);
+        state.with_blocks(slot, |state, blocks| {
+            while let Some(visit) = batch.next() {
+                state.cursor.address = visit.address + PAGE_SIZE;
+                // Without memory for a record the page is left for the next pass.
+                let Ok(item) = blocks.item(&self.block_cache, slot, visit.address) else {
+                    continue;
+                };
+                match visit.mapping {
+                    Mapping::Page(page) => {
+                        state.pages_scanned += 1;
+                        if self.visit(state, item, &page, batch) == Cut::Yes {
+                            return;
+                        }
+                    }
+                    Mapping::KsmZero if item.kind() != Kind::Zero => state.see_zero(item),
+                    Mapping::KsmZero => {}
+                }
+            }
+            state.cursor.address = next;
+        });
+    }
+
+    /// Decides on one page.
+    fn visit(&self, state: &mut State, item: &Item, page: &AnonPage, batch: &mut Batch) -> Cut {
+        if let Some(node) = state.stable.node_of(page) {
+            if !item.is_merged_into(&node) {
+                state.see(item, Key::of(node.checksum()));
+                let outcome = merge::adopt(&mut state.stable, &node, item, page);
+                note(state, item, outcome);
+            }
+            return Cut::No;
+        }
+        let checksum = page.read(|content| self.hasher.checksum(content));
+        let key = Key::of(checksum);
+        let unchanged = item.key() == key;
+        match item.kind() {
+            // It waits to be found by an equal page.
+            Kind::Candidate if unchanged => return Cut::No,
+            Kind::Seen if unchanged => {}
+            _ => {
+                state.see(item, key);
+                return Cut::No;
+            }
+        }
+        let cut = match page.is_large() {
+            // To be merged it must be split from its folio, to which the rest of the batch refers.
+            true => {
+                batch.clear();
+                Cut::Yes
+            }
+            false => Cut::No,
+        };
+        self.merge(state, item, page, checksum);
+        cut
+    }
+
+    /// Merges a page that did not change since the last pass, if there is one like it.
+    fn merge(&self, state: &mut State, item: &Item, page: &AnonPage, checksum: u64) {
+        if self.use_zero_pages() && checksum == self.hasher.zero() {
+            match zero_page::place(item, page) {
+                Outcome::Merged => return state.see_zero(item),
+                Outcome::Gone | Outcome::Changed => return,
+                Outcome::Busy | Outcome::NoMemory => {}
+            }
+        }
+        if let Some(found) = state.stable.find(checksum, page) {
+            let outcome = merge::into_ksm(&mut state.stable, &found.node, &found.folio, item, page);
+            return note(state, item, outcome);
+        }
+        let found = unstable_tree::find_or_insert(&mut state.candidates, &self.hasher, item, page);
+        if let Found::Equal(other, other_page) = found {
+            let other_mm = other.mm().clone();
+            let pair = (other, other_page);
+            let outcome = merge::two(&mut state.stable, checksum, (item, page), pair);
+            if outcome == Outcome::Merged {
+                crate::mm::account::add(other_mm.mm(), 0, 1);
+            }
+            note(state, item, outcome);
+        }
+    }
+}
+
+/// Whether the rest of a batch was let go of.
+#[derive(PartialEq)]
+enum Cut {
+    Yes,
+    No,
+}
+
+fn note(state: &mut State, item: &Item, outcome: Outcome) {
+    if outcome == Outcome::Merged {
+        state.note_merged(item);
+    }
+}
+
+/// Forgets the pages in `[from, to)` that were tracked and that the batch did not find.
+fn sweep(state: &mut State, slot: &MmSlot, batch: &Batch, from: usize, to: usize) {
+    state.with_blocks(slot, |state, blocks| {
+        let mut found = batch.addresses().peekable();
+        for item in blocks.tracked(from, to) {
+            let address = item.address();
+            while found.next_if(|next| *next < address).is_some() {}
+            if found.peek() != Some(&address) {
+                state.forget(item);
+            }
+        }
+        blocks.clear(&mut state.candidates, from, to);
+    });
+}
