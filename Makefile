@@ -3,18 +3,23 @@
 # Kbuild reads the file Kbuild, not this one.
 
 KERNEL ?= plain
-OUT := build/$(KERNEL)
+RKSM ?= 1
 
-# The command for `make vm`, as it was typed: make must not expand its $.
+# What the scripts read. RUN goes as it was typed: make must not expand its $.
+export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_TIMEOUT VM_LOG VM_KOPT
 export RKSM_RUN := $(value RUN)
 
-.PHONY: all vm clean
+.PHONY: all kernel vm demo check fmt fmt-check clippy clean help
 
 all:
-	@tools/module.sh $(KDIR) $(OUT)
+	@tools/build.sh $(KERNEL)
+
+kernel:
+	@tools/build.sh $(KERNEL) kernel
 
 vm:
-	@tools/vm.sh $(KERNEL) $(KDIR)/arch/x86/boot/bzImage $(OUT)/rksm.ko
+	@tools/build.sh $(KERNEL) $(if $(filter 0,$(RKSM)),kernel,module) >&2
+	@tools/vm.sh $(KERNEL)
 
 clean:
 	rm -rf build

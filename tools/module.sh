@@ -4,6 +4,7 @@
 # tree KDIR into the folder OUT.
 
 . "$(dirname "$0")/lib.sh"
+. "$repo/tools/env.sh"
 
 kdir=$1 out=$2
 shift 2
@@ -12,4 +13,4 @@ mkdir -p "$out"
 
 arch=()
 grep -q '^CONFIG_UML=y' "$kdir/.config" && arch=(ARCH=um)
-make -C "$kdir" M="$repo" MO="$(realpath "$out")" LLVM=-22 "${arch[@]}" "$@" modules
+make -C "$kdir" M="$repo" MO="$(realpath "$out")" LLVM="-$llvm" "${arch[@]}" "$@" modules

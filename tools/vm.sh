@@ -1,16 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# vm.sh KERNEL KERNEL_IMAGE MODULE: boots the test machine as the VM_*, RKSM
-# and ACCEL variables say; RKSM_RUN holds the command, a shell if unset.
+# vm.sh KERNEL: boots what build.sh left in build/KERNEL as the VM_*, RKSM and
+# ACCEL variables say. RKSM_RUN holds the command; without it there is a shell.
+# Exits with the command's status (make would turn any failure into 2).
 
 . "$(dirname "$0")/lib.sh"
 
-name=$1 image=$2 module=$3
+name=$1
+out=$repo/build/$name
 venv=$("$repo/tools/venv.sh")
-args=(--virtme "$venv/bin/virtme-run" --kernel "$image" --name "$name")
+args=(--virtme "$venv/bin/virtme-run" --kernel "$out/kernel" --name "$name")
 args+=(--cpus "${VM_CPUS:-2}" --mem "${VM_MEM:-2G}" --numa "${VM_NUMA:-1}")
 args+=(--accel "${ACCEL:-auto}")
-[ "${RKSM:-1}" = 0 ] || args+=(--module "$module")
+[ "${RKSM:-1}" = 0 ] || args+=(--module "$out/rksm.ko")
 [ -z "${VM_TIMEOUT:-}" ] || args+=(--timeout "$VM_TIMEOUT")
 [ -z "${VM_LOG:-}" ] || args+=(--log "$VM_LOG")
 for option in ${VM_KOPT:-}; do

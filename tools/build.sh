@@ -1,0 +1,25 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# build.sh KERNEL [kernel|module]: builds the test kernel if it has changed
+# and the module for it, and leaves both in build/KERNEL: a pair that fits
+# together, whatever another clone does to the cache later. With KDIR set, the
+# kernel is that prepared tree and is not built.
+
+. "$(dirname "$0")/lib.sh"
+
+name=$1 what=${2:-module}
+out=$repo/build/$name
+mkdir -p "$out"
+
+lock build
+kdir=${KDIR:-}
+[ -n "$kdir" ] || kdir=$("$repo/tools/kernel.sh" "$name")
+for image in "$kdir/arch/x86/boot/bzImage" "$kdir/linux" "$kdir/vmlinux"; do
+	[ -e "$image" ] || continue
+	cmp -s "$image" "$out/kernel" || cp "$image" "$out/kernel"
+	break
+done
+realpath "$kdir/source" >"$out/source"
+if [ "$what" = module ]; then
+	"$repo/tools/module.sh" "$kdir" "$out"
+fi

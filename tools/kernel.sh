@@ -1,0 +1,75 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# kernel.sh plain|debug|uml: builds that test kernel in the cache if anything
+# it is made from has changed, and prints the folder it was built in.
+# build.sh calls it, with the build lock held.
+
+. "$(dirname "$0")/lib.sh"
+. "$repo/tools/env.sh"
+
+name=$1
+build=$cache/build-$name
+config=$repo/kernel/config
+arch=x86
+image=bzImage
+minutes=9
+case $name in
+plain) fragments=("$config/base.config") ;;
+debug) fragments=("$config/base.config" "$config/debug.config") minutes=11 ;;
+uml) fragments=("$config/uml.config") arch=um image=vmlinux minutes=3 ;;
+*) die "KERNEL=$name: there are plain, debug and uml" ;;
+esac
+
+kmake() {
+	make -C "$source" O="$build" ARCH=$arch LLVM="-$llvm" -j"$(nproc)" "$@"
+}
+
+# Everything that no fragment asks for is off. Of a symbol that two fragments
+# set, the last one counts.
+configure() {
+	local merged=$build/rksm.config
+	mkdir -p "$build"
+	awk '{ name = $0 ~ /^# CONFIG_/ ? $2 : $1; sub(/=.*/, "", name) }
+	     name ~ /^CONFIG_/ { if (!(name in line)) order[++n] = name; line[name] = $0 }
+	     END { for (i = 1; i <= n; i++) print line[order[i]] }' "${fragments[@]}" >"$merged"
+	kmake KCONFIG_ALLCONFIG="$merged" KCONFIG_CONFIG="$build/.config.new" allnoconfig || return
+	asked_for "$merged" "$build/.config.new" || return
+	# An unchanged configuration keeps its time stamp.
+	if cmp -s "$build/.config.new" "$build/.config"; then
+		rm "$build/.config.new"
+	else
+		mv "$build/.config.new" "$build/.config"
+	fi
+}
+
+# Kconfig drops what cannot be had without a word.
+asked_for() {
+	local line status=0
+	while read -r line; do
+		case $line in
+		\#*) line=${line#\# }; line=${line%% *}
+			! grep -q "^$line=" "$2" || { echo "$line was to be off, and is on"; status=1; } ;;
+		*) grep -qxF "$line" "$2" || { echo "$line was asked for, and is not so"; status=1; } ;;
+		esac
+	done <"$1"
+	return $status
+}
+
+# The tools that the stamp must change with.
+tool_versions() {
+	rustc --version --verbose
+	bindgen --version
+	"clang-$llvm" --version
+	"ld.lld-$llvm" --version
+}
+
+source=$("$repo/tools/source.sh")
+stamp=$(tool_versions | hash_of "$source.stamp" "${fragments[@]}" "$repo/tools/kernel.sh")
+if [ "$(cat "$build/rksm.stamp" 2>/dev/null)" != "$stamp" ]; then
+	rm -f "$build/rksm.stamp"
+	step "config-$name" "configuring the $name kernel" configure
+	step "kernel-$name" "building the $name kernel (about $minutes minutes from nothing on two cores)" \
+		kmake "$image" modules
+	echo "$stamp" >"$build/rksm.stamp"
+fi
+echo "$build"

@@ -1,0 +1,92 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Prints the folder of the Rust toolchain, made in the cache when it is not
+# there. Source tools/env.sh to use it.
+#
+# Debian's Rust for building the web browsers is the only one with LLVM 22, and
+# its packages conflict with rustc and rustup. So they are never installed:
+# they are unpacked into the cache and run from there, on every machine.
+
+. "$(dirname "$0")/lib.sh"
+. "$repo/tools/versions.sh"
+
+build_tools=(
+	"clang-$llvm" "lld-$llvm" "llvm-$llvm" "libclang-$llvm-dev"
+	make flex bison bc patch perl rsync cpio kmod xz-utils lz4
+	libc6-dev libelf-dev libssl-dev gcc git file
+)
+unpacked=(
+	rustc-web rust-web-src rustfmt-web rust-web-clippy cargo-web
+	libstd-rust-web-dev "libstd-rust-web-$rust"
+)
+
+"$repo/tools/packages.sh" "${build_tools[@]}"
+
+os=$(. /etc/os-release && echo "$ID $VERSION_ID")
+toolchain=$cache/toolchain-$(echo "$os ${unpacked[*]}" | hash_of "$repo/tools/versions.sh")
+
+# The shared libraries that the unpacked programs need are ordinary packages.
+libraries() {
+	apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks \
+		--no-replaces "$@" |
+		sed -n 's/^  Depends: \(lib[^<]*\)$/\1/p' | grep -v '^libstd-rust' | sort -u
+}
+
+unpack() {
+	local package deb
+	mkdir "$toolchain/debs"
+	cd "$toolchain/debs"
+	for package in "${unpacked[@]}"; do
+		# apt checks the package against Debian's signed list.
+		apt-get -o APT::Sandbox::User=root download "$package"
+	done
+	for deb in *.deb; do
+		dpkg-deb -x "$deb" "$toolchain"
+	done
+	rm -r "$toolchain/debs"
+	wrap
+	"$toolchain/bin/rustc" --version | grep -F "rustc $rust."
+}
+
+# Each program runs with the toolchain's own libraries.
+wrap() {
+	local program
+	mkdir "$toolchain/bin"
+	for program in rustc rustdoc rustfmt clippy-driver cargo; do
+		cat >"$toolchain/bin/$program" <<-EOF
+			#!/bin/sh
+			LD_LIBRARY_PATH=$toolchain/usr/lib/$(gcc -dumpmachine) exec $toolchain/usr/bin/$program "\$@"
+		EOF
+		chmod +x "$toolchain/bin/$program"
+	done
+}
+
+install_bindgen() {
+	local config=$HOME/.cargo/config.toml args=()
+	[ ! -e "$config" ] || args=(--config "$config")
+	unset RUSTUP_TOOLCHAIN RUSTC_WRAPPER RUSTFLAGS CARGO_BUILD_TARGET
+	export CARGO_HOME=$toolchain/cargo-home PATH=$toolchain/bin:$PATH
+	# It runs a few times for each build: optimising it takes longer than that saves.
+	export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+	export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=clang-$llvm
+	cd "$toolchain"
+	cargo "${args[@]}" install --locked --root "$toolchain" --target-dir "$toolchain/target" \
+		--version "$bindgen" bindgen-cli
+	rm -rf "$toolchain/cargo-home" "$toolchain/target"
+}
+
+[ ! -e "$toolchain/.complete" ] || {
+	echo "$toolchain"
+	exit
+}
+lock toolchain
+if [ ! -e "$toolchain/.complete" ]; then
+	rm -rf "$toolchain"
+	mkdir -p "$toolchain"
+	mapfile -t needed < <(libraries "${unpacked[@]}")
+	"$repo/tools/packages.sh" "${needed[@]}"
+	step toolchain-unpack "fetching Rust $rust from Debian (about 1 minute)" unpack
+	step bindgen "building bindgen $bindgen (about 2 minutes)" install_bindgen
+	touch "$toolchain/.complete"
+fi
+echo "$toolchain"
