@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Out of memory, at every single allocation: for the callers of the provider. */
+#include "fault_fixture.h"
+
+#define N	6
+
+/* No content is lost; the call says so, and succeeds when tried again. */
+FAULT_TEST(unmerge_by_madvise)
+{
+	char *map = MERGED_PAGES(N, 1);
+	int fd = open_fail_nth(0), failed = 0, n, err;
+
+	ASSERT_LE(0, fd);
+	for (n = 1;; n++) {
+		ASSERT_EQ(0, knob_set("run", 0));
+		set_nth(fd, n);
+		err = madvise(map, N * pagesize, MADV_UNMERGEABLE) ? errno : 0;
+		if (!nth_failed(fd)) {
+			ASSERT_EQ(0, err);
+			break;
+		}
+		ASSERT_TRUE(all_hold(map, N, 1));
+		if (err) {
+			ASSERT_TRUE(err == EAGAIN || err == ENOMEM);
+			failed++;
+			ASSERT_EQ(0, madvise(map, N * pagesize, MADV_UNMERGEABLE));
+		}
+		ASSERT_TRUE(no_two_share(map, N));
+		ASSERT_TRUE(all_hold(map, N, 1));
+		ASSERT_EQ(0, madvise(map, N * pagesize, MADV_MERGEABLE));
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_settles(1, N - 1));
+	}
+	EXPECT_TRUE(no_two_share(map, N));
+	/* At least the copies of all pages were made to fail. */
+	EXPECT_LE(N, failed);
+}
+
+FAULT_TEST(unmerge_by_run_2)
+{
+	char *map = MERGED_PAGES(N, 2), path[256];
+	int fd = open_fail_nth(0), run, failed = 0, n, err;
+
+	ASSERT_LE(0, fd);
+	snprintf(path, sizeof(path), "%s/run", ksm_dir());
+	run = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, run);
+	for (n = 1;; n++) {
+		set_nth(fd, n);
+		err = pwrite(run, "2", 1, 0) == 1 ? 0 : errno;
+		if (!nth_failed(fd)) {
+			ASSERT_EQ(0, err);
+			break;
+		}
+		ASSERT_TRUE(all_hold(map, N, 2));
+		if (err) {
+			ASSERT_EQ(ENOMEM, err);
+			failed++;
+			/* It did not come to 2, and scans no more either. */
+			ASSERT_NE(2, knob("run"));
+			ASSERT_EQ(0, knob_set("run", 2));
+		}
+		ASSERT_EQ(2, knob("run"));
+		ASSERT_EQ(0, knob("pages_shared"));
+		ASSERT_EQ(0, knob("pages_sharing"));
+		ASSERT_TRUE(no_two_share(map, N));
+		ASSERT_TRUE(all_hold(map, N, 2));
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_settles(1, N - 1));
+	}
+	EXPECT_TRUE(no_two_share(map, N));
+	EXPECT_LE(N, failed);
+	close(run);
+}
+
+/* Zero pages are given back with memory as well. */
+FAULT_TEST(unmerge_zero_pages)
+{
+	char *map = MERGEABLE_PAGES(N, 3);
+	int fd = open_fail_nth(0), failed = 0, n, i, err;
+
+	ASSERT_LE(0, fd);
+	memset(map, 0, N * pagesize);
+	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
+	for (n = 1;; n++) {
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(counter_reaches("ksm_zero_pages", N));
+		ASSERT_EQ(0, knob_set("run", 0));
+		set_nth(fd, n);
+		err = madvise(map, N * pagesize, MADV_UNMERGEABLE) ? errno : 0;
+		if (!nth_failed(fd))
+			break;
+		failed += !!err;
+		ASSERT_EQ(ksm_stat(0, "ksm_zero_pages"), knob("ksm_zero_pages"));
+		for (i = 0; i < N; i++) {
+			ASSERT_TRUE(is_zero(page_of(map, i)));
+		}
+		ASSERT_EQ(0, madvise(map, N * pagesize, MADV_UNMERGEABLE));
+		ASSERT_EQ(0, knob("ksm_zero_pages"));
+		ASSERT_EQ(0, madvise(map, N * pagesize, MADV_MERGEABLE));
+	}
+	EXPECT_EQ(0, err);
+	EXPECT_EQ(0, knob("ksm_zero_pages"));
+	EXPECT_LE(N, failed);
+}
+
+/* A process that cannot be registered is told, and can ask again. */
+FAULT_TEST(first_advice)
+{
+	int n;
+
+	for (n = 1; n < 1000; n++) {
+		pid_t pid = fork_child();
+
+		if (pid == 0) {
+			char *map = map_pages(4);
+			int fd = open_fail_nth(0), err;
+			bool fault;
+
+			ASSERT_TRUE(map && fd >= 0);
+			fill_all(map, 4, 4);
+			set_nth(fd, n);
+			err = n % 2 ? madvise(map, 4 * pagesize, MADV_MERGEABLE) :
+				      prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
+			fault = nth_failed(fd);
+			ASSERT_TRUE(fault || !err);
+			ASSERT_EQ(0, madvise(map, 4 * pagesize, MADV_MERGEABLE));
+			ASSERT_EQ(0, knob_set("run", 1));
+			ASSERT_TRUE(ksm_passes(4));
+			ASSERT_TRUE(all_ksm(map, 4));
+			ASSERT_TRUE(all_hold(map, 4, 4));
+			_exit(fault ? 0 : 1);
+		}
+		if (wait_child(pid))
+			break;
+		ASSERT_EQ(0, knob_set("run", 2));
+	}
+	/* Both ways: at least the first allocation of each did fail. */
+	EXPECT_LT(2, n);
+	EXPECT_GT(1000, n);
+}
+
+/* fork() that fails half-way leaves the parent and the counters as they were. */
+FAULT_TEST(fork_fails)
+{
+	char *map = MERGEABLE_PAGES(2 * N, 5);
+	int fd = open_fail_nth(0), n, i, children = 0, failed = 0;
+
+	ASSERT_LE(0, fd);
+	memset(map, 0, N * pagesize);
+	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(counter_reaches("ksm_zero_pages", N));
+	ASSERT_TRUE(ksm_settles(1, N - 1));
+	/* Each allocation of the first few, then some of the hundreds. */
+	for (n = 1;; n += 1 + n / 16) {
+		bool fault;
+		pid_t pid;
+
+		ASSERT_EQ(0, knob_set("run", 0));
+		set_nth(fd, n);
+		pid = fork();
+		if (pid == 0)
+			_exit(!all_hold(page_of(map, N), N, 5));
+		fault = nth_failed(fd);
+		if (pid > 0) {
+			children++;
+			ASSERT_EQ(0, wait_child(pid));
+		} else {
+			failed++;
+		}
+		ASSERT_EQ(N, knob("ksm_zero_pages"));
+		ASSERT_EQ(N, ksm_stat(0, "ksm_zero_pages"));
+		ASSERT_TRUE(all_hold(page_of(map, N), N, 5));
+		ASSERT_EQ(0, knob_set("run", 1));
+		if (!fault)
+			break;
+	}
+	EXPECT_LE(10, failed);
+	EXPECT_LE(1, children);
+	for (i = 0; i < N; i++) {
+		EXPECT_TRUE(is_zero(page_of(map, i)));
+	}
+	EXPECT_TRUE(ksm_settles(1, N - 1));
+}
+
+TEST_HARNESS_MAIN

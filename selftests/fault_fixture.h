@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Tests that let allocations of the caller or of the scanner fail. */
+#ifndef FAULT_FIXTURE_H
+#define FAULT_FIXTURE_H
+
+#include <dirent.h>
+
+#include "fault.h"
+#include "ksm_harness.h"
+
+/* The scanner of the provider under test. */
+static pid_t scanner(void)
+{
+	bool rksm = access("/sys/module/rksm", F_OK) == 0;
+	DIR *dir = opendir("/proc");
+	char path[300], comm[32];
+	struct dirent *e;
+	pid_t found = 0;
+
+	while (dir && (e = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
+		if (atoi(e->d_name) > 0 &&
+		    file_read(path, comm, sizeof(comm)) > 0 &&
+		    !strcmp(comm, rksm ? "rksmd\n" : "ksmd\n"))
+			found = atoi(e->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+static void make_fail(pid_t pid, bool yes)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/make-it-fail", pid);
+	file_write(path, yes ? "1" : "0");
+}
+
+FIXTURE(fault) {
+	struct knob_values before;
+};
+
+FIXTURE_SETUP(fault)
+{
+	if (access(FAILSLAB, F_OK) || access(FAIL_PAGE, F_OK))
+		SKIP(return, "this kernel has no fault injection");
+	ASSERT_TRUE(knobs_save(&self->before));
+	ASSERT_TRUE(unmerge_everything());
+	ASSERT_TRUE(knobs_for_test());
+	ASSERT_TRUE(fail_percent(0));
+	ASSERT_TRUE(any_allocation_may_fail());
+}
+
+FIXTURE_TEARDOWN_PARENT(fault)
+{
+	if (access(FAILSLAB, F_OK) || access(FAIL_PAGE, F_OK))
+		return;
+	EXPECT_TRUE(fail_percent(0));
+	make_fail(scanner(), false);
+	EXPECT_TRUE(unmerge_everything());
+	EXPECT_TRUE(knobs_restore(&self->before));
+}
+
+#define FAULT_TEST(name)	TEST_F_TIMEOUT(fault, name, TEST_SECONDS)
+
+#endif
