@@ -3,10 +3,11 @@
 # Runs inside the test machine: loads the module, runs the command that the
 # runner left in the run folder, hands back its status.
 #
-# The output goes through virtio ports of our own, found by name in sysfs:
-# that needs no udev, and keeps it apart from the kernel log on the serial
-# line. A port takes one writer at a time, and a command may open /dev/stderr
-# beside its own, so each port is fed by one `cat` from a FIFO.
+# Under QEMU the output goes through virtio ports of our own, found by name in
+# sysfs: that needs no udev, and keeps it apart from the kernel log on the
+# serial line. A port takes one writer at a time, and a command may open
+# /dev/stderr beside its own, so each port is fed by one `cat` from a FIFO.
+# User-Mode Linux has consoles that are connected to the host's descriptors.
 
 run=$1
 set -a
@@ -25,9 +26,11 @@ port() {
 }
 
 status=125
-out=$(port rksm.out)
-err=$(port rksm.err)
-ret=$(port rksm.ret)
+if [ "$RKSM_KERNEL" = uml ]; then
+	out=/dev/tty1 err=/dev/tty2 ret=/run/rksm/host/ret
+else
+	out=$(port rksm.out) err=$(port rksm.err) ret=$(port rksm.ret)
+fi
 
 mkdir -p /run/rksm
 mkfifo /run/rksm/out /run/rksm/err

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Boot a test kernel in QEMU through virtme-ng and run a command there.
+"""Boot a test kernel and run a command there.
+
+The machine is QEMU through virtme-ng, or User-Mode Linux.
 
 The command's stdout, stderr and exit status become this program's own. The
 kernel log goes to a file. The guest sees the host's root file system, with
-its writes kept in the guest's memory.
+its writes kept in the guest's memory; what it writes to $RKSM_LOGS, which is
+build/log, reaches the host.
 
 Exit status: the command's; 125 if the module did not load; 124 if the time
 ran out; 255 if the machine died before the command ended.
@@ -24,6 +27,7 @@ import time
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
+LOGS = REPO / "build/log"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rksm"
 
 STATUS_TIMEOUT = 124
@@ -51,14 +55,14 @@ def overlays():
 
 def numa_options(nodes, cpus, mem_mib):
     """Equal shares of memory and CPUs for each node."""
-    if nodes <= 1:
+    if nodes == 1:
         return []
-    if nodes > cpus:
-        raise VmError(f"VM_NUMA={nodes} needs at least as many CPUs (VM_CPUS={cpus})")
+    if nodes < 1 or cpus % nodes:
+        raise VmError(f"VM_CPUS={cpus} cannot be shared equally by VM_NUMA={nodes} nodes")
     options = []
     for node in range(nodes):
         size = mem_mib * (node + 1) // nodes - mem_mib * node // nodes
-        first, last = cpus * node // nodes, cpus * (node + 1) // nodes - 1
+        first, last = node * cpus // nodes, (node + 1) * cpus // nodes - 1
         options += ["--numa", f"{size}M,cpus={first}-{last}"]
     return options
 
@@ -73,12 +77,13 @@ def mebibytes(text):
 
 
 class Machine:
-    """One boot: its files, its QEMU command line, its result."""
+    """One boot: its files and its result. How it boots is up to the kind."""
 
     def __init__(self, args, accel):
         self.args = args
         self.accel = accel
         (CACHE / "run").mkdir(parents=True, exist_ok=True)
+        LOGS.mkdir(parents=True, exist_ok=True)
         self.run_dir = Path(tempfile.mkdtemp(prefix="vm-", dir=CACHE / "run"))
         self.log = Path(args.log)
 
@@ -87,6 +92,7 @@ class Machine:
             "RKSM": "1" if self.args.module else "0",
             "RKSM_KO": str(self.args.module or ""),
             "RKSM_REPO": str(REPO),
+            "RKSM_LOGS": str(LOGS),
             "RKSM_KERNEL": self.args.name,
             "RKSM_ACCEL": self.accel,
             "HOME": os.environ.get("HOME", "/root"),
@@ -101,51 +107,19 @@ class Machine:
             env[name] = value
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in env.items()]
         (self.run_dir / "env").write_text("".join(lines))
-        (self.run_dir / "cmd").write_text((command or "") + "\n")
+        (self.run_dir / "cmd").write_text(command or "")
         (self.run_dir / "ret").write_text("")
         shell = self.run_dir / "shell"
         shutil.copy(REPO / "tools/guest-shell.sh", shell)
         shell.chmod(0o755)
-
-    def virtme(self):
-        args = self.args
-        mem_mib = mebibytes(args.mem)
-        line = [args.virtme, "--kimg", args.kernel, "--mods", "none"]
-        line += ["--force-9p", "--disable-microvm", "--name", "rksm"]
-        line += ["--cpus", str(args.cpus), "--memory", f"{mem_mib}M"]
-        line += numa_options(args.numa, args.cpus, mem_mib)
-        for path in overlays():
-            line += ["--overlay-rwdir", path]
-        line += ["-a", "ignore_loglevel"]
-        for option in args.kopt:
-            line += ["-a", option]
-        if self.accel == "tcg":
-            line += ["--disable-kvm"]
-        return line
-
-    def qemu_options(self, ports):
-        options = ["-machine", f"accel={self.accel}"]
-        for name, path in ports.items():
-            options += ["-chardev", f"file,id=rksm.{name},path={path}"]
-            options += ["-device", "virtio-serial-pci"]
-            options += ["-device", f"virtserialport,name=rksm.{name},chardev=rksm.{name}"]
-        return options
 
     def run(self, command, out=None):
         """Run a command; its stdout is copied to `out`, or to our own."""
         self.prepare(command)
         out_r, out_w = os.pipe()
         err_r, err_w = os.pipe()
-        ports = {
-            "out": f"/proc/self/fd/{out_w}",
-            "err": f"/proc/self/fd/{err_w}",
-            "ret": str(self.run_dir / "ret"),
-        }
-        guest = f"bash {shlex.quote(str(REPO / 'tools/guest.sh'))} {shlex.quote(str(self.run_dir))}"
-        line = self.virtme() + ["--show-boot-console", "--script-sh", guest]
-        line += ["--qemu-opts", *self.qemu_options(ports)]
         with subprocess.Popen(
-            line,
+            self.command_line(out_w, err_w),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -175,7 +149,7 @@ class Machine:
             except subprocess.TimeoutExpired:
                 timed_out = True
             finally:
-                # virtme-run and its QEMU are one process group of ours.
+                # What it started is one process group of ours.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGTERM)
                 child.wait()
@@ -184,16 +158,81 @@ class Machine:
         return timed_out
 
     def shell(self):
-        """An interactive shell on the serial line; the kernel log is hvc0."""
+        """An interactive shell; the kernel log goes to its file."""
         self.prepare(None)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        line = self.virtme() + ["--shell", str(self.run_dir / "shell"), "--qemu-opts"]
-        line += ["-machine", f"accel={self.accel}"]
         with self.log.open("wb") as log:
-            return subprocess.call(line, stderr=log)
+            return subprocess.call(self.shell_line(), stderr=log)
 
     def cleanup(self):
         shutil.rmtree(self.run_dir, ignore_errors=True)
+
+
+class Qemu(Machine):
+    """A machine of virtme-ng: 9p root, overlays over it."""
+
+    def virtme(self):
+        args = self.args
+        mem_mib = mebibytes(args.mem)
+        line = [args.virtme, "--kimg", args.kernel, "--mods", "none"]
+        line += ["--force-9p", "--disable-microvm", "--name", "rksm"]
+        # A socket for each node: the CPUs of one socket are never on two.
+        line += ["--cpus", f"{args.cpus},sockets={args.numa}", "--memory", f"{mem_mib}M"]
+        line += numa_options(args.numa, args.cpus, mem_mib)
+        for path in overlays():
+            line += ["--overlay-rwdir", path]
+        line += ["-a", "ignore_loglevel"]
+        line += ["--rwdir", str(LOGS)]
+        for option in args.kopt:
+            line += ["-a", option]
+        if self.accel == "tcg":
+            line += ["--disable-kvm"]
+        return line
+
+    def qemu_options(self, ports):
+        options = ["-machine", f"accel={self.accel}"]
+        for name, path in ports.items():
+            options += ["-chardev", f"file,id=rksm.{name},path={path}"]
+            options += ["-device", "virtio-serial-pci"]
+            options += ["-device", f"virtserialport,name=rksm.{name},chardev=rksm.{name}"]
+        return options
+
+    def command_line(self, out_fd, err_fd):
+        ports = {
+            "out": f"/proc/self/fd/{out_fd}",
+            "err": f"/proc/self/fd/{err_fd}",
+            "ret": str(self.run_dir / "ret"),
+        }
+        guest = ["bash", str(REPO / "tools/guest.sh"), str(self.run_dir)]
+        line = self.virtme() + ["--show-boot-console", "--script-sh", shlex.join(guest)]
+        return line + ["--qemu-opts", *self.qemu_options(ports)]
+
+    def shell_line(self):
+        line = self.virtme() + ["--shell", str(self.run_dir / "shell")]
+        return line + ["--qemu-opts", "-machine", f"accel={self.accel}"]
+
+
+class Uml(Machine):
+    """User-Mode Linux: the kernel is a process, its root the host's by hostfs."""
+
+    def uml(self):
+        args = self.args
+        if args.numa > 1:
+            raise VmError("User-Mode Linux has no NUMA")
+        line = [args.kernel, f"mem={mebibytes(args.mem)}M", "root=/dev/root", "rootfstype=hostfs"]
+        line += ["ro", "rootflags=/", f"uml_dir={self.run_dir}/", "umid=rksm", "panic=-1"]
+        # More than one CPU needs the seccomp way of running user space.
+        line += ["seccomp=on", f"ncpus={args.cpus}", "con=null", "ssl=null", *args.kopt]
+        return line
+
+    def init(self):
+        return [f"init={REPO}/tools/uml-init.sh", "--", str(self.run_dir)]
+
+    def command_line(self, out_fd, err_fd):
+        return self.uml() + [f"con1=null,fd:{out_fd}", f"con2=null,fd:{err_fd}"] + self.init()
+
+    def shell_line(self):
+        return self.uml() + ["con0=fd:0,fd:1"] + self.init()
 
 
 def copy(source, sink):
@@ -214,7 +253,7 @@ def probe_kvm(args):
     trial = argparse.Namespace(**vars(args))
     trial.module, trial.timeout, trial.numa = None, 30, 1
     trial.log = str(CACHE / "accel" / "probe.log")
-    machine = Machine(trial, "kvm")
+    machine = Qemu(trial, "kvm")
     try:
         with open(os.devnull, "wb") as null:
             status = machine.run("true", out=null)
@@ -243,7 +282,7 @@ def parse():
     parser.add_argument("--log", help="where the kernel log goes")
     parser.add_argument("--command-file", help="file with the command; none: a shell")
     args = parser.parse_args()
-    args.log = args.log or str(REPO / f"build/log/vm-{args.name}-{os.getpid()}.log")
+    args.log = args.log or str(LOGS / f"vm-{args.name}-{os.getpid()}.log")
     return args
 
 
@@ -262,8 +301,10 @@ def main():
     machine = None
     try:
         check_paths(args)
-        accel = probe_kvm(args) if args.accel == "auto" else args.accel
-        machine = Machine(args, accel)
+        if args.name == "uml":
+            machine = Uml(args, "uml")
+        else:
+            machine = Qemu(args, probe_kvm(args) if args.accel == "auto" else args.accel)
         if args.command_file is None:
             return machine.shell()
         started = time.monotonic()
