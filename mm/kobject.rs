@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A directory of attribute files in `/sys/kernel/mm`.
+//!
+//! The kobject is made, and freed by its release function, in the core kernel. So no code of this
+//! module runs after the directory was dropped, however long somebody else holds the kobject. What
+//! belongs to the module are the files: removing the directory waits for callbacks that are running
+//! and lets no other begin, and after that nothing refers to them.
+//!
+//! C headers: [`include/linux/kobject.h`](srctree/include/linux/kobject.h),
+//! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
+
+use core::{
+    ptr::{self, NonNull},
+    slice, //
+};
+use kernel::{
+    bindings,
+    error::to_result,
+    page::PAGE_SIZE,
+    prelude::*,
+    str::Formatter,
+    sync::Arc, //
+};
+
+/// Writes the value of a file.
+type Show<S> = fn(&S, &mut Formatter<'_>) -> Result;
+
+/// Takes what was written to a file, without the line feed at its end.
+type Store<S> = fn(&S, &[u8]) -> Result;
+
+/// A file: its name and what it does to the state of its directory.
+pub(crate) struct Attr<S> {
+    name: &'static CStr,
+    show: Show<S>,
+    store: Option<Store<S>>,
+}
+
+impl<S> Attr<S> {
+    /// A file that all can read.
+    pub(crate) const fn read_only(name: &'static CStr, show: Show<S>) -> Self {
+        Self {
+            name,
+            show,
+            store: None,
+        }
+    }
+
+    /// A file that all can read and root can write.
+    pub(crate) const fn read_write(name: &'static CStr, show: Show<S>, store: Store<S>) -> Self {
+        Self {
+            name,
+            show,
+            store: Some(store),
+        }
+    }
+
+    const fn mode(&self) -> bindings::umode_t {
+        match self.store {
+            None => 0o444,
+            Some(_) => 0o644,
+        }
+    }
+}
+
+/// A file as the kernel knows it.
+///
+/// # Invariants
+///
+/// `raw` holds the callbacks of this very type, and comes first: the kernel calls them with a pointer
+/// to it, which is a pointer to the whole. `state` is valid for as long as they can run.
+#[repr(C)]
+struct File<S: 'static> {
+    raw: bindings::kobj_attribute,
+    attr: &'static Attr<S>,
+    state: *const S,
+}
+
+impl<S> File<S> {
+    fn new(attr: &'static Attr<S>, state: *const S) -> Self {
+        let mut raw: bindings::kobj_attribute = pin_init::zeroed();
+        raw.attr.name = attr.name.as_char_ptr();
+        raw.attr.mode = attr.mode();
+        // A file made at run time brings a lock class, for lockdep to know it by. One does for all:
+        // no callback of ours enters another.
+        #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+        {
+            raw.attr.key = kernel::static_lock_class!().as_ptr();
+        }
+        raw.__bindgen_anon_1.show = Some(Self::show);
+        if attr.store.is_some() {
+            raw.__bindgen_anon_2.store = Some(Self::store);
+        }
+        // INVARIANT: The callbacks were set above; `Directory` keeps `state` alive.
+        Self { raw, attr, state }
+    }
+
+    /// # Safety
+    ///
+    /// `raw` points to the first field of a `File<S>` whose directory is being read, and `buffer` to
+    /// a page for the output that the kernel has cleared.
+    unsafe extern "C" fn show(
+        _kobj: *mut bindings::kobject,
+        raw: *mut bindings::kobj_attribute,
+        buffer: *mut c_char,
+    ) -> isize {
+        // SAFETY: `raw` is the first field of a `File<S>` by the contract of this function.
+        let file = unsafe { &*raw.cast_const().cast::<Self>() };
+        // SAFETY: A callback is running, so `state` is valid by the type invariant.
+        let state = unsafe { &*file.state };
+        // sysfs takes a full page for an overrun: one byte less is what a file can hold.
+        //
+        // SAFETY: The buffer is a page of initialised bytes, and this call's alone.
+        let buffer = unsafe { slice::from_raw_parts_mut(buffer.cast::<u8>(), PAGE_SIZE - 1) };
+
+        let mut output = Formatter::new(buffer);
+        match (file.attr.show)(state, &mut output) {
+            // Less than a page, so it fits.
+            Ok(()) => output.bytes_written() as isize,
+            Err(error) => errno(error),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `raw` points to the first field of a `File<S>` whose directory is being written to, and
+    /// `input` to `len` bytes that hold still.
+    unsafe extern "C" fn store(
+        _kobj: *mut bindings::kobject,
+        raw: *mut bindings::kobj_attribute,
+        input: *const c_char,
+        len: usize,
+    ) -> isize {
+        // SAFETY: `raw` is the first field of a `File<S>` by the contract of this function.
+        let file = unsafe { &*raw.cast_const().cast::<Self>() };
+        // SAFETY: A callback is running, so `state` is valid by the type invariant.
+        let state = unsafe { &*file.state };
+        // SAFETY: The kernel copied the input for this call.
+        let input = unsafe { slice::from_raw_parts(input.cast::<u8>(), len) };
+
+        let Some(store) = file.attr.store else {
+            return errno(EACCES);
+        };
+        match store(state, line(input)) {
+            // sysfs hands over a page at most, so it fits.
+            Ok(()) => len as isize,
+            Err(error) => errno(error),
+        }
+    }
+}
+
+/// An error as a callback returns it. A `c_int` fits into an `isize`.
+fn errno(error: Error) -> isize {
+    error.to_errno() as isize
+}
+
+/// What the kernel's own parsers would look at: the bytes before the first NUL, less one line feed
+/// at their end.
+fn line(input: &[u8]) -> &[u8] {
+    let text = input.split(|byte| *byte == 0).next().unwrap_or_default();
+    text.strip_suffix(b"\n").unwrap_or(text)
+}
+
+/// A kobject, for C code that takes a pointer to one.
+///
+/// # Invariants
+///
+/// The pointer is valid for as long as this value is borrowed.
+pub(crate) struct RawKobject(NonNull<bindings::kobject>);
+
+impl RawKobject {
+    /// The pointer to it.
+    pub(crate) fn as_ptr(&self) -> *mut bindings::kobject {
+        self.0.as_ptr()
+    }
+}
+
+/// A directory in `/sys/kernel/mm` and the files in it. Dropping it removes both; after that no
+/// callback runs.
+///
+/// # Invariants
+///
+/// - `kobj` is in sysfs, and this value owns a reference to it.
+/// - What was made in it points to the elements of `files`, which stay where they are, and those point
+///   into `state`.
+pub(crate) struct Directory<S: Send + Sync + 'static> {
+    kobj: RawKobject,
+    files: KVec<File<S>>,
+    // The files' callbacks use it.
+    _state: Arc<S>,
+}
+
+// SAFETY: A kobject may be used by any thread. `state` may be as well, and the files only point to it
+// and to constants.
+unsafe impl<S: Send + Sync> Send for Directory<S> {}
+
+// SAFETY: As above.
+unsafe impl<S: Send + Sync> Sync for Directory<S> {}
+
+impl<S: Send + Sync + 'static> Directory<S> {
+    /// Makes a directory with a file for each element of `attrs`. The files can be used at once.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if there is no memory, or something of that name is there already.
+    /// - `EEXIST` if two of `attrs` have the same name.
+    pub(crate) fn new(name: &CStr, state: Arc<S>, attrs: &'static [Attr<S>]) -> Result<Self> {
+        let mut files = KVec::with_capacity(attrs.len(), GFP_KERNEL)?;
+        for attr in attrs {
+            files.push(File::new(attr, &raw const *state), GFP_KERNEL)?;
+        }
+
+        // SAFETY: The variable is set once, in boot, before there are modules.
+        let parent = unsafe { bindings::mm_kobj };
+        // SAFETY: `name` is a C string, which is copied, and `parent` a kobject that is never freed.
+        let kobj = unsafe { bindings::kobject_create_and_add(name.as_char_ptr(), parent) };
+        // INVARIANT: The kobject was just added, and has no files yet. Dropped on an error below,
+        // this value takes back what was made.
+        let directory = Self {
+            kobj: RawKobject(NonNull::new(kobj).ok_or(ENOMEM)?),
+            files,
+            _state: state,
+        };
+
+        for file in &directory.files {
+            // A pointer to the whole of the file, not only to its first field.
+            let attr = ptr::from_ref(file).cast::<bindings::attribute>();
+            // SAFETY: `attr` is an attribute: it is what `raw` begins with. It and its callbacks'
+            // state are kept until the directory is removed.
+            to_result(unsafe { bindings::sysfs_create_file_ns(kobj, attr, ptr::null()) })?;
+        }
+        Ok(directory)
+    }
+
+    /// The kobject, for a link to it.
+    pub(crate) fn kobject(&self) -> &RawKobject {
+        &self.kobj
+    }
+}
+
+impl<S: Send + Sync + 'static> Drop for Directory<S> {
+    fn drop(&mut self) {
+        // Removes the files as well, and waits for callbacks that run.
+        //
+        // SAFETY: The kobject is in sysfs by the type invariant.
+        unsafe { bindings::kobject_del(self.kobj.as_ptr()) };
+        // SAFETY: The reference is ours, and not used after this.
+        unsafe { bindings::kobject_put(self.kobj.as_ptr()) };
+        // Only now the fields drop, which the callbacks have used.
+    }
+}
+
+#[kunit_tests(rksm_kobject)]
+mod tests {
+    use super::*;
+    use kernel::sync::atomic::{Atomic, Relaxed};
+
+    #[test]
+    fn a_line_ends_where_the_kernel_says() {
+        let cases: [(&[u8], &[u8]); 9] = [
+            (b"", b""),
+            (b"\n", b""),
+            (b"1", b"1"),
+            (b"1\n", b"1"),
+            (b"1\n\n", b"1\n"),
+            (b"1\n2", b"1\n2"),
+            (b"1\n\0", b"1"),
+            (b"1\0\n", b"1"),
+            (b"\0\0", b""),
+        ];
+        for (input, expected) in cases {
+            assert_eq!(line(input), expected);
+        }
+    }
+
+    struct Counted<'a>(&'a Atomic<u32>);
+
+    impl Drop for Counted<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_directory_frees_its_state_when_it_is_dropped() -> Result {
+        static DROPPED: Atomic<u32> = Atomic::new(0);
+        const ATTRS: &[Attr<Counted<'static>>] = &[
+            Attr::read_only(c"fixed", |_, _| Ok(())),
+            Attr::read_write(c"changeable", |_, _| Ok(()), |_, _| Ok(())),
+        ];
+
+        DROPPED.store(0, Relaxed);
+        let state = Arc::new(Counted(&DROPPED), GFP_KERNEL)?;
+        let directory = Directory::new(c"rksm_test", state, ATTRS)?;
+        assert_eq!(DROPPED.load(Relaxed), 0);
+        drop(directory);
+        assert_eq!(DROPPED.load(Relaxed), 1);
+        Ok(())
+    }
+}
