@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the files in `/sys/kernel/mm/rksm` read and change, apart from how it is done.
+
+use kernel::prelude::*;
+
+/// What rksm is told to do: the value of `run`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// Scan no more, and leave merged pages as they are.
+    Stop = 0,
+    /// Scan and merge.
+    Merge = 1,
+    /// Give every process its own pages back, and scan no more.
+    Unmerge = 2,
+}
+
+impl From<Run> for u32 {
+    fn from(run: Run) -> Self {
+        // The discriminants above are the numbers that user space knows.
+        run as u32
+    }
+}
+
+impl TryFrom<u32> for Run {
+    type Error = Error;
+
+    /// # Errors
+    ///
+    /// `EINVAL` for a number without a meaning.
+    fn try_from(number: u32) -> Result<Self> {
+        match number {
+            0 => Ok(Self::Stop),
+            1 => Ok(Self::Merge),
+            2 => Ok(Self::Unmerge),
+            _ => Err(EINVAL),
+        }
+    }
+}
+
+/// The counters at one moment, by the names of their files. They are read one after the other while
+/// the scanner runs, so they need not agree to the last page.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    /// Merged pages.
+    pub(crate) pages_shared: u64,
+    /// Mappings of merged pages beyond the first of each: the pages saved.
+    pub(crate) pages_sharing: u64,
+    /// Pages that no other is equal to so far.
+    pub(crate) pages_unshared: u64,
+    /// Pages that change too fast, among those that are tracked.
+    pub(crate) pages_volatile: u64,
+    /// Pages looked at since the module was loaded.
+    pub(crate) pages_scanned: u64,
+    /// Passes completed.
+    pub(crate) full_scans: u64,
+    /// Mappings of the zero page that were made by merging.
+    pub(crate) ksm_zero_pages: i64,
+    /// Bytes saved, less the bytes that it took to save them.
+    pub(crate) general_profit: i64,
+}
+
+/// The engine, as its knobs see it.
+pub(crate) trait Control: Send + Sync + 'static {
+    /// What it was told to do last.
+    fn run(&self) -> Run;
+
+    /// Tells it what to do. Returns when that is done, as far as it ends: [`Run::Unmerge`] once no
+    /// merged page is left.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if there was no memory to unmerge all; it can be tried again.
+    /// - `ERESTARTSYS` if a signal came meanwhile.
+    fn set_run(&self, run: Run) -> Result;
+
+    /// Pages to look at before each sleep.
+    fn pages_to_scan(&self) -> u32;
+
+    /// Sets them.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if an advisor is in charge of them.
+    fn set_pages_to_scan(&self, pages: u32) -> Result;
+
+    /// Time to sleep between batches, in milliseconds.
+    fn sleep_millisecs(&self) -> u32;
+
+    /// Sets it; the sleep that goes on is cut short.
+    fn set_sleep_millisecs(&self, millisecs: u32);
+
+    /// Whether pages full of zeroes are replaced by the kernel's zero page.
+    fn use_zero_pages(&self) -> bool;
+
+    /// Sets that, for pages that are looked at from now on.
+    fn set_use_zero_pages(&self, enable: bool);
+
+    /// All counters.
+    fn counters(&self) -> Counters;
+}
