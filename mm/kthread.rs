@@ -62,7 +62,7 @@ unsafe impl Send for WaitQueue {}
 unsafe impl Sync for WaitQueue {}
 
 impl WaitQueue {
-    /// An empty queue; `key` is its lock's class: `kernel::static_lock_class!()`.
+    /// An empty queue; `key` is its lock's class. [`new_wait_queue!`] makes one.
     pub(crate) fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {
             // SAFETY: `slot` is valid for writing, and `name` and `key` are static.
@@ -79,6 +79,14 @@ impl WaitQueue {
         unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 0, ptr::null_mut()) };
     }
 }
+
+/// An initialiser for a [`WaitQueue`], with a lock class of its own.
+macro_rules! new_wait_queue {
+    ($name:literal) => {
+        $crate::mm::kthread::WaitQueue::new(::kernel::c_str!($name), ::kernel::static_lock_class!())
+    };
+}
+pub(crate) use new_wait_queue;
 
 /// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,7 +290,6 @@ impl<B: Body> Drop for Kthread<B> {
 mod tests {
     use super::*;
     use kernel::{
-        static_lock_class,
         sync::{
             atomic::{Atomic, Relaxed},
             Arc,
@@ -305,7 +312,7 @@ mod tests {
     impl Shared {
         fn new() -> Result<Arc<Self>> {
             let init = try_pin_init!(Self {
-                queue <- WaitQueue::new(c"rksm_test", static_lock_class!()),
+                queue <- new_wait_queue!("rksm_test"),
                 done <- Completion::new(),
                 go: Atomic::new(false),
                 last_wake: Atomic::new(0),
