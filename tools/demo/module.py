@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Loading and unloading rksm.ko."""
+
+import subprocess
+from pathlib import Path
+
+from failed import Failed
+from ksm import MM
+
+
+def call(*command):
+    """Run it; returns its status and what it said."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return done.returncode, done.stdout.strip()
+
+
+def loaded():
+    return Path("/sys/module/rksm").exists()
+
+
+def load(module):
+    status, said = call("insmod", module)
+    if status:
+        raise Failed(f"insmod {module}: {said or status}")
+    link = MM / "ksm"
+    if not link.is_symlink() or link.resolve() != MM / "rksm":
+        raise Failed(f"{link} is not a link to {MM / 'rksm'}")
+
+
+def refuse_to_unload():
+    """While pages are merged, rmmod must say that the module is in use."""
+    status, said = call("rmmod", "rksm")
+    if status == 0 or not loaded():
+        raise Failed("rmmod unloaded the module while pages were merged")
+    if "in use" not in said:
+        raise Failed(f"rmmod failed for another reason than use: {said}")
+
+
+def unload():
+    status, said = call("rmmod", "rksm")
+    if status or loaded():
+        raise Failed(f"rmmod rksm: {said or status}")
+    if (MM / "rksm").exists() or (MM / "ksm").is_symlink() or not (MM / "ksm").is_dir():
+        raise Failed(f"{MM}/ksm was not handed back to the in-tree KSM")
