@@ -12,6 +12,7 @@ static int peer_follows(struct peer *p, void *arg)
 	CHECK(map);
 	fill_all(map, 8, 1);
 	CHECK(!madvise(map, 8 * pagesize, MADV_MERGEABLE));
+	CHECK(peer_meet(p));
 	for (;;) {
 		long want = peer_swap(p, 0);	/* 1: merged, 0: not, -1: end */
 
@@ -20,8 +21,14 @@ static int peer_follows(struct peer *p, void *arg)
 		CHECK(all_hold(map, 8, 1));
 		CHECK(distinct_pfns(map, 8) == (want ? 1 : 8));
 		CHECK(all_ksm(map, 8) == want);
+		CHECK(peer_meet(p));
 	}
 	return 0;
+}
+
+static bool peer_has_merged(struct peer *p, bool merged)
+{
+	return peer_swap(p, merged) == 0 && peer_meet(p);
 }
 
 /*
@@ -36,14 +43,14 @@ MODULE_TEST(take_over_and_hand_back)
 
 	ASSERT_TRUE(peer_start(&p, peer_follows, NULL));
 	map = MERGEABLE_PAGES(8, 1);
-	ASSERT_EQ(0, peer_swap(&p, 1));
+	ASSERT_TRUE(peer_meet(&p));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 15));
 
 	ASSERT_EQ(0, load());
 	EXPECT_TRUE(no_two_share(map, 8));
 	EXPECT_TRUE(all_hold(map, 8, 1));
-	ASSERT_EQ(0, peer_swap(&p, 0));
+	ASSERT_TRUE(peer_has_merged(&p, false));
 	EXPECT_EQ(0, knob("run"));
 	EXPECT_EQ(0, knob("pages_shared"));
 
@@ -51,7 +58,7 @@ MODULE_TEST(take_over_and_hand_back)
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 15));
 	EXPECT_EQ(1, distinct_pfns(map, 8));
-	ASSERT_EQ(0, peer_swap(&p, 1));
+	ASSERT_TRUE(peer_has_merged(&p, true));
 	EXPECT_EQ(-EWOULDBLOCK, unload());
 	ASSERT_TRUE(loaded());
 	EXPECT_EQ(1, distinct_pfns(map, 8));
@@ -68,7 +75,7 @@ MODULE_TEST(take_over_and_hand_back)
 	ASSERT_TRUE(ksm_settles(1, 15));
 	EXPECT_EQ(1, distinct_pfns(map, 8));
 	EXPECT_TRUE(all_hold(map, 8, 1));
-	ASSERT_EQ(0, peer_swap(&p, 1));
+	ASSERT_TRUE(peer_has_merged(&p, true));
 	ASSERT_EQ(0, peer_swap(&p, -1));
 	EXPECT_EQ(0, peer_end(&p));
 }
