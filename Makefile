@@ -9,7 +9,7 @@ RKSM ?= 1
 export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_TIMEOUT VM_LOG VM_KOPT
 export RKSM_RUN := $(value RUN)
 
-.PHONY: all kernel vm demo check fmt fmt-check clippy clean help
+.PHONY: all kernel vm demo check fmt clippy clean help
 
 all:
 	@tools/build.sh $(KERNEL)
@@ -21,5 +21,51 @@ vm:
 	@tools/build.sh $(KERNEL) $(if $(filter 0,$(RKSM)),kernel,module) >&2
 	@tools/vm.sh $(KERNEL)
 
+demo:
+	@tools/build.sh plain
+	@tools/demo.sh
+
+check:
+	@KDIR= tools/check.sh $(KERNELS)
+
+fmt:
+	@tools/fmt.sh
+
+clippy:
+	@tools/build.sh $(KERNEL) kernel
+	@tools/clippy.sh $(KERNEL)
+
 clean:
 	rm -rf build
+
+define HELP
+make          build/$(KERNEL)/rksm.ko, and the test kernel if that has changed
+make kernel   the test kernel only
+make vm       a shell in the test machine, with the module loaded
+make vm RUN='command'
+              runs a command there; fails if the command fails (make turns any
+              failure into 2: tools/vm.sh has the exact status)
+make demo     the demo: two guests and a process share their memory
+make check    every test; ends with a line that counts them
+make fmt      formats the Rust source
+make clippy   compiles with the kernel's clippy lints
+make clean    removes what was built here, not the cache
+
+KERNEL=plain|debug|uml      which test kernel (plain)
+KDIR=<prepared kernel tree> use this kernel and do not build one
+ACCEL=auto|kvm|tcg          auto: KVM only where a trial boot works
+VM_CPUS=2 VM_MEM=2G VM_NUMA=1 VM_TIMEOUT=<seconds>
+VM_KOPT='option ...'        for the kernel's command line
+VM_LOG=<file>               where the kernel log goes (build/log/vm-*.log)
+RKSM=0                      do not load the module
+KERNELS='plain debug uml'   the kernels that `make check` tests
+
+In the machine: the host's files, writes stay in memory; $$RKSM_KO is the
+module, $$RKSM_LOGS is build/log on the host.
+Everything fetched or built outside this folder is in
+$${XDG_CACHE_HOME:-~/.cache}/rksm, and is kept from one run to the next.
+endef
+export HELP
+
+help:
+	@echo "$$HELP"

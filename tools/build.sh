@@ -19,6 +19,7 @@ for image in "$kdir/arch/x86/boot/bzImage" "$kdir/linux" "$kdir/vmlinux"; do
 	cmp -s "$image" "$out/kernel" || cp "$image" "$out/kernel"
 	break
 done
+realpath "$kdir" >"$out/kdir"
 realpath "$kdir/source" >"$out/source"
 if [ "$what" = module ]; then
 	"$repo/tools/module.sh" "$kdir" "$out"

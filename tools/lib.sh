@@ -4,6 +4,8 @@
 # shellcheck disable=SC2034 # used by those who source this
 
 set -euo pipefail
+# What our make was given is not meant for the makes that are called from here.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/rksm

@@ -8,6 +8,8 @@
 
 name=$1
 out=$repo/build/$name
+"$repo/tools/packages.sh" python3 python3-venv qemu-system-x86 kmod busybox-static \
+	e2fsprogs iproute2 file >&2
 venv=$("$repo/tools/venv.sh")
 args=(--virtme "$venv/bin/virtme-run" --kernel "$out/kernel" --name "$name")
 args+=(--cpus "${VM_CPUS:-2}" --mem "${VM_MEM:-2G}" --numa "${VM_NUMA:-1}")

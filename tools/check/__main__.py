@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0
+"""make check: builds everything, runs every test, counts single test cases."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import klog
+import ktap
+import rust_source
+import style
+
+REPO = Path(__file__).resolve().parent.parent.parent
+LOGS = REPO / "build/log"
+KERNELS = ("plain", "debug", "uml")
+# Seconds after which a machine is stuck; several times what it needs.
+TIMEOUT = {"plain": 900, "debug": 1800, "uml": 600}
+MEM = {"plain": "2G", "debug": "3G", "uml": "1G"}
+# What ksm_functional_tests.c has, so that none of its cases can get lost.
+FUNCTIONAL_CASES = 10
+
+
+def say(text):
+    print(f"check: {text}", flush=True)
+
+
+class Check:
+    def __init__(self):
+        self.results = ktap.Results()
+        self.started = time.monotonic()
+
+    def report(self, what, results, log=None):
+        """Adds a suite's results to the total and shows what failed."""
+        self.results.add(results)
+        line = f"{what}: {len(results.passed)} passed, {len(results.failed)} failed"
+        if results.skipped:
+            line += f", {len(results.skipped)} skipped"
+        say(line)
+        for name in results.failed:
+            print(f"    FAILED {name}", flush=True)
+        for name in results.skipped:
+            print(f"    skipped {name}", flush=True)
+        if log and results.failed:
+            print(f"    log: {log}", flush=True)
+
+    def rules(self):
+        results = ktap.Results()
+        for rule in style.CHECKS:
+            complaints = list(rule(REPO))
+            self.complain(complaints)
+            results.case(rule.__name__, not complaints)
+        self.report("rules of the house", results)
+
+    def patches(self, source):
+        results = ktap.Results()
+        for name, complaints in style.checkpatch(REPO, source):
+            self.complain(complaints)
+            results.case(name, not complaints)
+        self.report("patches", results)
+
+    def clippy(self):
+        log = LOGS / "clippy.log"
+        results = ktap.Results()
+        results.case("clippy", run_logged([str(REPO / "tools/clippy.sh"), "plain"], log) == 0)
+        self.report("clippy", results, log)
+
+    @staticmethod
+    def complain(complaints):
+        for text in complaints:
+            print("    " + text.rstrip().replace("\n", "\n    "), flush=True)
+
+    def machine(self, name):
+        """Builds one kernel and its module, and runs its tests there."""
+        say(f"{name}: build")
+        results = ktap.Results()
+        built = subprocess.run([REPO / "tools/build.sh", name], stdout=sys.stderr, check=False)
+        results.case(f"{name}/build", built.returncode == 0)
+        self.report(f"{name}: build", results)
+        if built.returncode:
+            return
+        source = Path((REPO / "build" / name / "source").read_text().strip())
+        if name == "plain":
+            self.clippy()
+            self.patches(source)
+        tests = self.build_tests(name, source)
+        if tests:
+            self.boot(name, source, tests)
+
+    def build_tests(self, name, source):
+        tests, log = REPO / "build" / name / "tests", LOGS / f"tests-{name}.log"
+        command = [str(REPO / "tools/check/build-tests.sh"), str(source), str(tests), name]
+        good = run_logged(command, log) == 0
+        results = ktap.Results()
+        results.case(f"{name}/build of the tests", good)
+        self.report(f"{name}: build of the tests", results, log)
+        return tests if good else None
+
+    def boot(self, name, source, tests):
+        say(f"{name}: boot and run the tests")
+        out = LOGS / f"check-{name}"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        kernel_log = out / "kernel.log"
+        env = dict(os.environ, VM_LOG=str(kernel_log), RKSM="1", VM_MEM=MEM[name])
+        env |= {"VM_CPUS": "2", "VM_NUMA": "1", "VM_TIMEOUT": str(TIMEOUT[name])}
+        env["RKSM_RUN"] = f"tools/check/guest.sh '{out}' '{source}' '{tests}' {name}"
+        started = time.monotonic()
+        status = subprocess.run([REPO / "tools/vm.sh", name], env=env, check=False).returncode
+        say(f"{name}: the machine ran for {time.monotonic() - started:.0f} s")
+        results = ktap.Results()
+        results.case(f"{name}/the machine ran to its end (status {status})", status == 0)
+        self.report(f"{name}: machine", results, kernel_log)
+        self.kunit(name, out, source)
+        if name != "uml":
+            self.functional(name, out, source)
+        self.selftests(name, out, source)
+        self.aftermath(name, out, kernel_log)
+
+    def kunit(self, name, out, source):
+        """Each case that the source has must have run: with the wrong kernel
+        configuration KUnit drops suites without a word."""
+        results = ktap.Results()
+        for suite, cases in rust_source.expected_cases(REPO).items():
+            path = out / "kunit" / suite
+            text = path.read_text() if path.exists() else ""
+            found = ktap.parse(text, source, f"{name}/kunit") if text else ktap.Results()
+            results.add(found)
+            ran = {case.rsplit("/", 1)[-1] for case in found.passed + found.failed + found.skipped}
+            results.failed += [f"{name}/kunit/{suite}/{case}: did not run" for case in cases - ran]
+        self.report(f"{name}: KUnit", results, out / "kernel.log")
+
+    def functional(self, name, out, source):
+        path = out / "functional.ktap"
+        results = ktap.parse(read(path), source, f"{name}/ksm_functional_tests")
+        for lost in range(FUNCTIONAL_CASES - len(results)):
+            results.failed.append(f"{name}/ksm_functional_tests: case {lost + 1} that did not run")
+        self.report(f"{name}: the kernel's functional tests", results, path)
+
+    def selftests(self, name, out, source):
+        path = out / "selftests.ktap"
+        results = ktap.parse(ktap.unprefix(read(path)), source, name)
+        self.report(f"{name}: selftests", results, path)
+
+    def aftermath(self, name, out, kernel_log):
+        """The module unloads, nothing leaked, the kernel had no complaints."""
+        results = ktap.Results()
+        results.case(f"{name}/unload", read(out / "unload").strip() == "ok")
+        if name == "debug":
+            leaks = out / "kmemleak"
+            results.case(f"{name}/kmemleak", leaks.exists() and not read(leaks).strip())
+            self.complain(read(leaks).splitlines()[:20])
+        bad = klog.findings(kernel_log)
+        results.case(f"{name}/kernel log", not bad)
+        self.complain(bad[:20])
+        self.report(f"{name}: aftermath", results, kernel_log)
+
+    def end(self):
+        results = self.results
+        minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
+        say(f"took {minutes} min {seconds} s; logs are in {LOGS}")
+        line = f"{len(results.passed)} passed, {len(results.failed)} failed"
+        if results.skipped:
+            line += f", {len(results.skipped)} skipped"
+        print(line, flush=True)
+        return 1 if results.failed or not results.passed else 0
+
+
+def read(path):
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def run_logged(command, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as log:
+        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="check", description=__doc__)
+    parser.add_argument("kernels", nargs="*", default=list(KERNELS), help="plain, debug, uml")
+    args = parser.parse_args()
+    LOGS.mkdir(parents=True, exist_ok=True)
+    check = Check()
+    check.rules()
+    for name in args.kernels:
+        check.machine(name)
+    return check.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

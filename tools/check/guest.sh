@@ -1,0 +1,45 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# guest.sh RESULTS SOURCE TESTS SET: runs the test suites inside the test
+# machine, module loaded, and leaves what they say in the folder RESULTS.
+# The host judges it.
+
+results=$1 source=$2 tests=$3 set=$4
+mkdir -p "$results/kunit"
+
+note() {
+	echo "check: $*" >/dev/kmsg
+	echo "  $*"
+}
+
+# The suites of the module ran when it was loaded.
+for suite in /sys/kernel/debug/kunit/rksm*; do
+	cat "$suite/results" >"$results/kunit/${suite##*/}"
+done
+
+if [ -x "$tests/ksm_functional_tests" ]; then
+	note "the kernel's own functional tests of KSM"
+	(cd "$tests" && ./ksm_functional_tests) >"$results/functional.ktap" 2>&1
+fi
+
+note "selftests"
+make -s -C selftests run_tests KSRC="$source" OUTPUT="$tests" SET="$set" LLVM=-22 \
+	>"$results/selftests.ktap" 2>&1
+
+note "unloading"
+{
+	echo 2 >/sys/kernel/mm/rksm/run && rmmod rksm
+} >"$results/unload" 2>&1 && echo ok >"$results/unload"
+
+# An object must be five seconds old, and unreferenced in two scans, before
+# kmemleak believes that it leaked.
+leaks=/sys/kernel/debug/kmemleak
+if [ -e $leaks ]; then
+	note "looking for leaks"
+	sleep 6
+	echo scan >$leaks
+	sleep 6
+	echo scan >$leaks
+	cat $leaks >"$results/kmemleak"
+fi
+note "end"

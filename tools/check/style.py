@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The rules of the house that a machine can check. No kernel needed, but for
+checkpatch, which comes with its source."""
+
+import re
+import subprocess
+
+import rust_source
+
+# Where unsafe code may stand: the layer over C, and the intrusive containers.
+UNSAFE_ALLOWED = ("mm/", "intrusive/")
+UNSAFE = re.compile(r"\bunsafe\b|\bbindings::|\*(mut|const)\s+[A-Za-z_(\[]")
+FALLIBLE = re.compile(r"\.(unwrap|expect)\(|\b(panic|todo|unimplemented|unreachable)!\(")
+MACHINE = re.compile(
+    r"/(root|home|work)/\w|\b(deb|snapshot|security|ftp)\.debian\.org|static\.crates|files\.pythonhosted"
+)
+TODO = re.compile(r"SAFETY:\s*TODO", re.IGNORECASE)
+MAX_LINES = 550
+
+
+def matches(pattern, text, name, why):
+    for number, line in enumerate(text.splitlines(), 1):
+        if pattern.search(line):
+            yield f"{name}:{number}: {why}: {line.strip()}"
+
+
+def tracked(repo):
+    listing = subprocess.run(
+        ["git", "-C", repo, "ls-files", "-z"], capture_output=True, text=True, check=True
+    )
+    for name in listing.stdout.split("\0"):
+        path = repo / name
+        if name and path.is_file():
+            yield name, path
+
+
+def unsafe_stays_in_its_layer(repo):
+    for path in rust_source.files(repo):
+        name = str(path.relative_to(repo))
+        if not name.startswith(UNSAFE_ALLOWED):
+            text = rust_source.without_tests(path.read_text())
+            yield from matches(UNSAFE, text, name, "unsafe code outside of mm/ and intrusive/")
+
+
+def nothing_panics(repo):
+    for path in rust_source.files(repo):
+        text = rust_source.without_tests(path.read_text())
+        yield from matches(FALLIBLE, text, path.relative_to(repo), "may panic")
+
+
+def safety_is_argued(repo):
+    for path in rust_source.files(repo):
+        yield from matches(TODO, path.read_text(), path.relative_to(repo), "no argument")
+
+
+def files_are_small(repo):
+    for path in rust_source.files(repo):
+        lines = len(path.read_text().splitlines())
+        if lines > MAX_LINES:
+            yield f"{path.relative_to(repo)}: {lines} lines: what grows past {MAX_LINES} is two ideas"
+
+
+def names_no_machine(repo):
+    for name, path in tracked(repo):
+        text = path.read_text(errors="replace")
+        yield from matches(MACHINE, text, name, "names a place of one machine")
+
+
+def scripts_are_clean(repo):
+    scripts = []
+    for name, path in tracked(repo):
+        first = path.open("rb").readline(200)
+        if re.match(rb"#!.*\b(ba)?sh\b", first) or name.endswith(".sh"):
+            scripts.append(name)
+    yield from run(["shellcheck", *scripts], repo)
+
+
+def rust_is_formatted(repo):
+    yield from run([str(repo / "tools/fmt.sh"), "--check"], repo)
+
+
+def run(command, repo):
+    result = subprocess.run(command, cwd=repo, capture_output=True, text=True, check=False)
+    if result.returncode:
+        yield result.stdout + result.stderr
+
+
+CHECKS = (
+    unsafe_stays_in_its_layer,
+    nothing_panics,
+    safety_is_argued,
+    files_are_small,
+    names_no_machine,
+    scripts_are_clean,
+    rust_is_formatted,
+)
+
+
+def checkpatch(repo, source):
+    """(name, complaints) for each patch of the series."""
+    for patch in sorted((repo / "kernel/patches").glob("*.patch")):
+        command = ["perl", "scripts/checkpatch.pl", "--strict", "--terse", "--no-summary", str(patch)]
+        yield f"checkpatch/{patch.name}", list(run(command, source))
