@@ -7,4 +7,4 @@
 
 cd "$repo"
 mapfile -d '' -t files < <(git ls-files -z --cached --others --exclude-standard '*.rs')
-rustfmt --config-path "$repo" "$@" "${files[@]}"
+rustfmt --color never --config-path "$repo" "$@" "${files[@]}"

@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,10 @@ LOGS = REPO / "build/log"
 KERNELS = ("plain", "debug", "uml")
 # Seconds after which a machine is stuck; several times what it needs.
 TIMEOUT = {"plain": 900, "debug": 1800, "uml": 600}
+NUMA = {"plain": "2", "debug": "2", "uml": "1"}
 MEM = {"plain": "2G", "debug": "3G", "uml": "1G"}
 # What ksm_functional_tests.c has, so that none of its cases can get lost.
+FUNCTIONAL = "ksm_functional_tests"
 FUNCTIONAL_CASES = 10
 
 
@@ -82,7 +85,7 @@ class Check:
         self.report(f"{name}: build", results)
         if built.returncode:
             return
-        source = Path((REPO / "build" / name / "source").read_text().strip())
+        source = Path((REPO / "build" / name / "ksrc").read_text().strip())
         if name == "plain":
             self.clippy()
             self.patches(source)
@@ -106,7 +109,8 @@ class Check:
         out.mkdir(parents=True)
         kernel_log = out / "kernel.log"
         env = dict(os.environ, VM_LOG=str(kernel_log), RKSM="1", VM_MEM=MEM[name])
-        env |= {"VM_CPUS": "2", "VM_NUMA": "1", "VM_TIMEOUT": str(TIMEOUT[name])}
+        # Migration needs a node to go to.
+        env |= {"VM_CPUS": "2", "VM_NUMA": NUMA[name], "VM_TIMEOUT": str(TIMEOUT[name])}
         env["RKSM_RUN"] = f"tools/check/guest.sh '{out}' '{source}' '{tests}' {name}"
         started = time.monotonic()
         status = subprocess.run([REPO / "tools/vm.sh", name], env=env, check=False).returncode
@@ -135,14 +139,21 @@ class Check:
 
     def functional(self, name, out, source):
         path = out / "functional.ktap"
-        results = ktap.parse(read(path), source, f"{name}/ksm_functional_tests")
+        results = ktap.parse(read(path), source, f"{name}/{FUNCTIONAL}")
         for lost in range(FUNCTIONAL_CASES - len(results)):
-            results.failed.append(f"{name}/ksm_functional_tests: case {lost + 1} that did not run")
+            results.failed.append(f"{name}/{FUNCTIONAL}: case {lost + 1} that did not run")
         self.report(f"{name}: the kernel's functional tests", results, path)
 
     def selftests(self, name, out, source):
+        """`make run_tests` succeeds whatever happens: only what it says counts,
+        and each program that was built must have said something."""
         path = out / "selftests.ktap"
-        results = ktap.parse(ktap.unprefix(read(path)), source, name)
+        text = read(path)
+        results = ktap.parse(ktap.from_kselftest(text), source, name)
+        for program in sorted((REPO / "build" / name / "tests").iterdir()):
+            ended = re.search(rf"^(not )?ok \d+ selftests: .*: {program.name}\b", text, re.MULTILINE)
+            if program.name != FUNCTIONAL and os.access(program, os.X_OK) and not ended:
+                results.failed.append(f"{name}/{program.name}: did not run to its end")
         self.report(f"{name}: selftests", results, path)
 
     def aftermath(self, name, out, kernel_log):

@@ -23,10 +23,11 @@ class Results:
         return len(self.passed) + len(self.failed) + len(self.skipped)
 
 
-def unprefix(text):
-    """kselftest's runner puts '# ' before what a test program prints. Nested
-    KTAP is indented instead, and so the parser wants it."""
-    return re.sub(r"^# ", "  ", text, flags=re.MULTILINE)
+def from_kselftest(text):
+    """What kselftest's runner prints, as KTAP that the parser nests: the
+    runner puts '# ' before the lines of a test program, where KTAP indents,
+    and `make run_tests` writes no header over them all."""
+    return "KTAP version 1\n" + re.sub(r"^# ", "  ", text, flags=re.MULTILINE)
 
 
 def parse(text, source, prefix):
@@ -48,8 +49,13 @@ def parse(text, source, prefix):
     return results
 
 
+def short(name):
+    """kselftest names a program 'selftests: FOLDER: PROGRAM'."""
+    return re.sub(r"^selftests: .*: ", "", name)
+
+
 def collect(status, test, prefix, results):
-    name = f"{prefix}/{test.name or 'a test that ended early'}"
+    name = f"{prefix}/{short(test.name) or 'a test that ended early'}"
     before = len(results.failed)
     for sub in test.subtests:
         collect(status, sub, name, results)
