@@ -71,7 +71,7 @@ impl PageView<'_> {
     #[inline]
     pub(crate) fn compare(&self, other: &PageView<'_>) -> Ordering {
         // SAFETY: Both pointers are valid for reading a page by the type invariant, and `memcmp()`
-        // puts up with bytes that change: it reads each address once.
+        // puts up with bytes that change: it stays within the pages whatever it reads there.
         let order = unsafe { bindings::memcmp(self.start.cast(), other.start.cast(), PAGE_SIZE) };
         order.cmp(&0)
     }
@@ -80,6 +80,12 @@ impl PageView<'_> {
     #[inline]
     pub(crate) fn is_equal(&self, other: &PageView<'_>) -> bool {
         self.compare(other).is_eq()
+    }
+
+    /// Whether there is nothing but zeroes.
+    #[inline]
+    pub(crate) fn is_zero(&self) -> bool {
+        (0..PAGE_WORDS).all(|i| self.word(i) == 0)
     }
 }
 
