@@ -20,7 +20,7 @@ for image in "$kdir/arch/x86/boot/bzImage" "$kdir/linux" "$kdir/vmlinux"; do
 	break
 done
 realpath "$kdir" >"$out/kdir"
-realpath "$kdir/source" >"$out/source"
+realpath "$kdir/source" >"$out/ksrc"
 if [ "$what" = module ]; then
 	"$repo/tools/module.sh" "$kdir" "$out"
 fi

@@ -13,4 +13,4 @@ mkdir -p "$out"
 
 arch=()
 grep -q '^CONFIG_UML=y' "$kdir/.config" && arch=(ARCH=um)
-make -C "$kdir" M="$repo" MO="$(realpath "$out")" LLVM="-$llvm" "${arch[@]}" "$@" modules
+make -s -C "$kdir" M="$repo" MO="$(realpath "$out")" LLVM="-$llvm" "${arch[@]}" "$@" modules
