@@ -120,10 +120,11 @@ fn hash(page_key: &PageKey, fold_key: &FoldKey, word: impl Fn(usize) -> u64) -> 
     fold(fold_key, sum)
 }
 
-/// A term of the sum. The product of two 64-bit numbers always fits into 128 bits.
+/// A term of the sum. The product of two 64-bit numbers always fits into 128 bits: it is wrapping only
+/// for a kernel that checks for overflow not to check this one.
 #[inline(always)]
 fn product(m0: u64, k0: u64, m1: u64, k1: u64) -> u128 {
-    u128::from(m0.wrapping_add(k0)) * u128::from(m1.wrapping_add(k1))
+    u128::from(m0.wrapping_add(k0)).wrapping_mul(u128::from(m1.wrapping_add(k1)))
 }
 
 #[inline(always)]
@@ -158,7 +159,7 @@ mod tests {
         let sum_with_key =
             |i: usize| u128::from(word(i).wrapping_add(key.get(i).copied().unwrap_or(0)));
         let n = (0..PAGE_WORDS / 2).fold(0_u128, |n, i| {
-            n.wrapping_add(sum_with_key(2 * i) * sum_with_key(2 * i + 1))
+            n.wrapping_add(sum_with_key(2 * i).wrapping_mul(sum_with_key(2 * i + 1)))
         });
 
         let [f0, f1, f2] = hasher.fold_key.0;
