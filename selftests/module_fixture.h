@@ -35,6 +35,15 @@ static int unload(void)
 	return syscall(SYS_delete_module, "rksm", O_NONBLOCK) ? -errno : 0;
 }
 
+/*
+ * The module's KUnit suites run each time it is loaded, and take longer than
+ * all the rest. They have run before; not here.
+ */
+static void kunit_suites(const char *glob)
+{
+	file_write("/sys/module/kunit/parameters/filter_glob", glob);
+}
+
 FIXTURE(module) {
 	bool was_loaded;
 	struct knob_values rksm, in_tree;
@@ -44,6 +53,7 @@ FIXTURE_SETUP(module)
 {
 	if (!getenv("RKSM_KO") || !*getenv("RKSM_KO"))
 		SKIP(return, "RKSM_KO does not say where rksm.ko is");
+	kunit_suites("none");
 	/* The knobs are those of the one that is there. */
 	unsetenv("KSM_SYSFS");
 	self->was_loaded = loaded();
@@ -70,6 +80,7 @@ FIXTURE_TEARDOWN_PARENT(module)
 		EXPECT_EQ(0, load());
 		EXPECT_TRUE(knobs_restore(&self->rksm));
 	}
+	kunit_suites("*");
 }
 
 #define MODULE_TEST(name) TEST_F_TIMEOUT(module, name, TEST_SECONDS)
