@@ -81,8 +81,11 @@ KSM_TEST(moves_under_scanner)
 	ASSERT_EQ(0, knob_set("run", 1));
 	mover = fork_child();
 	if (mover == 0) {
-		for (i = 0;; i++)
+		for (i = 0;; i++) {
 			move_page(parent, page_of(map, i % N), (i / N) % 2);
+			/* Each move drains the LRU caches of all CPUs: leave some time. */
+			usleep(500);
+		}
 	}
 	for (i = 0; i < 40; i++) {
 		pid_t pid = -1;

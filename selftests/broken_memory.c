@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Merged pages in memory that fails, or that is taken out of the machine. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+
+#include "ksm_fixture.h"
+
+#define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
+#define BLOCKS		"/sys/devices/system/memory/"
+#define N		8
+
+static char *poisoned_map;
+static volatile sig_atomic_t bus_errors;
+
+static void on_bus_error(int sig, siginfo_t *info, void *context)
+{
+	bus_errors++;
+}
+
+/* Signals at once, not when the page is touched. */
+static bool be_told_early(void)
+{
+	return prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) == 0;
+}
+
+static int peer_breaks_page(struct peer *p, void *arg)
+{
+	struct sigaction action = {
+		.sa_sigaction = on_bus_error,
+		.sa_flags = SA_SIGINFO,
+	};
+
+	poisoned_map = map_pages(N);
+	CHECK(poisoned_map);
+	CHECK(!sigaction(SIGBUS, &action, NULL));
+	CHECK(be_told_early());
+	fill_all(poisoned_map, N, 1);
+	CHECK(!madvise(poisoned_map, N * pagesize, MADV_MERGEABLE));
+	CHECK(peer_meet(p));
+	CHECK(peer_swap(p, pfn_of(0, poisoned_map)) == 0);
+	CHECK(!madvise(poisoned_map, pagesize, MADV_HWPOISON));
+	CHECK(bus_errors > 0);
+	CHECK(peer_meet(p));
+	CHECK(!munmap(poisoned_map, N * pagesize));
+	return 0;
+}
+
+static int peer_is_told(struct peer *p, void *arg)
+{
+	struct timespec long_time = { .tv_sec = 100 };
+	char *map = map_pages(N), *other = map_pages(N);
+	siginfo_t info;
+	sigset_t bus;
+
+	CHECK(map && other);
+	sigemptyset(&bus);
+	sigaddset(&bus, SIGBUS);
+	CHECK(!sigprocmask(SIG_BLOCK, &bus, NULL));
+	CHECK(be_told_early());
+	fill_all(map, N, 1);
+	fill_all(other, N, 2);
+	CHECK(!madvise(map, N * pagesize, MADV_MERGEABLE));
+	CHECK(!madvise(other, N * pagesize, MADV_MERGEABLE));
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));
+	CHECK(sigtimedwait(&bus, &info, &long_time) == SIGBUS);
+	CHECK(info.si_code == BUS_MCEERR_AO);
+	CHECK((char *)info.si_addr >= map &&
+	      (char *)info.si_addr < map + N * pagesize);
+	/* The page is gone from every place; the others are well. */
+	CHECK(pfn_of(0, map) == 0 && pfn_of(0, page_of(map, N - 1)) == 0);
+	CHECK(all_hold(other, N, 2));
+	CHECK(!munmap(map, N * pagesize));
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));
+	CHECK(all_ksm(other, N) && all_hold(other, N, 2));
+	return 0;
+}
+
+/* Every process that maps the broken page is found, and told where. */
+KSM_TEST(memory_failure)
+{
+	struct peer breaks, told;
+	char text[32];
+	long pfn;
+
+	if (access(UNPOISON, F_OK))
+		SKIP(return, "no hwpoison in debugfs");
+	ASSERT_TRUE(peer_start(&breaks, peer_breaks_page, NULL));
+	ASSERT_TRUE(peer_start(&told, peer_is_told, NULL));
+	ASSERT_TRUE(peer_meet(&breaks) && peer_meet(&told));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(2, 3 * N - 2));
+	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(peer_meet(&told));
+	pfn = peer_swap(&breaks, 0);
+	ASSERT_LT(0, pfn);
+	EXPECT_TRUE(peer_meet(&breaks));
+	EXPECT_EQ(0, peer_end(&breaks));
+	EXPECT_TRUE(peer_meet(&told));
+	snprintf(text, sizeof(text), "%ld", pfn);
+	/* It may stay out of use while the provider remembers it. */
+	file_write(UNPOISON, text);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, N - 1));
+	EXPECT_TRUE(peer_meet(&told));
+	EXPECT_EQ(0, peer_end(&told));
+}
+
+static int set_state(const char *block, const char *state)
+{
+	char path[300];
+
+	snprintf(path, sizeof(path), BLOCKS "%s/state", block);
+	return file_write(path, state);
+}
+
+/* A block of memory that can go: make it one for movable pages only. */
+static bool movable_block(char *name)
+{
+	DIR *dir = opendir(BLOCKS);
+	struct dirent *e;
+	bool found = false;
+
+	while (dir && !found && (e = readdir(dir))) {
+		if (strncmp(e->d_name, "memory", 6) ||
+		    set_state(e->d_name, "offline"))
+			continue;
+		strcpy(name, e->d_name);
+		found = set_state(name, "online_movable") == 0;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+static bool in_block(const char *name, uint64_t pfn)
+{
+	uint64_t address = pfn * pagesize, size;
+	char buf[32];
+
+	if (file_read(BLOCKS "block_size_bytes", buf, sizeof(buf)) < 0)
+		return false;
+	size = strtoull(buf, NULL, 16);
+	return address / size == strtoull(name + strlen("memory"), NULL, 10);
+}
+
+/* Memory with merged pages goes offline while the scanner runs, and comes back. */
+KSM_TEST(memory_offline)
+{
+	char block[NAME_MAX + 1], *map[40];
+	size_t i, inside = 0;
+	int round;
+
+	if (access(BLOCKS "block_size_bytes", F_OK))
+		SKIP(return, "no memory hotplug");
+	ASSERT_TRUE(movable_block(block));
+	/* Pages of user space come from such memory first. */
+	for (i = 0; i < ARRAY_SIZE(map); i++)
+		map[i] = MERGEABLE_PAGES(N, 10 + i);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(ARRAY_SIZE(map), ARRAY_SIZE(map) * (N - 1)));
+	for (i = 0; i < ARRAY_SIZE(map); i++)
+		inside += in_block(block, pfn_of(0, map[i]));
+	EXPECT_LT(0, inside);
+	for (round = 0; round < 3; round++) {
+		ASSERT_EQ(0, set_state(block, "offline"));
+		for (i = 0; i < ARRAY_SIZE(map); i++) {
+			EXPECT_FALSE(in_block(block, pfn_of(0, map[i])));
+			EXPECT_EQ(1, distinct_pfns(map[i], N));
+			EXPECT_TRUE(all_hold(map[i], N, 10 + i));
+			fill(page_of(map[i], round), 10 + i);
+		}
+		ASSERT_TRUE(ksm_settles(ARRAY_SIZE(map), ARRAY_SIZE(map) * (N - 1)));
+		ASSERT_EQ(0, set_state(block, "online_movable"));
+		/* New pages, there again. */
+		ASSERT_EQ(0, knob_set("run", 2));
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_settles(ARRAY_SIZE(map), ARRAY_SIZE(map) * (N - 1)));
+	}
+	ASSERT_EQ(0, set_state(block, "offline"));
+	ASSERT_EQ(0, set_state(block, "online_kernel"));
+	for (i = 0; i < ARRAY_SIZE(map); i++) {
+		EXPECT_TRUE(all_hold(map[i], N, 10 + i));
+	}
+}
+
+TEST_HARNESS_MAIN
