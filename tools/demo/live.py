@@ -113,7 +113,7 @@ def watch(ksm, console, all_up):
     with (Screen if console.is_terminal else Lines)(console) as view:
         while True:
             seconds, up, counters = time.monotonic() - started, all_up(), ksm.counters()
-            settled = settling.settled(counters) and up
+            settled = up and settling.settled(counters)
             view.show(seconds, counters, final=settled)
             if settled:
                 return counters
