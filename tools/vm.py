@@ -49,7 +49,8 @@ def say(text):
 
 def overlays():
     for path in sorted(Path("/").iterdir()):
-        if path.name not in NO_OVERLAY and path.is_dir() and not path.is_symlink():
+        usable = path.is_dir() and not path.is_symlink() and os.access(path, os.R_OK | os.X_OK)
+        if usable and path.name not in NO_OVERLAY:
             yield str(path)
 
 
@@ -297,6 +298,8 @@ def check_paths(args):
 
 
 def main():
+    # Ended from outside, it takes the machine with it.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     args = parse()
     machine = None
     try:
@@ -319,6 +322,8 @@ def main():
     except VmError as error:
         say(error)
         return 125
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     finally:
         if machine:
             machine.cleanup()

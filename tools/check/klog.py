@@ -6,14 +6,14 @@ import re
 # Fault injection prints a stack trace of its own, so "Call Trace" alone says
 # nothing; every report below has a head line.
 BAD = re.compile(
-    r"WARNING: |BUG: |BUG at |kernel BUG|Oops|general protection fault|Kernel panic|"
+    r"WARNING: |\bBUG: |\bBUG at |Oops|general protection fault|Kernel panic|"
     r"INFO: (task|rcu|trying|possible)|rcu: INFO|self-detected stall|detected stalls|"
     r"soft lockup|hard LOCKUP|possible (circular|recursive|irq)|suspicious RCU|"
     r"inconsistent lock state|sleeping function called|scheduling while atomic|"
     r"Bad page|Bad rss-counter|bad: scheduling|corrupted page table|refcount_t: |"
     r"list_(add|del) corruption|ODEBUG: |UBSAN: |KASAN: |unreferenced object|"
     r"kmemleak: \d+ new suspected|rust_kernel: panicked|panicked at|"
-    r"page_table_check|DEBUG_LOCKS_WARN_ON|unexpected IRQ trap"
+    r"DEBUG_LOCKS_WARN_ON|unexpected IRQ trap"
 )
 
 
