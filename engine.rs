@@ -54,6 +54,18 @@ pub(crate) struct State {
 }
 
 impl State {
+    pub(crate) const fn new() -> Self {
+        Self {
+            stable: StableTree::new(),
+            candidates: Candidates::new(),
+            cursor: Cursor::start(),
+            pages_scanned: 0,
+            full_scans: 0,
+            tracked: 0,
+            zero: 0,
+        }
+    }
+
     /// Makes `item` a plain one, of which nothing but its checksum is known.
     pub(crate) fn leave(&mut self, item: &Item) {
         match item.kind() {
@@ -190,15 +202,7 @@ impl Engine {
         let block_cache = BlockCache::create(c"rksm_block")?;
         Arc::pin_init(
             try_pin_init!(Self {
-                state <- new_mutex!(State {
-                    stable: StableTree::new(),
-                    candidates: Candidates::new(),
-                    cursor: Cursor::start(),
-                    pages_scanned: 0,
-                    full_scans: 0,
-                    tracked: 0,
-                    zero: 0,
-                }, "rksm_state"),
+                state <- new_mutex!(State::new(), "rksm_state"),
                 registry <- Registry::new(),
                 wakeup <- new_wait_queue!("rksm_wakeup"),
                 hasher,
@@ -289,9 +293,8 @@ impl Engine {
     }
 
     fn unmerge_mm(&self, state: &mut State, slot: &MmSlot) -> Result {
-        if let Some(mm) = slot.pin() {
-            let guard = mm.mmap_read_lock();
-            for vma in mergeable_vmas(&mm, &guard, 0) {
+        if let Some(live) = slot.enter() {
+            for vma in mergeable_vmas(&live, 0) {
                 vma.unmerge(vma.start(), vma.end())?;
             }
         }

@@ -36,9 +36,8 @@ pub(crate) enum Outcome {
 
 /// Runs `f` on the VMA that maps the page of `item`, if there is one that is mergeable.
 pub(crate) fn with_vma<R>(item: &Item, f: impl FnOnce(&MergeableVma<'_>) -> R) -> Option<R> {
-    let mm = item.mm().pin()?;
-    let guard = mm.mmap_read_lock();
-    let vma = MergeableVma::at(&guard, item.address())?;
+    let live = item.mm().enter()?;
+    let vma = MergeableVma::at(&live, item.address())?;
     Some(f(&vma))
 }
 

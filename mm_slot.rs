@@ -6,48 +6,69 @@
 //! number: there is no cursor that an exit, an unmap or a fork could leave dangling, and an address
 //! space that comes while a pass is under way is come to at its end.
 
-use crate::{engine::State, intrusive::items::Blocks, mm::provider};
+use crate::{
+    engine::State,
+    intrusive::items::Blocks,
+    mm::address_space::{Gate, LiveMm},
+};
 use kernel::{
-    mm::{Mm, MmWithUser, MmWithUserAsync},
+    mm::Mm,
     new_spinlock,
     prelude::*,
     rbtree::{RBTree, RBTreeNodeReservation},
     sync::{
-        aref::ARef,
         atomic::{Atomic, Relaxed},
         Arc, LockedBy, Mutex, SpinLock,
     },
 };
 
 /// A registered address space.
+#[pin_data]
 pub(crate) struct MmSlot {
     id: u64,
-    mm: ARef<Mm>,
-    exited: Atomic<bool>,
+    #[pin]
+    gate: Gate,
+    /// Whether `Slots::exited` counts it. Only used under the lock of the registry.
+    counted: Atomic<bool>,
     /// The records of its pages.
     pub(crate) blocks: LockedBy<Blocks, State>,
 }
 
 impl MmSlot {
+    fn new(state: &Mutex<State>, id: u64, mm: &Mm) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            try_pin_init!(Self {
+                id,
+                gate <- Gate::new(mm),
+                counted: Atomic::new(false),
+                blocks: LockedBy::new(state, Blocks::new()),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// One that is in no registry.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) fn for_test(state: &Mutex<State>, mm: &Mm) -> Result<Arc<Self>> {
+        Self::new(state, 0, mm)
+    }
+
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
     pub(crate) fn mm(&self) -> &Mm {
-        &self.mm
+        self.gate.mm()
     }
 
-    /// Keeps the address space from being torn down, unless that has begun.
-    ///
-    /// The last reference is dropped asynchronously: the scanner does not tear down an address
-    /// space in the middle of its work.
-    pub(crate) fn pin(&self) -> Option<ARef<MmWithUserAsync>> {
-        Some(MmWithUser::into_mmput_async(self.mm.mmget_not_zero()?))
+    /// Locks the address space, unless it is gone.
+    pub(crate) fn enter(&self) -> Option<LiveMm<'_>> {
+        self.gate.enter()
     }
 
     /// Whether the address space is gone. Its page tables are never looked at again then.
     pub(crate) fn has_exited(&self) -> bool {
-        self.exited.load(Relaxed)
+        self.gate.is_closed()
     }
 }
 
@@ -97,15 +118,7 @@ impl Registry {
             slots.next_id += 1;
             slots.next_id
         };
-        let slot = Arc::new(
-            MmSlot {
-                id,
-                mm: provider::grab(mm),
-                exited: Atomic::new(false),
-                blocks: LockedBy::new(state, Blocks::new()),
-            },
-            GFP_KERNEL,
-        )?;
+        let slot = MmSlot::new(state, id, mm)?;
         // Declared before the guard: what the tree does not take is dropped after unlocking.
         let (by_mm, by_id) = (
             by_mm.into_node(key(mm), slot.clone()),
@@ -123,17 +136,22 @@ impl Registry {
         Ok(first)
     }
 
-    /// Notes that `mm` is gone. Where `tracked` says that none of its pages has a record it is
-    /// unregistered right away. True: it is left to the scanner.
+    /// Notes that `mm` is gone, and waits until nobody looks at it any more. True: it was
+    /// registered, and is left to the scanner to clean up.
     pub(crate) fn exit(&self, mm: &Mm) -> bool {
-        let mut slots = self.slots.lock();
-        let Some(slot) = slots.by_mm.get(&key(mm)) else {
+        let slot = self.slots.lock().by_mm.get(&key(mm)).cloned();
+        let Some(slot) = slot else {
             return false;
         };
-        if !slot.exited.xchg(true, Relaxed) {
+        slot.gate.close();
+        let mut slots = self.slots.lock();
+        // The scanner may have found out by itself meanwhile.
+        let registered = slots.by_id.get(&slot.id).is_some();
+        if registered {
             slots.exited += 1;
+            slot.counted.store(true, Relaxed);
         }
-        true
+        registered
     }
 
     /// The first registered address space with a number above `id`.
@@ -150,11 +168,11 @@ impl Registry {
             if slots.by_id.get(&slot.id).is_none() {
                 return;
             }
-            if slot.has_exited() {
+            if slot.counted.load(Relaxed) {
                 slots.exited -= 1;
             }
             (
-                slots.by_mm.remove_node(&key(&slot.mm)),
+                slots.by_mm.remove_node(&key(slot.mm())),
                 slots.by_id.remove_node(&slot.id),
             )
         };

@@ -145,28 +145,22 @@ impl Engine {
             return Step::PassDone;
         };
         state.cursor.enter(slot.id());
-        if slot.has_exited() {
+        let Some(live) = slot.enter() else {
             self.drop_slot(state, &slot);
-            state.cursor.leave();
-            return Step::More;
-        }
-        // What exits now is noted as gone in a moment.
-        let Some(mm) = slot.pin() else {
             state.cursor.leave();
             return Step::More;
         };
 
         let from = state.cursor.address;
-        let guard = mm.mmap_read_lock();
-        let vma = mergeable_vmas(&mm, &guard, from).next();
+        let vma = mergeable_vmas(&live, from).next();
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let next = vma.map(|vma| batch.fill(&vma, from.max(vma.start()), room));
-        if next.is_none() && from == 0 && !any_advised(&mm, &guard) {
+        if next.is_none() && from == 0 && !any_advised(&live) {
             // Under the mmap lock, so that no madvise comes in between.
             self.registry.remove(&slot);
-            provider::forget(&mm);
+            provider::forget(live.mm());
         }
-        drop(guard);
+        drop(live);
 
         match next {
             Some(next) => self.visit_all(state, &slot, batch, from, next),
@@ -223,10 +217,11 @@ impl Engine {
         let checksum = page.read(|content| self.hasher.checksum(content));
         let key = Key::of(checksum);
         let unchanged = item.key() == key;
+        let wants_zero = self.use_zero_pages() && checksum == self.hasher.zero();
         match item.kind() {
             // It waits to be found by an equal page.
-            Kind::Candidate if unchanged => return Cut::No,
-            Kind::Seen if unchanged => {}
+            Kind::Candidate if unchanged && !wants_zero => return Cut::No,
+            Kind::Candidate | Kind::Seen if unchanged => {}
             _ => {
                 state.see(item, key);
                 return Cut::No;
@@ -240,19 +235,19 @@ impl Engine {
             }
             false => Cut::No,
         };
-        self.merge(state, item, page, checksum);
+        if wants_zero {
+            state.leave(item);
+            if zero_page::place(item, page) == Outcome::Merged {
+                state.see_zero(item);
+            }
+        } else {
+            self.merge(state, item, page, checksum);
+        }
         cut
     }
 
     /// Merges a page that did not change since the last pass, if there is one like it.
     fn merge(&self, state: &mut State, item: &Item, page: &AnonPage, checksum: u64) {
-        if self.use_zero_pages() && checksum == self.hasher.zero() {
-            match zero_page::place(item, page) {
-                Outcome::Merged => return state.see_zero(item),
-                Outcome::Gone | Outcome::Changed => return,
-                Outcome::Busy | Outcome::NoMemory => {}
-            }
-        }
         if let Some(found) = state.stable.find(checksum, page) {
             let outcome = merge::into_ksm(&mut state.stable, &found.node, &found.folio, item, page);
             return note(state, item, outcome);

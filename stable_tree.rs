@@ -207,8 +207,8 @@ fn side(
         return (side, None);
     };
     match compare(&folio) {
-        // Nobody shares it any more: it is about to go.
-        Ordering::Equal if node.len() == 0 => (Side::At(Ordering::Greater), None),
+        // Nobody shares it, and no fork maps it: it is about to go.
+        Ordering::Equal if node.len() == 0 && !folio.is_mapped() => (Side::At(Ordering::Greater), None),
         Ordering::Equal => (Side::At(Ordering::Equal), Some(folio)),
         order => (Side::At(order), None),
     }

@@ -256,6 +256,7 @@ impl Blocks {
         }
     }
 
+    #[cfg(CONFIG_KUNIT = "y")]
     pub(crate) fn is_empty(&self) -> bool {
         self.by_base.is_empty()
     }
@@ -281,12 +282,6 @@ impl Blocks {
         }
         let block = self.by_base.get(&base).ok_or(ENOMEM)?;
         block.0.items.get((address - base) / PAGE_SIZE).ok_or(EINVAL)
-    }
-
-    /// The item for `address`, if it is tracked.
-    pub(crate) fn tracked_at(&self, address: usize) -> Option<&Item> {
-        let block = self.by_base.get(&(address - address % SPAN))?;
-        block.0.tracked(address, address + PAGE_SIZE).next()
     }
 
     /// The tracked items with an address in `[from, to)`.
@@ -368,6 +363,7 @@ impl Candidates {
         self.len
     }
 
+    #[cfg(CONFIG_KUNIT = "y")]
     pub(crate) fn is_empty(&self) -> bool {
         self.tree.is_empty()
     }

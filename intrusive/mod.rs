@@ -8,5 +8,9 @@
 //! [`Arc`]: kernel::sync::Arc
 
 pub(crate) mod arc_tree;
+#[cfg(CONFIG_KUNIT = "y")]
+mod arc_tree_tests;
 pub(crate) mod items;
+#[cfg(CONFIG_KUNIT = "y")]
+mod items_tests;
 pub(crate) mod rb;

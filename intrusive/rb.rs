@@ -85,6 +85,7 @@ impl<T: Linked> RawTree<T> {
         unsafe { (*self.root.get()).rb_node }
     }
 
+    #[cfg(CONFIG_KUNIT = "y")]
     pub(crate) fn is_empty(&self) -> bool {
         self.top().is_null()
     }

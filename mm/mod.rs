@@ -3,7 +3,10 @@
 //! Safe Rust over the kernel's memory manager: the floor on which the algorithm stands.
 
 pub(crate) mod account;
+pub(crate) mod address_space;
 pub(crate) mod anon_vma;
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) mod fake_mm;
 pub(crate) mod kobject;
 pub(crate) mod ksm_folio;
 pub(crate) mod kthread;

@@ -38,16 +38,6 @@ impl AnonPage {
         Self { page }
     }
 
-    /// Makes a reference out of one that the caller owns.
-    ///
-    /// # Safety
-    ///
-    /// The caller gives up a reference to the folio of `page`, which is anonymous.
-    pub(super) unsafe fn from_owned(page: NonNull<bindings::page>) -> Self {
-        // INVARIANT: The caller's reference is ours now.
-        Self { page }
-    }
-
     pub(super) fn as_ptr(&self) -> *mut bindings::page {
         self.page.as_ptr()
     }

@@ -17,7 +17,7 @@ use kernel::{
     mm::Mm,
     module::this_module,
     prelude::*,
-    sync::{aref::ARef, Arc},
+    sync::Arc,
 };
 
 /// An implementation of page merging.
@@ -258,9 +258,4 @@ unsafe extern "C" fn folio_migrate(new: *mut bindings::folio, old: *mut bindings
 pub(crate) fn forget(mm: &Mm) {
     // SAFETY: `mm` is live.
     unsafe { bindings::ksm_mm_forget(mm.as_raw()) };
-}
-
-/// A counted reference to the address space `mm`.
-pub(crate) fn grab(mm: &Mm) -> ARef<Mm> {
-    ARef::from(mm)
 }

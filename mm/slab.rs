@@ -94,32 +94,6 @@ impl<T> SlabCache<T> {
         Ok(unsafe { SlabBox::from_raw(object) })
     }
 
-    /// Allocates an object and initialises it in place.
-    ///
-    /// # Errors
-    ///
-    /// What `init` fails with, or [`AllocError`] if there is no memory.
-    #[inline]
-    pub(crate) fn pin_init<E>(
-        &self,
-        init: impl PinInit<T, E>,
-        flags: Flags,
-    ) -> Result<Pin<SlabBox<T>>, E>
-    where
-        E: From<AllocError>,
-    {
-        let object = self.alloc_raw(flags)?;
-        // SAFETY: `object` is memory for a `T`, ours alone, and stays where it is until it is freed.
-        if let Err(error) = unsafe { pin_init::raw_try_init(object.as_ptr(), init) } {
-            // SAFETY: `object` came from a slab cache, and a failed initialiser leaves nothing in it.
-            unsafe { bindings::kfree(object.as_ptr().cast()) };
-            return Err(error);
-        }
-        // SAFETY: `object` came from a slab cache and holds a `T` that nobody else owns.
-        let object = unsafe { SlabBox::from_raw(object) };
-        Ok(SlabBox::into_pin(object))
-    }
-
     #[inline]
     fn alloc_raw(&self, flags: Flags) -> Result<NonNull<T>, AllocError> {
         // SAFETY: `raw` is a valid cache by the type invariant.
@@ -155,33 +129,18 @@ unsafe impl<T: Send> Send for SlabBox<T> {}
 unsafe impl<T: Sync> Sync for SlabBox<T> {}
 
 impl<T> SlabBox<T> {
-    /// Gives up ownership, for a container that keeps its elements by pointer. The way back is
-    /// [`SlabBox::from_raw`].
-    #[inline]
-    pub(crate) fn into_raw(this: Self) -> NonNull<T> {
-        core::mem::ManuallyDrop::new(this).object
-    }
-
-    /// Takes ownership back.
+    /// Takes ownership of an object.
     ///
     /// # Safety
     ///
-    /// `object` came from [`SlabBox::into_raw`], which has not been undone since, and nothing else
-    /// refers to the object any more.
+    /// `object` is a valid `T` in memory that a slab cache gave out, and nothing else refers to it.
     #[inline]
-    pub(crate) unsafe fn from_raw(object: NonNull<T>) -> Self {
+    unsafe fn from_raw(object: NonNull<T>) -> Self {
         // INVARIANT: The caller hands over a valid object and its ownership.
         Self {
             object,
             _owns: PhantomData,
         }
-    }
-
-    /// Pins the object, which never moves while it is allocated.
-    #[inline]
-    pub(crate) fn into_pin(this: Self) -> Pin<Self> {
-        // SAFETY: The object moves only if its owner moves it out, and `Pin` prevents that.
-        unsafe { Pin::new_unchecked(this) }
     }
 }
 

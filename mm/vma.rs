@@ -4,12 +4,12 @@
 //!
 //! C header: `include/linux/mm.h`
 
-use super::anon_vma::AnonVma;
+use super::{address_space::LiveMm, anon_vma::AnonVma};
 use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::to_result,
-    mm::{virt::VmaRef, MmWithUser, MmapReadGuard},
+    mm::{virt::VmaRef, Mm},
     prelude::*,
 };
 
@@ -27,22 +27,28 @@ fn mergeable(vma: &VmaRef) -> Option<NonNull<bindings::anon_vma>> {
 ///
 /// # Invariants
 ///
-/// The mmap lock of `vma`'s mm is held for reading for as long as `'a`. `anon_vma` is that of
-/// `vma`.
+/// `live` holds the mmap lock of the address space that `vma` is in. `anon_vma` is that of `vma`.
 pub(crate) struct MergeableVma<'a> {
+    live: &'a LiveMm<'a>,
     vma: &'a VmaRef,
     anon_vma: NonNull<bindings::anon_vma>,
 }
 
 impl<'a> MergeableVma<'a> {
-    /// The mergeable VMA that holds `address`.
-    pub(crate) fn at(guard: &'a MmapReadGuard<'_>, address: usize) -> Option<Self> {
-        let vma = guard.vma_lookup(address)?;
-        // INVARIANT: `guard` holds the lock for `'a`.
+    fn new(live: &'a LiveMm<'a>, vma: &'a VmaRef) -> Option<Self> {
+        let anon_vma = mergeable(vma)?;
+        // INVARIANT: The VMA was found under the lock that `live` holds.
         Some(Self {
+            live,
             vma,
-            anon_vma: mergeable(vma)?,
+            anon_vma,
         })
+    }
+
+    /// The mergeable VMA that holds `address`.
+    pub(crate) fn at(live: &'a LiveMm<'a>, address: usize) -> Option<Self> {
+        let vma = vmas(live, address).next()?;
+        Self::new(live, vma).filter(|vma| vma.start() <= address)
     }
 
     pub(crate) fn start(&self) -> usize {
@@ -53,8 +59,8 @@ impl<'a> MergeableVma<'a> {
         self.vma.end()
     }
 
-    pub(crate) fn mm(&self) -> &MmWithUser {
-        self.vma.mm()
+    pub(crate) fn mm(&self) -> &Mm {
+        self.live.mm()
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::vm_area_struct {
@@ -85,33 +91,25 @@ impl<'a> MergeableVma<'a> {
     }
 }
 
-/// The mergeable VMAs of `mm` that end above `from`, under one hold of its mmap lock.
+/// The mergeable VMAs that end above `from`.
 pub(crate) fn mergeable_vmas<'a>(
-    mm: &'a MmWithUser,
-    guard: &'a MmapReadGuard<'_>,
+    live: &'a LiveMm<'a>,
     from: usize,
 ) -> impl Iterator<Item = MergeableVma<'a>> {
-    // INVARIANT: `guard` holds the lock for `'a`.
-    vmas(mm, guard, from).filter_map(|vma| {
-        mergeable(vma).map(|anon_vma| MergeableVma { vma, anon_vma })
-    })
+    vmas(live, from).filter_map(|vma| MergeableVma::new(live, vma))
 }
 
-/// Whether any VMA of `mm` has `VM_MERGEABLE`, also one that had no page so far.
-pub(crate) fn any_advised(mm: &MmWithUser, guard: &MmapReadGuard<'_>) -> bool {
-    vmas(mm, guard, 0).any(|vma| vma.flags() & bindings::VM_MERGEABLE != 0)
+/// Whether any VMA has `VM_MERGEABLE`, also one that had no page so far.
+pub(crate) fn any_advised(live: &LiveMm<'_>) -> bool {
+    vmas(live, 0).any(|vma| vma.flags() & bindings::VM_MERGEABLE != 0)
 }
 
 /// The VMAs that end above `from`.
-fn vmas<'a>(
-    mm: &'a MmWithUser,
-    _guard: &'a MmapReadGuard<'_>,
-    from: usize,
-) -> impl Iterator<Item = &'a VmaRef> {
+fn vmas<'a>(live: &'a LiveMm<'a>, from: usize) -> impl Iterator<Item = &'a VmaRef> {
     let mut next = from;
     core::iter::from_fn(move || {
-        // SAFETY: The guard holds the mmap lock of `mm`, whose users keep it alive.
-        let vma = unsafe { bindings::find_vma(mm.as_raw(), next) };
+        // SAFETY: `live` holds the mmap lock of an address space that is not torn down.
+        let vma = unsafe { bindings::find_vma(live.mm().as_raw(), next) };
         if vma.is_null() {
             return None;
         }

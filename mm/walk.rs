@@ -163,11 +163,16 @@ unsafe fn collect_huge(
     // SAFETY: Pure functions of the value.
     let huge = unsafe { bindings::pmd_present(pmd) && bindings::pmd_leaf(pmd) };
     let full = huge.then(|| {
-        // SAFETY: `pmd` is what `vma` maps at `address`.
+        // SAFETY: `pmd` is what `vma` maps around `address`.
         let page = unsafe { normal_page_pmd(vma, address, pmd) };
-        // SAFETY: The entry's lock keeps the page mapped.
-        NonNull::new(page)
-            .is_some_and(|page| unsafe { collect_span(batch, vma, page, address, end) })
+        let Some(first) = NonNull::new(page) else {
+            return false;
+        };
+        let index = (address / PAGE_SIZE) % bindings::PTRS_PER_PTE as usize;
+        // SAFETY: The entry maps as many pages as a page table, which are one folio.
+        let page = unsafe { first.add(index) };
+        // SAFETY: The entry is locked, and maps `page` at `address`.
+        unsafe { collect_span(batch, vma, page, address, end) }
     });
     // SAFETY: Locked above.
     unsafe { bindings::spin_unlock(lock) };

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tree of counted elements, against a model.
+
+use super::{
+    arc_tree::{ArcLinked, ArcTree, Entry},
+    rb::{Linked, Links, Side},
+};
+use core::mem::offset_of;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, AtomicFlag, Relaxed},
+        Arc,
+    },
+};
+
+/// An element as the stable tree has them: a checksum, content, and whether its page is gone.
+struct Element {
+    links: Links,
+    in_tree: AtomicFlag,
+    checksum: u64,
+    content: u64,
+    stale: Atomic<bool>,
+}
+
+// SAFETY: `OFFSET` is that of the field that nothing but the tree uses.
+unsafe impl Linked for Element {
+    const OFFSET: usize = offset_of!(Element, links);
+}
+
+// SAFETY: The trees of a test are on the stack of its one thread.
+unsafe impl ArcLinked for Element {
+    fn in_tree(&self) -> &AtomicFlag {
+        &self.in_tree
+    }
+}
+
+fn element(checksum: u64, content: u64) -> Result<Arc<Element>> {
+    Ok(Arc::new(
+        Element {
+            links: Links::new(),
+            in_tree: AtomicFlag::new(false),
+            checksum,
+            content,
+            stale: Atomic::new(false),
+        },
+        GFP_KERNEL,
+    )?)
+}
+
+fn find(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Entry<'_, Element> {
+    tree.entry(|element| match element.stale.load(Relaxed) {
+        true if element.checksum == checksum => Side::Stale,
+        _ => Side::At((checksum, content).cmp(&(element.checksum, element.content))),
+    })
+}
+
+fn insert(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Result<bool> {
+    let new = element(checksum, content)?;
+    Ok(match find(tree, checksum, content) {
+        Entry::Found(_) => false,
+        Entry::Vacant(place) => place.insert(new).is_ok(),
+    })
+}
+
+/// A small generator of numbers, the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// The elements in order, as pairs.
+fn listed(tree: &ArcTree<Element>) -> Result<KVec<(u64, u64)>> {
+    let mut list = KVec::new();
+    let mut next = tree.first();
+    while let Some(element) = next {
+        list.push((element.checksum, element.content), GFP_KERNEL)?;
+        next = tree.next(&element);
+    }
+    Ok(list)
+}
+
+#[kunit_tests(rksm_arc_tree)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_changes_agree_with_a_model() -> Result {
+        // Few checksums and contents, so that each is met often and checksums are equal often.
+        const SUMS: u64 = 12;
+        const CONTENTS: u64 = 6;
+        let mut model = [[false; CONTENTS as usize]; SUMS as usize];
+        let mut tree = ArcTree::new();
+        let mut numbers = Numbers(1);
+        for _ in 0..4000 {
+            let (sum, content) = (numbers.below(SUMS), numbers.below(CONTENTS));
+            let there = &mut model[sum as usize][content as usize];
+            if numbers.below(2) == 0 {
+                assert_eq!(insert(&mut tree, sum, content)?, !*there);
+                *there = true;
+            } else {
+                let found = match find(&mut tree, sum, content) {
+                    Entry::Found(element) => Some(element),
+                    Entry::Vacant(_) => None,
+                };
+                assert_eq!(found.is_some(), *there);
+                if let Some(element) = found {
+                    assert!(tree.remove(&element));
+                    assert!(!tree.remove(&element));
+                }
+                *there = false;
+            }
+        }
+        let mut expected = KVec::new();
+        for (sum, contents) in model.iter().enumerate() {
+            for (content, there) in contents.iter().enumerate() {
+                if *there {
+                    expected.push((sum as u64, content as u64), GFP_KERNEL)?;
+                }
+            }
+        }
+        assert_eq!(tree.len(), expected.len());
+        assert_eq!(&*listed(&tree)?, &*expected);
+        Ok(())
+    }
+
+    #[test]
+    fn equal_checksums_are_ordered_by_content() -> Result {
+        let mut tree = ArcTree::new();
+        for content in [5, 1, 3, 2, 4] {
+            assert!(insert(&mut tree, 7, content)?);
+        }
+        assert!(!insert(&mut tree, 7, 3)?);
+        assert_eq!(&*listed(&tree)?, &[(7, 1), (7, 2), (7, 3), (7, 4), (7, 5)]);
+        Ok(())
+    }
+
+    #[test]
+    fn stale_elements_leave_when_met() -> Result {
+        let mut tree = ArcTree::new();
+        for content in 0..32 {
+            assert!(insert(&mut tree, content % 4, content)?);
+        }
+        let mut next = tree.first();
+        while let Some(element) = next {
+            next = tree.next(&element);
+            element.stale.store(element.checksum == 2, Relaxed);
+        }
+        assert!(insert(&mut tree, 2, 100)?);
+        // All that were met are gone, and nothing else is.
+        let left = listed(&tree)?;
+        assert_eq!(left.iter().filter(|(sum, _)| *sum != 2).count(), 24);
+        assert!(left.iter().any(|pair| *pair == (2, 100)));
+        assert!(left.len() < 24 + 1 + 8);
+        Ok(())
+    }
+
+    #[test]
+    fn a_tree_owns_its_elements() -> Result {
+        let kept = element(1, 1)?;
+        let mut tree = ArcTree::new();
+        let mut other = ArcTree::new();
+        if let Entry::Vacant(place) = find(&mut tree, 1, 1) {
+            assert!(place.insert(kept.clone()).is_ok());
+        }
+        // It can be in one tree only, and only that one takes it out.
+        if let Entry::Vacant(place) = find(&mut other, 1, 1) {
+            assert!(place.insert(kept.clone()).is_err());
+        }
+        assert!(insert(&mut other, 9, 9)?);
+        assert!(!other.remove(&kept));
+        drop(tree);
+        assert!(!kept.in_tree().load(Relaxed));
+        // The tree's reference is gone: ours is the last.
+        assert!(Arc::into_unique_or_drop(kept).is_some());
+        Ok(())
+    }
+}

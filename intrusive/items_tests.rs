@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The records of tracked pages: their states, and the tree of candidates.
+
+use super::{
+    items::{BlockCache, Blocks, Candidates, Entry, Item, Key, SLOTS},
+    rb::Side,
+};
+use crate::{engine::State, mm::fake_mm, mm_slot::MmSlot, rmap_item::Kind};
+use kernel::{
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{Arc, Mutex},
+};
+
+/// What a test works on. Fields drop in this order.
+struct Bench {
+    blocks: Blocks,
+    candidates: Candidates,
+    slot: Arc<MmSlot>,
+    _state: Arc<Mutex<State>>,
+    cache: BlockCache,
+}
+
+impl Bench {
+    fn new() -> Result<Self> {
+        let state = Arc::pin_init(new_mutex!(State::new()), GFP_KERNEL)?;
+        let slot = MmSlot::for_test(&state, &fake_mm::get())?;
+        Ok(Self {
+            blocks: Blocks::new(),
+            candidates: Candidates::new(),
+            slot,
+            _state: state,
+            cache: BlockCache::create(c"rksm_test_block")?,
+        })
+    }
+
+    fn finish(mut self) {
+        for item in self.blocks.tracked(0, usize::MAX) {
+            self.candidates.remove(item);
+            item.set_plain(Kind::Untracked, item.key());
+        }
+        self.blocks.clear(&mut self.candidates, 0, usize::MAX);
+        assert!(self.candidates.is_empty());
+    }
+}
+
+fn key(number: u64) -> Key {
+    // The lowest byte of a checksum is not part of the key.
+    Key::of(number << 8)
+}
+
+fn make_candidate(candidates: &mut Candidates, item: &Item) -> bool {
+    match candidates.entry(|other| Side::At(item.key().cmp(&other.key()))) {
+        Entry::Found(_) => false,
+        Entry::Vacant(place) => place.insert(item),
+    }
+}
+
+#[kunit_tests(rksm_items)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_knows_its_address() -> Result {
+        let mut bench = Bench::new()?;
+        for page in [0, 1, SLOTS - 1, SLOTS, 5 * SLOTS + 7] {
+            let address = page * PAGE_SIZE;
+            let item = bench.blocks.item(&bench.cache, &bench.slot, address)?;
+            assert_eq!(item.address(), address);
+            assert_eq!(item.kind(), Kind::Untracked);
+            assert!(Arc::ptr_eq(item.mm(), &bench.slot));
+        }
+        bench.finish();
+        Ok(())
+    }
+
+    #[test]
+    fn kinds_follow_each_other_as_they_may() -> Result {
+        let mut bench = Bench::new()?;
+        let item = bench.blocks.item(&bench.cache, &bench.slot, PAGE_SIZE)?;
+        for kind in [Kind::Seen, Kind::Zero, Kind::Seen] {
+            assert!(item.set_plain(kind, key(3)));
+            assert_eq!((item.kind(), item.key()), (kind, key(3)));
+        }
+        assert!(make_candidate(&mut bench.candidates, item));
+        assert_eq!((item.kind(), item.key()), (Kind::Candidate, key(3)));
+        // A candidate only changes by leaving the tree.
+        assert!(!item.set_plain(Kind::Seen, key(4)));
+        assert!(item.take_merged().is_none());
+        assert_eq!((item.kind(), item.key()), (Kind::Candidate, key(3)));
+        assert!(bench.candidates.remove(item));
+        assert!(!bench.candidates.remove(item));
+        assert_eq!(item.kind(), Kind::Seen);
+        assert!(item.set_plain(Kind::Seen, key(4)));
+        // Neither a candidate nor a merged page can be noted as plain.
+        assert!(!item.set_plain(Kind::Candidate, key(5)));
+        assert!(!item.set_plain(Kind::Merged, key(5)));
+        bench.finish();
+        Ok(())
+    }
+
+    #[test]
+    fn only_tracked_items_are_listed() -> Result {
+        let mut bench = Bench::new()?;
+        for page in 0..3 * SLOTS {
+            let item = bench.blocks.item(&bench.cache, &bench.slot, page * PAGE_SIZE)?;
+            if page % 3 == 0 {
+                item.set_plain(Kind::Seen, key(page as u64));
+            }
+        }
+        let listed = bench.blocks.tracked(4 * PAGE_SIZE, 40 * PAGE_SIZE);
+        let right = listed.map(|item| item.address() / PAGE_SIZE).eq((6..40).step_by(3));
+        assert!(right);
+        bench.finish();
+        Ok(())
+    }
+
+    #[test]
+    fn only_unused_blocks_are_freed() -> Result {
+        let mut bench = Bench::new()?;
+        for page in [0, SLOTS, 2 * SLOTS] {
+            bench.blocks.item(&bench.cache, &bench.slot, page * PAGE_SIZE)?;
+        }
+        let middle = SLOTS * PAGE_SIZE;
+        let item = bench.blocks.item(&bench.cache, &bench.slot, middle)?;
+        assert!(item.set_plain(Kind::Seen, key(1)));
+        bench.blocks.clear(&mut bench.candidates, 0, usize::MAX);
+        assert_eq!(bench.blocks.tracked(0, usize::MAX).count(), 1);
+        let item = bench.blocks.item(&bench.cache, &bench.slot, middle)?;
+        assert_eq!((item.kind(), item.key()), (Kind::Seen, key(1)));
+        assert!(item.set_plain(Kind::Untracked, key(1)));
+        bench.blocks.clear(&mut bench.candidates, 0, usize::MAX);
+        assert!(bench.blocks.is_empty());
+        bench.finish();
+        Ok(())
+    }
+
+    #[test]
+    fn candidates_agree_with_a_model() -> Result {
+        const PAGES: usize = 4 * SLOTS;
+        let mut bench = Bench::new()?;
+        let mut model = [false; PAGES];
+        let mut number = 1_u64;
+        for _ in 0..4000 {
+            number = number.wrapping_mul(6364136223846793005).wrapping_add(1);
+            let page = (number >> 40) as usize % PAGES;
+            let item = bench.blocks.item(&bench.cache, &bench.slot, page * PAGE_SIZE)?;
+            // Pages in the order of their keys, which is not that of their addresses.
+            let wanted = key((page as u64 * 37) % PAGES as u64);
+            if number >> 63 == 0 {
+                if item.kind().is_plain() {
+                    assert!(item.set_plain(Kind::Seen, wanted));
+                }
+                assert_eq!(make_candidate(&mut bench.candidates, item), !model[page]);
+                model[page] = true;
+            } else {
+                assert_eq!(bench.candidates.remove(item), model[page]);
+                model[page] = false;
+            }
+            assert_eq!((item.kind() == Kind::Candidate), model[page]);
+        }
+        assert_eq!(bench.candidates.len(), model.iter().filter(|there| **there).count());
+        for (page, there) in model.iter().enumerate() {
+            let wanted = key((page as u64 * 37) % PAGES as u64);
+            let entry = bench.candidates.entry(|item| Side::At(wanted.cmp(&item.key())));
+            assert_eq!(matches!(entry, Entry::Found(_)), *there);
+            if let Entry::Found(found) = entry {
+                assert_eq!(found.take().address(), page * PAGE_SIZE);
+            }
+        }
+        bench.finish();
+        Ok(())
+    }
+
+    #[test]
+    fn a_stale_candidate_becomes_plain() -> Result {
+        let mut bench = Bench::new()?;
+        let item = bench.blocks.item(&bench.cache, &bench.slot, 0)?;
+        assert!(item.set_plain(Kind::Seen, key(8)));
+        assert!(make_candidate(&mut bench.candidates, item));
+        let entry = bench.candidates.entry(|_| Side::Stale);
+        assert!(matches!(entry, Entry::Vacant(_)));
+        assert_eq!((item.kind(), item.key()), (Kind::Seen, key(8)));
+        bench.finish();
+        Ok(())
+    }
+}
