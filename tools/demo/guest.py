@@ -25,6 +25,7 @@ class Guest:
         self.up = False
         self.started = time.monotonic()
         self.log = logs / f"guest-{name}.log"
+        self.errors = logs / f"guest-{name}.qemu.log"
         self.shared = bytearray(data.shared())
         self.own = data.own(name) + data.zero()
         self.port, theirs = socket.socketpair()
@@ -36,8 +37,7 @@ class Guest:
         command += ["-kernel", str(kernel), "-append", f"{KERNEL_OPTIONS} demo.guest={name}"]
         command += ["-serial", f"file:{self.log}"]
         command += ["-chardev", f"socket,id=port,fd={theirs.fileno()}", "-serial", "chardev:port"]
-        with theirs, (logs / f"guest-{name}.qemu.log").open("wb") as errors:
-            self.errors = errors.name
+        with theirs, self.errors.open("wb") as errors:
             self.qemu = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -54,11 +54,16 @@ class Guest:
             text = self.lines.readline()
         except TimeoutError:
             raise Failed(f"guest {self.name} was silent for {seconds} s", self.log) from None
-        except OSError as error:
-            raise Failed(f"guest {self.name} is gone: {error}", self.errors) from None
+        except OSError:
+            text = ""
         if not text:
-            raise Failed(f"guest {self.name}: QEMU ended", self.errors)
+            raise self.ended()
         return text.strip()
+
+    def ended(self):
+        """QEMU is gone, for a reason of its own or because the guest's kernel panicked."""
+        why = f"QEMU of guest {self.name} ended with status {self.qemu.wait()}"
+        return Failed(why, self.errors if self.errors.stat().st_size else self.log)
 
     def is_up(self):
         """Has it said that it is ready? Does not wait for it."""
@@ -69,13 +74,16 @@ class Guest:
 
     def check_boot_time(self):
         if self.qemu.poll() is not None:
-            raise Failed(f"QEMU of guest {self.name} ended", self.errors)
+            raise self.ended()
         if time.monotonic() - self.started > BOOT_SECONDS:
             raise Failed(f"guest {self.name} is not up after {BOOT_SECONDS} s", self.log)
 
     def ask(self, command):
-        self.lines.write(command + "\n")
-        self.lines.flush()
+        try:
+            self.lines.write(command + "\n")
+            self.lines.flush()
+        except OSError:
+            raise self.ended() from None
 
     def expect(self, wanted, answer):
         if answer != wanted:
@@ -102,7 +110,7 @@ class Guest:
         except subprocess.TimeoutExpired:
             raise Failed(f"guest {self.name} did not power off", self.log) from None
         if status:
-            raise Failed(f"QEMU of guest {self.name} ended with status {status}", self.errors)
+            raise self.ended()
 
     def kill(self):
         self.qemu.kill()

@@ -40,7 +40,7 @@ class Report:
         self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def end_of(log, lines=15):
+def end_of(log, lines=25):
     """The last lines of a log, for a reader who cannot open it any more."""
     try:
         text = Path(log).read_text(errors="replace").splitlines()
