@@ -32,6 +32,7 @@ static int peer_of_fork(struct peer *p, void *arg)
 
 	CHECK(merging_pages(0) == 0);
 	CHECK(ksm_stat(0, "ksm_rmap_items") == 0);
+	CHECK(peer_meet(p));	/* not counted yet */
 	CHECK(peer_meet(p));	/* counted */
 	CHECK(merging_pages(0) == 8);
 	CHECK(all_hold(map, 8, 3));
@@ -49,6 +50,7 @@ KSM_TEST(child_is_counted)
 
 	ASSERT_EQ(0, knob_set("run", 0));
 	ASSERT_TRUE(peer_start(&p, peer_of_fork, map));
+	ASSERT_TRUE(peer_meet(&p));
 	EXPECT_EQ(8, merging_pages(0));
 	EXPECT_EQ(7, knob("pages_sharing"));
 	ASSERT_TRUE(ksm_step());

@@ -103,6 +103,40 @@ KSM_TEST(many_contents)
 	}
 }
 
+/*
+ * Not more than max_page_sharing mappings hang on one page, so that a walk over
+ * them stays short; the next ones get another page of the same content.
+ */
+KSM_TEST(sharing_limit)
+{
+	enum { N = 600, LIMIT = 256 };
+	char *map = MERGEABLE_PAGES(N, 13);
+	uint64_t pfn[3] = {};
+	int count[3] = {}, i, j;
+
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(3, N - 3));
+	EXPECT_TRUE(all_hold(map, N, 13));
+	for (i = 0; i < N; i++) {
+		uint64_t this = pfn_of(0, page_of(map, i));
+
+		for (j = 0; j < 2 && pfn[j] && pfn[j] != this; j++)
+			;
+		pfn[j] = this;
+		count[j]++;
+	}
+	EXPECT_EQ(3, distinct_pfns(map, N));
+	EXPECT_TRUE(count[0] <= LIMIT && count[1] <= LIMIT && count[2] <= LIMIT);
+	/* All mappings of one of them go, and come back. */
+	for (i = 0; i < N; i++)
+		if (pfn_of(0, page_of(map, i)) == pfn[0])
+			fill(page_of(map, i), 13);
+	ASSERT_TRUE(ksm_settles(3, N - 3));
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_TRUE(no_two_share(map, N));
+	EXPECT_TRUE(all_hold(map, N, 13));
+}
+
 /* Pages that differ in one bit of one byte, at the ends and in the middle. */
 KSM_TEST(different_not_merged)
 {

@@ -42,15 +42,19 @@ KSM_TEST(merged_page_moves)
 {
 	char *map = MERGED_PAGES(N, 1), *more;
 	uint64_t pfn = pfn_of(0, map);
-	pid_t pid = fork_child();
+	pid_t pid;
 
 	NEED_TWO_NODES();
+	/*
+	 * The scanner's own reference would be in the way; and no pass shall
+	 * come to know the child's mappings, which must be found all the same.
+	 */
+	ASSERT_EQ(0, knob_set("run", 0));
+	pid = fork_child();
 	if (pid == 0) {
 		for (;;)
 			pause();
 	}
-	/* The scanner's own reference would be in the way. */
-	ASSERT_EQ(0, knob_set("run", 0));
 	ASSERT_TRUE(move_page(0, map, !node_of(map)));
 	EXPECT_NE(pfn, pfn_of(0, map));
 	EXPECT_EQ(1, distinct_pfns(map, N));

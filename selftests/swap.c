@@ -1,116 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Merged pages that are pushed out to swap, and come back. */
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/swap.h>
 
-#include "ksm_harness.h"
+#include "swap_fixture.h"
 
-#define ZRAM	"/sys/block/zram0/"
 #define N	16
 
-static char cgroup[] = "/tmp/ksm_cgroup_XXXXXX";
-static char group[64], reclaim_file[96];
-
-/*
- * A memory cgroup of its own for the test, so that writing to memory.reclaim
- * pushes out what the test has and nothing else. Reclaim finds all mappings of
- * a merged page through the provider.
- */
-static bool enter_cgroup(void)
-{
-	char path[96];
-
-	if (!mkdtemp(cgroup) || mount("cgroup2", cgroup, "cgroup2", 0, NULL))
-		return false;
-	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", cgroup);
-	if (file_write(path, "+memory"))
-		return false;
-	snprintf(group, sizeof(group), "%s/ksm_swap_test", cgroup);
-	if (mkdir(group, 0755))
-		return false;
-	snprintf(reclaim_file, sizeof(reclaim_file), "%s/memory.reclaim", group);
-	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
-	return file_write(path, "0") == 0;
-}
-
-/* An area of 64 MiB on the compressed RAM disk. */
-static bool swap_on(void)
-{
-	int disk = open("/dev/zram0", O_RDWR | O_CLOEXEC);
-	/* The header that swapon() looks for: version, last page, signature. */
-	uint32_t header[1024] = {};
-
-	header[256] = 1;
-	header[257] = (64 << 20) / 4096 - 1;
-	memcpy((char *)header + 4086, "SWAPSPACE2", 10);
-	if (disk < 0 || file_write(ZRAM "disksize", "64M") ||
-	    pwrite(disk, header, 4096, 0) != 4096)
-		return false;
-	close(disk);
-	return swapon("/dev/zram0", 0) == 0;
-}
-
-FIXTURE(swap) {
-	struct knob_values before;
-};
-
-FIXTURE_SETUP(swap)
-{
-	ASSERT_TRUE(knobs_save(&self->before));
-	ASSERT_TRUE(unmerge_everything());
-	ASSERT_TRUE(knobs_for_test());
-	swapoff("/dev/zram0");	/* from a test that was killed */
-	file_write(ZRAM "reset", "1");
-	ASSERT_TRUE(swap_on());
-	ASSERT_TRUE(enter_cgroup());
-	/* Then the test's memory is all there is to push out. */
-	ASSERT_EQ(0, mlockall(MCL_CURRENT));
-}
-
-static void remove_cgroups(void)
-{
-	/* The fixture's parent has not seen the name: look for it. */
-	if (system("for d in /tmp/ksm_cgroup_*; do rmdir $d/ksm_swap_test; "
-		   "umount $d; rmdir $d; done 2>/dev/null") < 0)
-		perror("# removing the cgroup");
-}
-
-FIXTURE_TEARDOWN_PARENT(swap)
-{
-	EXPECT_TRUE(unmerge_everything());
-	EXPECT_TRUE(knobs_restore(&self->before));
-	swapoff("/dev/zram0");	/* a test may have done so */
-	EXPECT_EQ(0, file_write(ZRAM "reset", "1"));
-	remove_cgroups();
-}
-
-#define SWAP_TEST(name)	TEST_F_TIMEOUT(swap, name, TEST_SECONDS)
-
-static size_t swapped(char *map, size_t n)
-{
-	size_t found = 0;
-
-	while (n--)
-		if (pagemap_of(0, page_of(map, n)) & PM_SWAP_BIT)
-			found++;
-	return found;
-}
-
-/*
- * Until the last of these is out. A page just used gets a second chance, and
- * reclaim goes by statistics of the group that lag by up to two seconds.
- */
-static bool push_out(char *map, size_t n)
-{
-	int tries;
-
-	for (tries = 0; tries < 10000 && swapped(map, n) < n; tries++)
-		file_write(reclaim_file, "128K swappiness=max");
-	return swapped(map, n) == n;
-}
+#define ZRAM_TEST(name)							\
+	static void name##_on_zram(struct __test_metadata *_metadata);	\
+	SWAP_TEST(name)							\
+	{								\
+		ASSERT_TRUE(swap_on_zram());				\
+		name##_on_zram(_metadata);				\
+	}								\
+	static void name##_on_zram(struct __test_metadata *_metadata)
 
 static long vm_event(const char *name)
 {
@@ -123,13 +26,23 @@ static long vm_event(const char *name)
 	return line ? strtol(line + strlen(name), NULL, 10) : -1;
 }
 
-SWAP_TEST(out_and_in)
+ZRAM_TEST(out_and_in)
 {
 	char *map = MERGED_PAGES(N, 1);
+	pid_t pid;
 
 	ASSERT_EQ(0, knob_set("run", 0));
+	/* A child that no pass has come to: its mappings have to go as well. */
+	pid = fork_child();
+	if (pid == 0) {
+		for (;;)
+			pause();
+	}
 	ASSERT_TRUE(push_out(map, N));
+	EXPECT_NE(0, pagemap_of(pid, map) & PM_SWAP_BIT);
 	EXPECT_TRUE(all_hold(map, N, 1));
+	kill(pid, SIGKILL);
+	wait_child(pid);
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, N - 1));
 	EXPECT_TRUE(all_ksm(map, N));
@@ -137,7 +50,7 @@ SWAP_TEST(out_and_in)
 }
 
 /* Out, in by a read, written, merged anew, and out again: nothing old returns. */
-SWAP_TEST(changed_in_between)
+ZRAM_TEST(changed_in_between)
 {
 	char *map = MERGED_PAGES(N, 2);
 	int i, round;
@@ -156,7 +69,7 @@ SWAP_TEST(changed_in_between)
 }
 
 /* run=2 while the pages are out: they come back as ordinary ones. */
-SWAP_TEST(unmerged_while_out)
+ZRAM_TEST(unmerged_while_out)
 {
 	char *map = MERGED_PAGES(N, 7);
 
@@ -194,7 +107,7 @@ static int peer_swapped(struct peer *p, void *arg)
 }
 
 /* Both processes' mappings go, and both come back. */
-SWAP_TEST(two_processes)
+ZRAM_TEST(two_processes)
 {
 	struct peer p;
 	char *map;
@@ -221,7 +134,7 @@ SWAP_TEST(two_processes)
 }
 
 /* Page by page, with fork and scanner: some are out, some in, some half. */
-SWAP_TEST(fork_and_scan)
+ZRAM_TEST(fork_and_scan)
 {
 	char *map = MERGED_PAGES(N, 11);
 	int i;
@@ -246,7 +159,7 @@ SWAP_TEST(fork_and_scan)
 }
 
 /* swapoff brings everything in at once, into VMAs of several anon_vmas. */
-SWAP_TEST(swapoff)
+ZRAM_TEST(swapoff)
 {
 	char *map[4];
 	pid_t pid;
@@ -281,7 +194,7 @@ SWAP_TEST(swapoff)
 }
 
 /* Who swaps it in second, at another place, gets a copy; that is counted. */
-SWAP_TEST(copies_are_counted)
+ZRAM_TEST(copies_are_counted)
 {
 	char *a = MERGEABLE_PAGES(1, 14), *gap = map_pages(1);
 	char *b = MERGEABLE_PAGES(1, 14);
