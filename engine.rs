@@ -241,8 +241,17 @@ impl Engine {
         stats.leftovers.store(state.stable.has_unshared_nodes(), Relaxed);
     }
 
-    /// Cleans up after address spaces that are gone, and after pages that nobody shares.
-    pub(crate) fn tidy(&self) {
+    /// Removes the nodes of pages that are gone and that nobody shared any more.
+    pub(crate) fn prune(&self) {
+        if self.has_leftovers() {
+            let mut state = self.state.lock();
+            state.stable.prune();
+            self.publish(&state);
+        }
+    }
+
+    /// Cleans up after address spaces that are gone.
+    pub(crate) fn reap(&self) {
         let mut state = self.state.lock();
         let mut id = 0;
         while self.registry.has_exited() {
@@ -254,7 +263,6 @@ impl Engine {
                 self.drop_slot(&mut state, &slot);
             }
         }
-        state.stable.prune();
         self.publish(&state);
     }
 

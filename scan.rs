@@ -93,8 +93,8 @@ impl Body for Scanner {
     fn run(&mut self, thread: &ThisThread) {
         while !thread.should_stop() {
             let engine = &*self.engine;
-            if engine.registry.has_exited() || engine.has_leftovers() {
-                engine.tidy();
+            if engine.registry.has_exited() {
+                engine.reap();
             }
             if engine.should_scan() {
                 engine.scan(&mut self.batch, thread);
@@ -105,6 +105,8 @@ impl Body for Scanner {
                 continue;
             }
             let wanted = || engine.should_scan() || engine.registry.has_exited();
+            // A pass does this when it begins.
+            engine.prune();
             if engine.has_leftovers() {
                 // A page whose last mapping is about to go: look again.
                 thread.wait_ms(&engine.wakeup, 1000, wanted);
