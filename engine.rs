@@ -238,7 +238,9 @@ impl Engine {
         stats.zero.store(state.zero, Relaxed);
         stats.scanned.store(state.pages_scanned, Relaxed);
         stats.full_scans.store(state.full_scans, Relaxed);
-        stats.leftovers.store(state.stable.has_unshared_nodes(), Relaxed);
+        stats
+            .leftovers
+            .store(state.stable.has_unshared_nodes(), Relaxed);
     }
 
     /// Removes the nodes of pages that are gone and that nobody shared any more.

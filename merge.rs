@@ -95,7 +95,10 @@ pub(crate) fn adopt(
     with_vma(item, |vma| -> Result<Outcome, Outcome> {
         let sharer = Sharer::new(node.clone(), vma, item.address()).or(Err(Outcome::NoMemory))?;
         let mapped = pte::page_at(vma, item.address()).is_some_and(|now| now.is(page));
-        let ksm = node.folio().filter(|ksm| mapped && ksm.is(page)).ok_or(Outcome::Gone)?;
+        let ksm = node
+            .folio()
+            .filter(|ksm| mapped && ksm.is(page))
+            .ok_or(Outcome::Gone)?;
         let locked = ksm.try_lock(node).ok_or(Outcome::Busy)?;
         stable.share(node, &locked, sharer, item);
         Ok(Outcome::Merged)

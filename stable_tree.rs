@@ -79,15 +79,17 @@ impl StableTree {
     pub(crate) fn find(&mut self, checksum: u64, page: &AnonPage) -> Option<Match> {
         let compare = |folio: &KsmFolio| page.read(|new| folio.read(|old| new.compare(old)));
         let mut found = None;
-        let entry = self.nodes.entry(|node| match side(node, checksum, compare) {
-            (side, folio @ Some(_)) if node.len() < MAX_PAGE_SHARING => {
-                found = folio;
-                side
-            }
-            // A twin that is full. There may be another, to the right.
-            (_, Some(_)) => Side::At(Ordering::Greater),
-            (side, None) => side,
-        });
+        let entry = self
+            .nodes
+            .entry(|node| match side(node, checksum, compare) {
+                (side, folio @ Some(_)) if node.len() < MAX_PAGE_SHARING => {
+                    found = folio;
+                    side
+                }
+                // A twin that is full. There may be another, to the right.
+                (_, Some(_)) => Side::At(Ordering::Greater),
+                (side, None) => side,
+            });
         match entry {
             Entry::Found(node) => found.map(|folio| Match { node, folio }),
             Entry::Vacant(_) => None,
@@ -98,10 +100,12 @@ impl StableTree {
     pub(crate) fn insert(&mut self, node: Arc<StableNode>, folio: &KsmFolio) {
         let checksum = node.checksum();
         let compare = |old: &KsmFolio| folio.read(|new| old.read(|old| new.compare(old)));
-        let entry = self.nodes.entry(|node| match side(node, checksum, compare) {
-            (_, Some(_)) => Side::At(Ordering::Greater),
-            (side, None) => side,
-        });
+        let entry = self
+            .nodes
+            .entry(|node| match side(node, checksum, compare) {
+                (_, Some(_)) => Side::At(Ordering::Greater),
+                (side, None) => side,
+            });
         if let Entry::Vacant(place) = entry {
             // It is in no tree: it was just made.
             let _ = place.insert(node);
@@ -169,9 +173,9 @@ impl StableTree {
     pub(crate) fn detach_unmapped(&mut self) {
         self.remove_if(|node| {
             node.len() == 0
-                && node.folio().is_none_or(|folio| {
-                    folio.lock(node).is_some_and(LockedKsm::detach)
-                })
+                && node
+                    .folio()
+                    .is_none_or(|folio| folio.lock(node).is_some_and(LockedKsm::detach))
         });
     }
 
@@ -208,7 +212,9 @@ fn side(
     };
     match compare(&folio) {
         // Nobody shares it, and no fork maps it: it is about to go.
-        Ordering::Equal if node.len() == 0 && !folio.is_mapped() => (Side::At(Ordering::Greater), None),
+        Ordering::Equal if node.len() == 0 && !folio.is_mapped() => {
+            (Side::At(Ordering::Greater), None)
+        }
         Ordering::Equal => (Side::At(Ordering::Equal), Some(folio)),
         order => (Side::At(order), None),
     }

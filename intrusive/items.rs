@@ -230,7 +230,10 @@ impl Block {
         let of = move |slot: usize| tracked & (1 << slot) != 0;
         let inside = move |item: &&Item| (from..to).contains(&item.address());
         let items = self.items.iter().enumerate();
-        items.filter(move |(slot, _)| of(*slot)).map(|(_, item)| item).filter(inside)
+        items
+            .filter(move |(slot, _)| of(*slot))
+            .map(|(_, item)| item)
+            .filter(inside)
     }
 }
 
@@ -281,7 +284,11 @@ impl Blocks {
             self.by_base.insert(node.into_node(base, block));
         }
         let block = self.by_base.get(&base).ok_or(ENOMEM)?;
-        block.0.items.get((address - base) / PAGE_SIZE).ok_or(EINVAL)
+        block
+            .0
+            .items
+            .get((address - base) / PAGE_SIZE)
+            .ok_or(EINVAL)
     }
 
     /// The tracked items with an address in `[from, to)`.
@@ -438,7 +445,11 @@ impl Place<'_> {
         };
         // SAFETY: The tree was borrowed since the search, the item is in none, and its block is not
         // freed before it is taken out, which makes it untracked.
-        unsafe { self.candidates.tree.insert(self.vacancy, NonNull::from(item)) };
+        unsafe {
+            self.candidates
+                .tree
+                .insert(self.vacancy, NonNull::from(item))
+        };
         // INVARIANT: It is in the tree.
         item.set_kind(Kind::Candidate);
         item.block().note(item.slot(), Kind::Candidate);

@@ -105,13 +105,17 @@ mod tests {
     fn only_tracked_items_are_listed() -> Result {
         let mut bench = Bench::new()?;
         for page in 0..3 * SLOTS {
-            let item = bench.blocks.item(&bench.cache, &bench.slot, page * PAGE_SIZE)?;
+            let item = bench
+                .blocks
+                .item(&bench.cache, &bench.slot, page * PAGE_SIZE)?;
             if page % 3 == 0 {
                 item.set_plain(Kind::Seen, key(page as u64));
             }
         }
         let listed = bench.blocks.tracked(4 * PAGE_SIZE, 40 * PAGE_SIZE);
-        let right = listed.map(|item| item.address() / PAGE_SIZE).eq((6..40).step_by(3));
+        let right = listed
+            .map(|item| item.address() / PAGE_SIZE)
+            .eq((6..40).step_by(3));
         assert!(right);
         bench.finish();
         Ok(())
@@ -121,7 +125,9 @@ mod tests {
     fn only_unused_blocks_are_freed() -> Result {
         let mut bench = Bench::new()?;
         for page in [0, SLOTS, 2 * SLOTS] {
-            bench.blocks.item(&bench.cache, &bench.slot, page * PAGE_SIZE)?;
+            bench
+                .blocks
+                .item(&bench.cache, &bench.slot, page * PAGE_SIZE)?;
         }
         let middle = SLOTS * PAGE_SIZE;
         let item = bench.blocks.item(&bench.cache, &bench.slot, middle)?;
@@ -146,7 +152,9 @@ mod tests {
         for _ in 0..4000 {
             number = number.wrapping_mul(6364136223846793005).wrapping_add(1);
             let page = (number >> 40) as usize % PAGES;
-            let item = bench.blocks.item(&bench.cache, &bench.slot, page * PAGE_SIZE)?;
+            let item = bench
+                .blocks
+                .item(&bench.cache, &bench.slot, page * PAGE_SIZE)?;
             // Pages in the order of their keys, which is not that of their addresses.
             let wanted = key((page as u64 * 37) % PAGES as u64);
             if number >> 63 == 0 {
@@ -161,10 +169,15 @@ mod tests {
             }
             assert_eq!((item.kind() == Kind::Candidate), model[page]);
         }
-        assert_eq!(bench.candidates.len(), model.iter().filter(|there| **there).count());
+        assert_eq!(
+            bench.candidates.len(),
+            model.iter().filter(|there| **there).count()
+        );
         for (page, there) in model.iter().enumerate() {
             let wanted = key((page as u64 * 37) % PAGES as u64);
-            let entry = bench.candidates.entry(|item| Side::At(wanted.cmp(&item.key())));
+            let entry = bench
+                .candidates
+                .entry(|item| Side::At(wanted.cmp(&item.key())));
             assert_eq!(matches!(entry, Entry::Found(_)), *there);
             if let Entry::Found(found) = entry {
                 assert_eq!(found.take().address(), page * PAGE_SIZE);

@@ -9,13 +9,10 @@ use kernel::{bindings, mm::Mm, sync::atomic::Atomic};
 pub(crate) fn add(mm: &Mm, items: isize, merging: isize) {
     let mm = mm.as_raw();
     // SAFETY: `mm` is live.
-    let fields = unsafe {
-        [
-            (&raw mut (*mm).__bindgen_anon_1.ksm_rmap_items, items),
-            (&raw mut (*mm).__bindgen_anon_1.ksm_merging_pages, merging),
-        ]
-    };
-    for (field, change) in fields {
+    let ksm_rmap_items = unsafe { &raw mut (*mm).__bindgen_anon_1.ksm_rmap_items };
+    // SAFETY: As above.
+    let ksm_merging_pages = unsafe { &raw mut (*mm).__bindgen_anon_1.ksm_merging_pages };
+    for (field, change) in [(ksm_rmap_items, items), (ksm_merging_pages, merging)] {
         if change != 0 {
             // SAFETY: The field is valid, and as said written by one thread at a time.
             let old = unsafe { field.read_volatile() };

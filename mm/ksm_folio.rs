@@ -35,8 +35,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Acquire, Atomic, AtomicFlag, Relaxed, Release},
-        barrier,
-        Arc, ArcBorrow,
+        barrier, Arc, ArcBorrow,
     },
     types::NotThreadSafe,
 };
@@ -304,7 +303,8 @@ impl KsmFolio {
     pub(super) fn convert(page: &AnonPage, node: &Arc<StableNode>) -> Self {
         let folio = page.folio();
         // SAFETY: `page` keeps the folio valid.
-        node.pfn.store(unsafe { bindings::folio_pfn(folio) }, Relaxed);
+        node.pfn
+            .store(unsafe { bindings::folio_pfn(folio) }, Relaxed);
         // SAFETY: The folio is locked, referenced and anonymous.
         unsafe { set_mapping(folio, node.mark()) };
         // SAFETY: `page` keeps the folio valid.

@@ -116,7 +116,9 @@ impl<P: Provider> Registration<P> {
 
     /// Returns the address spaces to the in-tree code and clears `PROVIDER`. No hook runs any more.
     fn give_back() {
-        let raw = PROVIDER.swap(ptr::null_mut(), Ordering::Acquire).cast::<P>();
+        let raw = PROVIDER
+            .swap(ptr::null_mut(), Ordering::Acquire)
+            .cast::<P>();
         // SAFETY: By the invariant of `PROVIDER` this is our reference, given up there.
         let provider = unsafe { Arc::from_raw(raw.cast_const()) };
         provider.enrolled(|mm| {

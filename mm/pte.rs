@@ -201,12 +201,11 @@ impl FrozenPage<'_> {
     fn finish(mut self, entry: bindings::pte_t) {
         let page = self.mapped.page;
         let folio = page.folio();
-        // SAFETY: Pure functions of the values.
-        let entry = unsafe {
-            match bindings::pte_soft_dirty(self.entry) {
-                true => bindings::pte_mksoft_dirty(entry),
-                false => entry,
-            }
+        // SAFETY: Pure function of the value.
+        let entry = match unsafe { bindings::pte_soft_dirty(self.entry) } {
+            // SAFETY: As above.
+            true => unsafe { bindings::pte_mksoft_dirty(entry) },
+            false => entry,
         };
         self.mapped.set(entry);
         self.restore = false;

@@ -29,10 +29,7 @@ enum Step {
 /// # Safety
 ///
 /// `folio` is locked and a merged one; `control` is valid and used by nobody else.
-pub(super) unsafe fn walk(
-    folio: *mut bindings::folio,
-    control: *mut bindings::rmap_walk_control,
-) {
+pub(super) unsafe fn walk(folio: *mut bindings::folio, control: *mut bindings::rmap_walk_control) {
     // SAFETY: The folio is locked, says the caller.
     let Some(node) = (unsafe { StableNode::of_locked(folio) }) else {
         return;
@@ -82,32 +79,27 @@ unsafe fn visit_vmas(
     round: Round,
     guard: &AnonVmaGuard<'_>,
 ) -> Step {
-    // SAFETY: `control` is valid, and constant but for `contended`.
-    let (rmap_one, done, invalid, arg) = unsafe {
-        (
-            (*control).rmap_one,
-            (*control).done,
-            (*control).invalid_vma,
-            (*control).arg,
-        )
-    };
+    // SAFETY: `control` is valid, and constant but for `contended`, which is not read again.
+    let control = unsafe { &*control };
+    let (rmap_one, arg) = (control.rmap_one, control.arg);
     let Some(rmap_one) = rmap_one else {
         return Step::Stop;
     };
     for vma in guard.vmas(sharer.index) {
         kthread::cond_resched();
         // SAFETY: The guard keeps `vma` valid. Its bounds may be read under the `anon_vma` lock.
-        let (start, end) = unsafe {
-            let bounds = &(*vma).__bindgen_anon_1.__bindgen_anon_1;
-            (bounds.vm_start, bounds.vm_end)
-        };
+        let bounds = unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1 };
         // SAFETY: The guard keeps `vma` valid.
         let own = unsafe { (*vma).vm_mm } as usize == sharer.mm;
-        if sharer.address < start || sharer.address >= end || own != (round == Round::Own) {
+        let covers = (bounds.vm_start..bounds.vm_end).contains(&sharer.address);
+        if !covers || own != (round == Round::Own) {
             continue;
         }
         // SAFETY: The callback takes any VMA that the guard keeps valid.
-        if invalid.is_some_and(|invalid| unsafe { invalid(vma, arg) }) {
+        if control
+            .invalid_vma
+            .is_some_and(|invalid| unsafe { invalid(vma, arg) })
+        {
             continue;
         }
         // SAFETY: `folio` is locked, `vma` valid and covers the address.
@@ -115,7 +107,7 @@ unsafe fn visit_vmas(
             return Step::Stop;
         }
         // SAFETY: `folio` is locked.
-        if done.is_some_and(|done| unsafe { done(folio) } != 0) {
+        if control.done.is_some_and(|done| unsafe { done(folio) } != 0) {
             return Step::Stop;
         }
     }

@@ -160,8 +160,10 @@ unsafe fn collect_huge(
     let lock = unsafe { bindings::pmd_lock(mm, pmdp) };
     // SAFETY: The entry is locked.
     let pmd = unsafe { bindings::pmdp_get(pmdp) };
-    // SAFETY: Pure functions of the value.
-    let huge = unsafe { bindings::pmd_present(pmd) && bindings::pmd_leaf(pmd) };
+    // SAFETY: Pure function of the value.
+    let present = unsafe { bindings::pmd_present(pmd) };
+    // SAFETY: As above.
+    let huge = present && unsafe { bindings::pmd_leaf(pmd) };
     let full = huge.then(|| {
         // SAFETY: `pmd` is what `vma` maps around `address`.
         let page = unsafe { normal_page_pmd(vma, address, pmd) };
@@ -324,5 +326,7 @@ unsafe fn mergeable(page: NonNull<bindings::page>) -> bool {
     // SAFETY: `page` is live.
     let folio = unsafe { bindings::page_folio(page.as_ptr()) };
     // SAFETY: So is its folio.
-    unsafe { bindings::folio_test_anon(folio) && !bindings::folio_is_zone_device(folio) }
+    let anon = unsafe { bindings::folio_test_anon(folio) };
+    // SAFETY: As above.
+    anon && !unsafe { bindings::folio_is_zone_device(folio) }
 }
