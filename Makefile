@@ -54,7 +54,7 @@ make clean    removes what was built here, not the cache
 KERNEL=plain|debug|uml      which test kernel (plain)
 KDIR=<prepared kernel tree> use this kernel and do not build one
 ACCEL=auto|kvm|tcg          auto: KVM only where a trial boot works
-VM_CPUS=2 VM_MEM=2G VM_NUMA=1 VM_TIMEOUT=<seconds>
+VM_CPUS=2 (uml: 1) VM_MEM=2G VM_NUMA=1 VM_TIMEOUT=<seconds>
 VM_KOPT='option ...'        for the kernel's command line
 VM_LOG=<file>               where the kernel log goes (build/log/vm-*.log)
 RKSM=0                      do not load the module

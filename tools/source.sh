@@ -92,6 +92,7 @@ update() {
 		fi
 	done <"$work.all"
 	cp "$work.now" "$tree.touched"
+	rm -rf "$work" "$work.now" "$work.all"
 }
 
 # The tree shares unpatched files with the pristine one by hard links: never

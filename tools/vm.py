@@ -187,7 +187,8 @@ class Qemu(Machine):
         for option in args.kopt:
             line += ["-a", option]
         if self.accel == "tcg":
-            line += ["--disable-kvm"]
+            # On a busy host the emulated timer may miss the check at boot.
+            line += ["--disable-kvm", "-a", "no_timer_check"]
         return line
 
     def qemu_options(self, ports):
@@ -223,7 +224,9 @@ class Uml(Machine):
         line = [args.kernel, f"mem={mebibytes(args.mem)}M", "root=/dev/root", "rootfstype=hostfs"]
         line += ["ro", "rootflags=/", f"uml_dir={self.run_dir}/", "umid=rksm", "panic=-1"]
         # More than one CPU needs the seccomp way of running user space.
-        line += ["seccomp=on", f"ncpus={args.cpus}", "con=null", "ssl=null", *args.kopt]
+        line += ["seccomp=on", f"ncpus={args.cpus}", "con=null", "ssl=null"]
+        # The kernel log goes to a console that is our stderr.
+        line += ["con3=null,fd:2", "console=tty3", "ignore_loglevel", *args.kopt]
         return line
 
     def init(self):

@@ -12,7 +12,10 @@ out=$repo/build/$name
 	e2fsprogs iproute2 file >&2
 venv=$("$repo/tools/venv.sh")
 args=(--virtme "$venv/bin/virtme-run" --kernel "$out/kernel" --name "$name")
-args+=(--cpus "${VM_CPUS:-2}" --mem "${VM_MEM:-2G}" --numa "${VM_NUMA:-1}")
+cpus=2
+# Why not more: see tools/check.
+[ "$name" != uml ] || cpus=1
+args+=(--cpus "${VM_CPUS:-$cpus}" --mem "${VM_MEM:-2G}" --numa "${VM_NUMA:-1}")
 args+=(--accel "${ACCEL:-auto}")
 [ "${RKSM:-1}" = 0 ] || args+=(--module "$out/rksm.ko")
 [ -z "${VM_TIMEOUT:-}" ] || args+=(--timeout "$VM_TIMEOUT")
