@@ -35,10 +35,13 @@ step() {
 	shift 2
 	local log=$cache/log/$name.log start=$SECONDS status=0 pid
 	say "$what"
+	# A process group of its own, so that all of it can be stopped.
+	set -m
 	"$@" >"$log" 2>&1 </dev/null &
+	set +m
 	pid=$!
 	# shellcheck disable=SC2064
-	trap "kill $pid 2>/dev/null; exit 130" INT TERM
+	trap "kill -- -$pid 2>/dev/null; exit 130" INT TERM
 	ticker "$pid" "$log" &
 	local tick=$!
 	wait "$pid" || status=$?
