@@ -14,7 +14,7 @@ from ksm import MIB
 # guest writes to a page now and then; so much is still settled.
 QUIET_SCANS = 3
 JITTER = 1 / 1000
-GIVE_UP_SECONDS = 240
+GIVE_UP_SECONDS = 400
 
 LOOK_SECONDS = 0.5
 ROW_SECONDS = 3
