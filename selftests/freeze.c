@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The scanner freezes with everybody else, whatever it is doing. */
+#include "ksm_fixture.h"
+
+/*
+ * One round of suspend that goes no further than freezing. It fails with
+ * EBUSY where a thread does not freeze in twenty seconds.
+ */
+static int freeze_once(void)
+{
+	int err = file_write("/sys/power/pm_test", "freezer");
+
+	if (!err)
+		err = file_write("/sys/power/state", "freeze");
+	if (file_write("/sys/power/pm_test", "none"))
+		return -EIO;
+	return err;
+}
+
+#define NEEDS_FREEZER()							\
+	do {								\
+		if (access("/sys/power/pm_test", W_OK))			\
+			SKIP(return, "the kernel cannot suspend");	\
+	} while (0)
+
+KSM_TEST(at_rest)
+{
+	NEEDS_FREEZER();
+	ASSERT_EQ(0, knob_set("run", 0));
+	EXPECT_EQ(0, freeze_once());
+}
+
+KSM_TEST(between_batches)
+{
+	char *map;
+
+	NEEDS_FREEZER();
+	map = MERGED_PAGES(8, 1);
+	ASSERT_EQ(0, knob_set("sleep_millisecs", 3600000));
+	EXPECT_EQ(0, freeze_once());
+	EXPECT_TRUE(all_hold(map, 8, 1));
+}
+
+KSM_TEST(while_it_scans)
+{
+	char *map;
+
+	NEEDS_FREEZER();
+	map = MERGED_PAGES(512, 2);
+	ASSERT_EQ(0, knob_set("sleep_millisecs", 0));
+	ASSERT_EQ(0, knob_set("pages_to_scan", 100000000));
+	EXPECT_EQ(0, freeze_once());
+	EXPECT_TRUE(ksm_passes(2));
+	EXPECT_TRUE(all_hold(map, 512, 2));
+}
+
+TEST_HARNESS_MAIN
