@@ -11,9 +11,11 @@ name=$1 what=${2:-module}
 out=$repo/build/$name
 mkdir -p "$out"
 
-lock build
 kdir=${KDIR:-}
-[ -n "$kdir" ] || kdir=$("$repo/tools/kernel.sh" "$name")
+if [ -z "$kdir" ]; then
+	lock build
+	kdir=$("$repo/tools/kernel.sh" "$name")
+fi
 for image in "$kdir/arch/x86/boot/bzImage" "$kdir/linux" "$kdir/vmlinux"; do
 	[ -e "$image" ] || continue
 	cmp -s "$image" "$out/kernel" || cp "$image" "$out/kernel"
