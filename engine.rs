@@ -9,6 +9,7 @@ use crate::{
     intrusive::items::{Block, BlockCache, Blocks, Candidates, Item, Key, SLOTS},
     mm::{
         account,
+        hotplug::Frames,
         kthread::{self, new_wait_queue, WaitQueue},
         provider::Provider,
         signal,
@@ -19,6 +20,7 @@ use crate::{
     scan::Cursor,
     stable_tree::StableTree,
 };
+use core::ops::Range;
 use kernel::{
     mm::Mm,
     new_mutex,
@@ -279,7 +281,7 @@ impl Engine {
     /// One round is not always enough: a fork may have copied a mapping behind it, a swap-in may
     /// have been under way, and a process on its way out still maps what it did.
     fn unmerge_all(&self, state: &mut State) -> Result {
-        let begin = Instant::<Monotonic>::now();
+        let mut begin = None;
         loop {
             let mut id = 0;
             while let Some(slot) = self.registry.after(id) {
@@ -295,6 +297,8 @@ impl Engine {
             if signal::pending() {
                 return Err(ERESTARTSYS);
             }
+            // From the end of the first round, which may have had much to do.
+            let begin = *begin.get_or_insert_with(Instant::<Monotonic>::now);
             if begin.elapsed() > Delta::from_secs(UNMERGE_TIMEOUT_SECS) {
                 return Err(EBUSY);
             }
@@ -345,6 +349,14 @@ impl Provider for Engine {
     }
 }
 
+impl Frames for Engine {
+    fn gone(&self, frames: Range<usize>) {
+        let mut state = self.state.lock();
+        state.stable.forget_frames(&frames);
+        self.publish(&state);
+    }
+}
+
 impl Control for Engine {
     fn run(&self) -> Run {
         // Nothing is published by it: the scanner and the knobs meet at the lock of the state.
@@ -352,6 +364,11 @@ impl Control for Engine {
     }
 
     fn set_run(&self, run: Run) -> Result {
+        if run == Run::Unmerge {
+            // Ends the batch under way. Otherwise it is finished: a pass that was stopped in its
+            // middle would count as one when the rest is scanned.
+            self.run.store(u32::from(run), Relaxed);
+        }
         let mut state = self.state.lock();
         self.run.store(u32::from(run), Relaxed);
         let mut result = Ok(());

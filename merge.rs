@@ -7,9 +7,10 @@
 //! somebody else has locked: the scanner comes by again.
 
 use crate::{
+    checksum::PageHasher,
     intrusive::items::Item,
     mm::{
-        ksm_folio::{KsmFolio, Sharer, StableNode},
+        ksm_folio::{KsmFolio, LockedKsm, Sharer, StableNode},
         module::ModulePin,
         notifier::Invalidation,
         page::AnonPage,
@@ -18,7 +19,7 @@ use crate::{
     },
     stable_tree::StableTree,
 };
-use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
+use kernel::{list::ListArc, page::PAGE_SIZE, prelude::*, sync::Arc};
 
 /// What became of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,17 +73,32 @@ pub(crate) fn into_ksm(
     with_vma(item, |vma| -> Result<Outcome, Outcome> {
         let sharer = Sharer::new(node.clone(), vma, item.address()).or(Err(Outcome::NoMemory))?;
         let target = ksm.try_lock(node).ok_or(Outcome::Busy)?;
+        if target.is_poisoned() {
+            return Err(Outcome::Busy);
+        }
         freeze(vma, item, page, |frozen| {
             if !target.read(|content| frozen.content_is(content)) {
                 return Err(Outcome::Changed);
             }
             frozen.replace(&target).then_some(()).ok_or(Outcome::Busy)
         })?;
-        stable.share(node, &target, sharer, item);
-        Ok(Outcome::Merged)
+        share(stable, node, &target, sharer, item)
     })
     .unwrap_or(Err(Outcome::Gone))
     .unwrap_or_else(|why| why)
+}
+
+/// Records that `item` maps the page of `node`. It can only fail for an item that has a place in a
+/// tree, which those that get here have left.
+fn share(
+    stable: &mut StableTree,
+    node: &StableNode,
+    locked: &LockedKsm<'_>,
+    sharer: ListArc<Sharer>,
+    item: &Item,
+) -> Result<Outcome, Outcome> {
+    let shared = stable.share(node, locked, sharer, item);
+    shared.then_some(Outcome::Merged).ok_or(Outcome::Busy)
 }
 
 /// Records that `item` maps the merged page `page` of `node`: a fork left it there, or swap-in.
@@ -100,8 +116,7 @@ pub(crate) fn adopt(
             .filter(|ksm| mapped && ksm.is(page))
             .ok_or(Outcome::Gone)?;
         let locked = ksm.try_lock(node).ok_or(Outcome::Busy)?;
-        stable.share(node, &locked, sharer, item);
-        Ok(Outcome::Merged)
+        share(stable, node, &locked, sharer, item)
     })
     .unwrap_or(Err(Outcome::Gone))
     .unwrap_or_else(|why| why)
@@ -113,6 +128,7 @@ pub(crate) fn adopt(
 /// into any other. Where that fails, the first is given back.
 pub(crate) fn two(
     stable: &mut StableTree,
+    hasher: &PageHasher,
     checksum: u64,
     (item, page): (&Item, &AnonPage),
     (other, other_page): (&Item, AnonPage),
@@ -126,7 +142,7 @@ pub(crate) fn two(
         }
         return Outcome::Busy;
     }
-    let (node, ksm) = match make_ksm(stable, checksum, item, page) {
+    let (node, ksm) = match make_ksm(stable, hasher, checksum, item, page) {
         Ok(made) => made,
         Err(why) => return why,
     };
@@ -141,8 +157,13 @@ pub(crate) fn two(
 }
 
 /// Makes the page of `item` a merged page, which it alone shares.
+///
+/// A page that a fork left in several address spaces is not made one, but a copy of it: the others
+/// may never have asked for merging. They keep the page, and if they asked, theirs is merged with
+/// the copy in its turn.
 fn make_ksm(
     stable: &mut StableTree,
+    hasher: &PageHasher,
     checksum: u64,
     item: &Item,
     page: &AnonPage,
@@ -151,14 +172,27 @@ fn make_ksm(
     let node = node.or(Err(Outcome::NoMemory))?;
     with_vma(item, |vma| {
         let sharer = Sharer::new(node.clone(), vma, item.address()).or(Err(Outcome::NoMemory))?;
+        let copy;
+        let page = match page.is_shared() {
+            true => {
+                vma.unshare(item.address()).or(Err(Outcome::NoMemory))?;
+                copy = pte::page_at(vma, item.address()).ok_or(Outcome::Gone)?;
+                &copy
+            }
+            false => page,
+        };
         let ksm = freeze(vma, item, page, |frozen| {
+            // The node stands under this checksum for good.
+            if frozen.read(|content| hasher.checksum(content)) != checksum {
+                return Err(Outcome::Changed);
+            }
             frozen.become_ksm(&node).ok_or(Outcome::Busy)
         })?;
         stable.insert(node.clone(), &ksm);
         // Our reference keeps the folio from moving, so the lock is that of the node's folio.
-        if let Some(locked) = ksm.lock(&node) {
-            stable.share(&node, &locked, sharer, item);
-        }
+        let locked = ksm.lock(&node).ok_or(Outcome::Busy)?;
+        share(stable, &node, &locked, sharer, item)?;
+        drop(locked);
         Ok((node, ksm))
     })
     .unwrap_or(Err(Outcome::Gone))

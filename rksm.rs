@@ -35,7 +35,7 @@ mod unstable_tree;
 mod zero_page;
 
 use engine::Engine;
-use mm::{kobject::Directory, kthread::Kthread, provider::Registration};
+use mm::{hotplug::OfflineNotifier, kobject::Directory, kthread::Kthread, provider::Registration};
 use scan::Scanner;
 
 module! {
@@ -48,12 +48,14 @@ module! {
 
 /// The module. Its fields drop in this order, each after what could still use it.
 struct Rksm {
+    /// The knobs: nobody asks for anything any more.
+    _sysfs: Directory<Engine>,
     /// The thread: while it runs it may merge.
     _scanner: Kthread<Scanner>,
+    /// What tells of memory that goes offline, as long as there can be nodes of it.
+    _offline: OfflineNotifier<Engine>,
     /// The hooks. Afterwards the in-tree code provides merging again.
     _registration: Registration<Engine>,
-    /// The knobs. They go after the link to their directory, which the registration made.
-    _sysfs: Directory<Engine>,
 }
 
 impl kernel::Module for Rksm {
@@ -61,12 +63,14 @@ impl kernel::Module for Rksm {
         let engine = Engine::new()?;
         let sysfs = sysfs::create(engine.clone())?;
         let registration = Registration::new(engine.clone(), sysfs.kobject())?;
+        let offline = OfflineNotifier::new(engine.clone())?;
         let scanner = Kthread::spawn(c"rksmd", 5, Scanner::new(engine)?)?;
         pr_info!("merges pages from now on, as /sys/kernel/mm/rksm says\n");
         Ok(Self {
-            _scanner: scanner,
-            _registration: registration,
             _sysfs: sysfs,
+            _scanner: scanner,
+            _offline: offline,
+            _registration: registration,
         })
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     intrusive::items::{Item, Key},
     merge::{self, Outcome},
     mm::{
-        kthread::{self, Body, ThisThread},
+        kthread::{self, Body, ThisThread, Wake},
         lru,
         page::AnonPage,
         provider,
@@ -24,7 +24,12 @@ use crate::{
     unstable_tree::{self, Found},
     zero_page,
 };
-use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::Arc,
+    time::{Instant, Monotonic},
+};
 
 /// How far a pass has come.
 ///
@@ -98,26 +103,40 @@ impl Body for Scanner {
             }
             if engine.should_scan() {
                 engine.scan(&mut self.batch, thread);
-                let sleep_ms = engine.sleep_millisecs();
-                thread.wait_ms(&engine.wakeup, sleep_ms, || {
-                    engine.sleep_millisecs() != sleep_ms || !engine.should_scan()
-                });
+                engine.rest(thread);
                 continue;
             }
             let wanted = || engine.should_scan() || engine.registry.has_exited();
             // A pass does this when it begins.
             engine.prune();
-            if engine.has_leftovers() {
+            match engine.has_leftovers() {
                 // A page whose last mapping is about to go: look again.
-                thread.wait_ms(&engine.wakeup, 1000, wanted);
-            } else {
-                thread.wait(&engine.wakeup, wanted);
-            }
+                true => thread.wait_ms(&engine.wakeup, 1000, wanted),
+                false => thread.wait(&engine.wakeup, || wanted() || engine.has_leftovers()),
+            };
         }
     }
 }
 
 impl Engine {
+    /// Sleeps between batches. Address spaces that go meanwhile are cleaned up after at once, and
+    /// the scan goes on no sooner for it.
+    fn rest(&self, thread: &ThisThread) {
+        let sleep_ms = self.sleep_millisecs();
+        let changed = || self.sleep_millisecs() != sleep_ms || !self.should_scan();
+        let begin = Instant::<Monotonic>::now();
+        loop {
+            let slept = u32::try_from(begin.elapsed().as_millis()).unwrap_or(u32::MAX);
+            let left_ms = sleep_ms.saturating_sub(slept);
+            let gone = || self.registry.has_exited();
+            let wake = thread.wait_ms(&self.wakeup, left_ms, || changed() || gone());
+            if wake != Wake::Condition || changed() {
+                return;
+            }
+            self.reap();
+        }
+    }
+
     /// Scans `pages_to_scan` pages, or to the end of the pass.
     fn scan(&self, batch: &mut Batch, thread: &ThisThread) {
         let mut state = self.state.lock();
@@ -258,7 +277,7 @@ impl Engine {
         if let Found::Equal(other, other_page) = found {
             let other_mm = other.mm().clone();
             let pair = (other, other_page);
-            let outcome = merge::two(&mut state.stable, checksum, (item, page), pair);
+            let outcome = merge::two(&mut state.stable, &self.hasher, checksum, (item, page), pair);
             if outcome == Outcome::Merged {
                 crate::mm::account::add(other_mm.mm(), 0, 1);
             }

@@ -22,7 +22,7 @@ use crate::{
         page::AnonPage,
     },
 };
-use core::cmp::Ordering;
+use core::{cmp::Ordering, ops::Range};
 use kernel::{list::ListArc, sync::Arc};
 
 /// How many rmap_items share a page at most, unless by a fork. The in-tree default.
@@ -179,6 +179,14 @@ impl StableTree {
         });
     }
 
+    /// Notes that frames are gone.
+    pub(crate) fn forget_frames(&mut self, frames: &Range<usize>) {
+        self.remove_if(|node| {
+            node.forget_frame(frames);
+            node.len() == 0 && node.folio().is_none()
+        });
+    }
+
     fn remove_if(&mut self, mut unwanted: impl FnMut(&StableNode) -> bool) {
         let mut next = self.nodes.first();
         while let Some(node) = next {
@@ -210,6 +218,10 @@ fn side(
         };
         return (side, None);
     };
+    if folio.is_poisoned() {
+        // It must not be read, nor found.
+        return (Side::At(Ordering::Greater), None);
+    }
     match compare(&folio) {
         // Nobody shares it, and no fork maps it: it is about to go.
         Ordering::Equal if node.len() == 0 && !folio.is_mapped() => {

@@ -27,6 +27,7 @@ use crate::intrusive::{
 use core::{
     cell::UnsafeCell,
     mem::{offset_of, ManuallyDrop},
+    ops::Range,
     ptr::NonNull,
 };
 use kernel::{
@@ -98,6 +99,10 @@ impl Sharer {
     }
 }
 
+/// Stands for a frame that is gone. No memory is there: frame numbers are addresses divided by the
+/// page size.
+const NO_FRAME: usize = usize::MAX;
+
 /// A merged page, as the scanner knows it.
 pub(crate) struct StableNode {
     links: Links,
@@ -168,6 +173,9 @@ impl StableNode {
     pub(crate) fn folio(&self) -> Option<KsmFolio> {
         loop {
             let pfn = self.pfn.load(Acquire);
+            if pfn == NO_FRAME {
+                return None;
+            }
             if let Some(folio) = self.try_folio(pfn) {
                 return Some(folio);
             }
@@ -182,8 +190,8 @@ impl StableNode {
 
     /// The folio at `pfn`, if it is this node's.
     fn try_folio(&self, pfn: usize) -> Option<KsmFolio> {
-        // SAFETY: The frame held this node's folio once, and the memory map of a frame stays while
-        // it is online: nodes of frames that go offline are pruned before.
+        // SAFETY: The frame held this node's folio once, and is online: a node whose frame goes
+        // offline is told so, under the lock that we run under, while the memory map is there.
         let folio = unsafe { bindings::pfn_folio(pfn) };
         loop {
             if mapping_of(folio) != self.mark() {
@@ -207,6 +215,14 @@ impl StableNode {
         (folio.mark() == self.mark()).then_some(folio)
     }
 
+    /// Notes that frames are gone. One that was this node's cannot hold its folio any more: what is
+    /// in use does not go offline.
+    pub(crate) fn forget_frame(&self, frames: &Range<usize>) {
+        if frames.contains(&self.pfn.load(Relaxed)) {
+            self.pfn.store(NO_FRAME, Relaxed);
+        }
+    }
+
     /// Takes the node's folio over to `pfn`. The caller clears the old folio's `mapping` after.
     pub(super) fn migrate(&self, pfn: usize) {
         // `Release`: pairs with the barrier in `folio`.
@@ -225,9 +241,13 @@ impl StableNode {
         true
     }
 
-    /// Takes out a sharer. `locked` is the node's folio, or `None` where the node was found stale.
+    /// Takes out a sharer. `locked` is the node's folio, or `None` where the node is stale.
     pub(crate) fn remove(&self, locked: Option<&LockedKsm<'_>>, sharer: &Sharer) -> bool {
-        if !core::ptr::eq(&*sharer.node, self) || locked.is_some_and(|locked| !locked.is_of(self)) {
+        let ours = match locked {
+            Some(locked) => locked.is_of(self),
+            None => self.folio().is_none(),
+        };
+        if !ours || !core::ptr::eq(&*sharer.node, self) {
             return false;
         }
         // SAFETY: Either the folio is locked, or it is gone and nobody else gets here.
@@ -335,6 +355,12 @@ impl KsmFolio {
         unsafe { PageView::with(self.page(), f) }
     }
 
+    /// Whether the hardware found the page to be bad.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        // SAFETY: Our reference keeps the page valid.
+        unsafe { bindings::PageHWPoison(self.page()) != 0 }
+    }
+
     /// Whether this is the page `page`.
     pub(crate) fn is(&self, page: &AnonPage) -> bool {
         self.page() == page.as_ptr()
@@ -421,6 +447,10 @@ impl LockedKsm<'_> {
 
     pub(crate) fn read<R>(&self, f: impl FnOnce(&PageView<'_>) -> R) -> R {
         self.ksm.read(f)
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.ksm.is_poisoned()
     }
 
     fn is_of(&self, node: &StableNode) -> bool {

@@ -7,6 +7,7 @@ pub(crate) mod address_space;
 pub(crate) mod anon_vma;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod fake_mm;
+pub(crate) mod hotplug;
 pub(crate) mod kobject;
 pub(crate) mod ksm_folio;
 pub(crate) mod kthread;

@@ -64,6 +64,12 @@ impl AnonPage {
         self.folio() == other.folio()
     }
 
+    /// Whether the page is mapped more than once, as it is after a fork.
+    pub(crate) fn is_shared(&self) -> bool {
+        // SAFETY: Our reference keeps the folio valid.
+        unsafe { bindings::folio_mapcount(self.folio()) > 1 }
+    }
+
     /// Whether the page is part of a larger folio, which must be split before the page is merged.
     pub(crate) fn is_large(&self) -> bool {
         // SAFETY: Our reference keeps the folio valid.

@@ -269,9 +269,17 @@ impl FrozenPage<'_> {
         true
     }
 
+    /// The content, which does not change.
+    pub(crate) fn read<R>(&self, f: impl FnOnce(&PageView<'_>) -> R) -> R {
+        self.mapped.page.read(f)
+    }
+
     /// Makes the page itself a merged one, that of `node`.
+    ///
+    /// It must be mapped only here. Others may never have asked for merging: nobody would find
+    /// their mapping again, neither to unmerge it nor to swap it out.
     pub(crate) fn become_ksm(mut self, node: &Arc<StableNode>) -> Option<KsmFolio> {
-        if !self.give_up_exclusive() {
+        if self.mapped.page.is_shared() || !self.give_up_exclusive() {
             return None;
         }
         self.keep_dirty();

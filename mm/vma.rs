@@ -79,6 +79,23 @@ impl<'a> MergeableVma<'a> {
         unsafe { bindings::linear_anon_page_index(self.as_ptr(), address) }
     }
 
+    /// Gives the owner a page of its own at `address`, if it shares one with somebody. May sleep.
+    /// Where the page is gone meanwhile, nothing is done: the caller looks again.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`: no page for the copy.
+    pub(crate) fn unshare(&self, address: usize) -> Result {
+        let flags = bindings::fault_flag_FAULT_FLAG_UNSHARE | bindings::fault_flag_FAULT_FLAG_REMOTE;
+        let none = core::ptr::null_mut();
+        // SAFETY: The VMA is valid, its mmap lock is held, and `flags` does not let it be dropped.
+        let fault = unsafe { bindings::handle_mm_fault(self.as_ptr(), address, flags, none) };
+        if fault & bindings::vm_fault_reason_VM_FAULT_OOM != 0 {
+            return Err(ENOMEM);
+        }
+        Ok(())
+    }
+
     /// Gives the owner copies of its own for all merged pages in `[start, end)`. May sleep.
     ///
     /// # Errors

@@ -46,12 +46,12 @@ KSM_TEST(while_it_scans)
 	char *map;
 
 	NEEDS_FREEZER();
-	map = MERGED_PAGES(512, 2);
+	map = MERGED_PAGES(200, 2);
 	ASSERT_EQ(0, knob_set("sleep_millisecs", 0));
 	ASSERT_EQ(0, knob_set("pages_to_scan", 100000000));
 	EXPECT_EQ(0, freeze_once());
 	EXPECT_TRUE(ksm_passes(2));
-	EXPECT_TRUE(all_hold(map, 512, 2));
+	EXPECT_TRUE(all_hold(map, 200, 2));
 }
 
 TEST_HARNESS_MAIN
