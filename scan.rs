@@ -140,7 +140,7 @@ impl Engine {
     /// Scans `pages_to_scan` pages, or to the end of the pass.
     fn scan(&self, batch: &mut Batch, thread: &ThisThread) {
         let mut state = self.state.lock();
-        let mut left = self.pages_to_scan() as u64;
+        let mut left = u64::from(self.pages_to_scan());
         // `run` may have changed while we waited for the lock.
         while left > 0 && self.run() == Run::Merge && !thread.freezing() && !thread.should_stop() {
             let before = state.pages_scanned;
@@ -277,7 +277,13 @@ impl Engine {
         if let Found::Equal(other, other_page) = found {
             let other_mm = other.mm().clone();
             let pair = (other, other_page);
-            let outcome = merge::two(&mut state.stable, &self.hasher, checksum, (item, page), pair);
+            let outcome = merge::two(
+                &mut state.stable,
+                &self.hasher,
+                checksum,
+                (item, page),
+                pair,
+            );
             if outcome == Outcome::Merged {
                 crate::mm::account::add(other_mm.mm(), 0, 1);
             }

@@ -95,11 +95,12 @@ unsafe fn visit_vmas(
         if !covers || own != (round == Round::Own) {
             continue;
         }
-        // SAFETY: The callback takes any VMA that the guard keeps valid.
-        if control
-            .invalid_vma
-            .is_some_and(|invalid| unsafe { invalid(vma, arg) })
-        {
+        let invalid = match control.invalid_vma {
+            // SAFETY: The callback takes any VMA that the guard keeps valid.
+            Some(invalid) => unsafe { invalid(vma, arg) },
+            None => false,
+        };
+        if invalid {
             continue;
         }
         // SAFETY: `folio` is locked, `vma` valid and covers the address.

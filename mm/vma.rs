@@ -86,7 +86,8 @@ impl<'a> MergeableVma<'a> {
     ///
     /// `ENOMEM`: no page for the copy.
     pub(crate) fn unshare(&self, address: usize) -> Result {
-        let flags = bindings::fault_flag_FAULT_FLAG_UNSHARE | bindings::fault_flag_FAULT_FLAG_REMOTE;
+        let flags =
+            bindings::fault_flag_FAULT_FLAG_UNSHARE | bindings::fault_flag_FAULT_FLAG_REMOTE;
         let none = core::ptr::null_mut();
         // SAFETY: The VMA is valid, its mmap lock is held, and `flags` does not let it be dropped.
         let fault = unsafe { bindings::handle_mm_fault(self.as_ptr(), address, flags, none) };
