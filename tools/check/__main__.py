@@ -19,7 +19,7 @@ REPO = Path(__file__).resolve().parent.parent.parent
 LOGS = REPO / "build/log"
 KERNELS = ("plain", "debug", "uml")
 # Seconds after which a machine is stuck; several times what it needs.
-TIMEOUT = {"plain": 900, "debug": 1800, "uml": 600}
+TIMEOUT = {"plain": 1200, "debug": 2700, "uml": 900}
 # With more than one CPU, User-Mode Linux flushes no TLB but its own: whatever
 # write-protects a page, in-tree KSM too, loses writes of the others.
 CPUS = {"plain": "2", "debug": "2", "uml": "1"}
