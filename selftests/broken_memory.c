@@ -4,12 +4,15 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
 
 #include "ksm_fixture.h"
 
 #define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
 #define BLOCKS		"/sys/devices/system/memory/"
 #define N		8
+#define MPOL_BIND	2
 
 static char *poisoned_map;
 static volatile sig_atomic_t bus_errors;
@@ -147,6 +150,23 @@ static bool in_block(const char *name, uint64_t pfn)
 	return address / size == strtoull(name + strlen("memory"), NULL, 10);
 }
 
+/* Has memory come from the node that the block belongs to. */
+static bool use_node_of(const char *name)
+{
+	char path[PATH_MAX];
+	unsigned long mask;
+	int node;
+
+	for (node = 0; node < 8; node++) {
+		snprintf(path, sizeof(path), BLOCKS "%s/node%d", name, node);
+		if (access(path, F_OK))
+			continue;
+		mask = 1UL << node;
+		return !syscall(SYS_set_mempolicy, MPOL_BIND, &mask, 64);
+	}
+	return false;
+}
+
 /* Memory with merged pages goes offline while the scanner runs, and comes back. */
 KSM_TEST(memory_offline)
 {
@@ -157,6 +177,7 @@ KSM_TEST(memory_offline)
 	if (access(BLOCKS "block_size_bytes", F_OK))
 		SKIP(return, "no memory hotplug");
 	ASSERT_TRUE(movable_block(block));
+	ASSERT_TRUE(use_node_of(block));
 	/* Pages of user space come from such memory first. */
 	for (i = 0; i < ARRAY_SIZE(map); i++)
 		map[i] = MERGEABLE_PAGES(N, 10 + i);
