@@ -20,33 +20,26 @@ use super::{
     page::{AnonPage, LockedPage},
     page_bytes::PageView,
     vma::MergeableVma,
+    walk,
 };
+use core::ptr::NonNull;
 use kernel::{bindings, sync::Arc};
 
 /// Finds the page that `vma` maps at `address`, if it is an anonymous one.
 pub(crate) fn page_at(vma: &MergeableVma<'_>, address: usize) -> Option<AnonPage> {
-    let mut walk = pin_init::zeroed::<bindings::folio_walk>();
+    let mut found = pin_init::zeroed::<bindings::folio_walk>();
     // SAFETY: The VMA is valid and its mmap lock held.
-    let folio = unsafe { bindings::folio_walk_start(&mut walk, vma.as_ptr(), address, 0) };
+    let folio = unsafe { bindings::folio_walk_start(&mut found, vma.as_ptr(), address, 0) };
     if folio.is_null() {
         return None;
     }
-    // SAFETY: The walk holds the page table lock, so the folio is live.
-    let usable = unsafe { bindings::folio_test_anon(folio) }
-        // SAFETY: As above.
-        && !unsafe { bindings::folio_is_zone_device(folio) };
-    let page = core::ptr::NonNull::new(walk.page)
-        .filter(|_| usable)
-        .map(|page| {
-            // SAFETY: The VMA is valid and maps `page` at `address`.
-            unsafe { bindings::flush_anon_page(vma.as_ptr(), page.as_ptr(), address) };
-            // SAFETY: The page is live.
-            unsafe { bindings::flush_dcache_page(page.as_ptr()) };
-            // SAFETY: The page is live and its folio anonymous.
-            unsafe { AnonPage::get(page) }
-        });
+    let page = NonNull::new(found.page)
+        // SAFETY: The walk holds the page table lock, so the page is live.
+        .filter(|page| unsafe { walk::mergeable(*page) })
+        // SAFETY: It is anonymous, and the VMA maps it at `address` under that lock.
+        .map(|page| unsafe { walk::take(vma.as_ptr(), page, address) });
     // SAFETY: The walk found something, and so holds its locks.
-    unsafe { bindings::folio_walk_end(&mut walk, vma.as_ptr()) };
+    unsafe { bindings::folio_walk_end(&mut found, vma.as_ptr()) };
     page
 }
 

@@ -239,7 +239,7 @@ unsafe fn collect_span(
 /// # Safety
 ///
 /// `page` is anonymous, and `vma` maps it at `address` under a held page table lock.
-unsafe fn take(
+pub(super) unsafe fn take(
     vma: *mut bindings::vm_area_struct,
     page: NonNull<bindings::page>,
     address: usize,
@@ -322,7 +322,7 @@ unsafe fn mapping_of(
 /// # Safety
 ///
 /// `page` is live.
-unsafe fn mergeable(page: NonNull<bindings::page>) -> bool {
+pub(super) unsafe fn mergeable(page: NonNull<bindings::page>) -> bool {
     // SAFETY: `page` is live.
     let folio = unsafe { bindings::page_folio(page.as_ptr()) };
     // SAFETY: So is its folio.
