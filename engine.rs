@@ -37,8 +37,8 @@ use kernel::{
 const PAGES_TO_SCAN: u32 = 100;
 const SLEEP_MILLISECS: u32 = 20;
 
-/// How long unmerging waits for merged pages that it could not get at: those of a process that is
-/// exiting, or of a fork that could not be registered.
+/// How long unmerging waits for merged pages that it cannot get at: those of a process that is
+/// exiting.
 const UNMERGE_TIMEOUT_SECS: i64 = 10;
 
 /// Bytes of metadata for each tracked page of a dense range.

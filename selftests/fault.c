@@ -141,7 +141,10 @@ FAULT_TEST(first_advice)
 	EXPECT_GT(1000, n);
 }
 
-/* fork() that fails half-way leaves the parent and the counters as they were. */
+/*
+ * fork() that fails half-way leaves the parent and the counters as they were;
+ * one that does not fail leaves no page behind that cannot be unmerged.
+ */
 FAULT_TEST(fork_fails)
 {
 	char *map = MERGEABLE_PAGES(2 * N, 5);
@@ -155,25 +158,41 @@ FAULT_TEST(fork_fails)
 	ASSERT_TRUE(ksm_settles(1, N - 1));
 	/* Each allocation of the first few, then some of the hundreds. */
 	for (n = 1;; n += 1 + n / 16) {
+		int gate[2];
 		bool fault;
 		pid_t pid;
+		char byte;
 
 		ASSERT_EQ(0, knob_set("run", 0));
+		ASSERT_EQ(0, pipe(gate));
 		set_nth(fd, n);
 		pid = fork();
-		if (pid == 0)
-			_exit(!all_hold(page_of(map, N), N, 5));
+		if (pid == 0) {
+			close(gate[1]);
+			/* Until the parent is done with it. */
+			_exit(read(gate[0], &byte, 1) ||
+			      !all_hold(page_of(map, N), N, 5));
+		}
 		fault = nth_failed(fd);
 		if (pid > 0) {
 			children++;
-			ASSERT_EQ(0, wait_child(pid));
+			if (fault) {
+				ASSERT_EQ(0, knob_set("run", 2));
+				ASSERT_EQ(0, knob_set("run", 1));
+				ASSERT_TRUE(counter_reaches("ksm_zero_pages", 2 * N));
+			}
 		} else {
 			failed++;
 		}
+		close(gate[1]);
+		close(gate[0]);
+		if (pid > 0)
+			ASSERT_EQ(0, wait_child(pid));
 		ASSERT_EQ(N, knob("ksm_zero_pages"));
 		ASSERT_EQ(N, ksm_stat(0, "ksm_zero_pages"));
 		ASSERT_TRUE(all_hold(page_of(map, N), N, 5));
 		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_settles(1, N - 1));
 		if (!fault)
 			break;
 	}
@@ -182,7 +201,6 @@ FAULT_TEST(fork_fails)
 	for (i = 0; i < N; i++) {
 		EXPECT_TRUE(is_zero(page_of(map, i)));
 	}
-	EXPECT_TRUE(ksm_settles(1, N - 1));
 }
 
 TEST_HARNESS_MAIN
