@@ -205,14 +205,14 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    fn new(mm: Arc<MmSlot>, base: usize) -> Self {
-        Self {
+    fn new(mm: Arc<MmSlot>, base: usize) -> impl Init<Self> {
+        init!(Self {
             mm,
             base,
             tracked: Cell::new(0),
             // INVARIANT: Each gets its own index.
-            items: core::array::from_fn(Item::new),
-        }
+            items <- pin_init::init_array_from_fn(Item::new),
+        })
     }
 
     fn note(&self, slot: usize, kind: Kind) {

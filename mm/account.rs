@@ -2,10 +2,13 @@
 
 //! What a process sees of its merging in `/proc/PID/ksm_stat`.
 
-use kernel::{bindings, mm::Mm, sync::atomic::Atomic};
+use kernel::{
+    bindings,
+    mm::Mm,
+    sync::atomic::{Atomic, Relaxed},
+};
 
-/// Changes the counts of `mm`. Only the scanner does, under the engine's lock; readers may see one
-/// count changed and the other not yet.
+/// Changes the counts of `mm`. Readers may see one count changed and the other not yet.
 pub(crate) fn add(mm: &Mm, items: isize, merging: isize) {
     let mm = mm.as_raw();
     // SAFETY: `mm` is live.
@@ -14,10 +17,10 @@ pub(crate) fn add(mm: &Mm, items: isize, merging: isize) {
     let ksm_merging_pages = unsafe { &raw mut (*mm).__bindgen_anon_1.ksm_merging_pages };
     for (field, change) in [(ksm_rmap_items, items), (ksm_merging_pages, merging)] {
         if change != 0 {
-            // SAFETY: The field is valid, and as said written by one thread at a time.
-            let old = unsafe { field.read_volatile() };
-            // SAFETY: As above.
-            unsafe { field.write_volatile(old.wrapping_add_signed(change)) };
+            // SAFETY: The field is valid. While this module provides merging nobody else writes it,
+            // and readers read it whole.
+            let count = unsafe { Atomic::<isize>::from_ptr(field.cast()) };
+            count.add(change, Relaxed);
         }
     }
 }
@@ -26,5 +29,5 @@ pub(crate) fn add(mm: &Mm, items: isize, merging: isize) {
 pub(crate) fn zero_pages() -> i64 {
     // SAFETY: The kernel's counter is a valid atomic for ever.
     let count = unsafe { Atomic::<i64>::from_ptr((&raw mut bindings::ksm_zero_pages).cast()) };
-    count.load(kernel::sync::atomic::Relaxed)
+    count.load(Relaxed)
 }

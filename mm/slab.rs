@@ -80,16 +80,16 @@ impl<T> SlabCache<T> {
         })
     }
 
-    /// Allocates an object and moves `value` into it.
+    /// Allocates an object and makes it a `T` in place.
     ///
     /// # Errors
     ///
-    /// [`AllocError`] if there is no memory; `value` is dropped.
+    /// [`AllocError`] if there is no memory; `init` is dropped.
     #[inline]
-    pub(crate) fn alloc(&self, value: T, flags: Flags) -> Result<SlabBox<T>, AllocError> {
+    pub(crate) fn alloc(&self, init: impl Init<T>, flags: Flags) -> Result<SlabBox<T>, AllocError> {
         let object = self.alloc_raw(flags)?;
-        // SAFETY: `object` is memory for a `T`, ours alone.
-        unsafe { object.write(value) };
+        // SAFETY: `object` is memory for a `T`, ours alone. It cannot fail.
+        let Ok(()) = unsafe { init.__init(object.as_ptr()) };
         // SAFETY: `object` came from a slab cache and holds a `T` that nobody else owns.
         Ok(unsafe { SlabBox::from_raw(object) })
     }
