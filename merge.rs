@@ -42,6 +42,11 @@ pub(crate) fn with_vma<R>(item: &Item, f: impl FnOnce(&MergeableVma<'_>) -> R) -
     Some(f(&vma))
 }
 
+/// The page of `item`, if it is an anonymous one.
+pub(crate) fn page_of(item: &Item) -> Option<AnonPage> {
+    with_vma(item, |vma| pte::page_at(vma, item.address())).flatten()
+}
+
 /// Freezes the page of `item`, and lets `f` decide what becomes of it.
 pub(crate) fn freeze<R>(
     vma: &MergeableVma<'_>,

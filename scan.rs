@@ -210,15 +210,22 @@ impl Engine {
                 let Ok(item) = blocks.item(&self.block_cache, slot, visit.address) else {
                     continue;
                 };
-                match visit.mapping {
-                    Mapping::Page(page) => {
-                        state.pages_scanned += 1;
-                        if self.visit(state, item, &page, batch) == Cut::Yes {
-                            return;
+                let page = match visit.mapping {
+                    Mapping::Page(page) => Some(page),
+                    Mapping::Ksm(mark) if item.is_merged_into(mark) => None,
+                    // A fork left it there, or swap-in.
+                    Mapping::Ksm(_) => merge::page_of(item),
+                    Mapping::KsmZero => {
+                        if item.kind() != Kind::Zero {
+                            state.see_zero(item);
                         }
+                        continue;
                     }
-                    Mapping::KsmZero if item.kind() != Kind::Zero => state.see_zero(item),
-                    Mapping::KsmZero => {}
+                    Mapping::Moving => continue,
+                };
+                state.pages_scanned += 1;
+                if page.is_some_and(|page| self.visit(state, item, &page, batch) == Cut::Yes) {
+                    return;
                 }
             }
             state.cursor.address = next;
@@ -228,7 +235,7 @@ impl Engine {
     /// Decides on one page.
     fn visit(&self, state: &mut State, item: &Item, page: &AnonPage, batch: &mut Batch) -> Cut {
         if let Some(node) = state.stable.node_of(page) {
-            if !item.is_merged_into(&node) {
+            if !item.is_merged_into(node.mark()) {
                 state.see(item, Key::of(node.checksum()));
                 let outcome = merge::adopt(&mut state.stable, &node, item, page);
                 note(state, item, outcome);

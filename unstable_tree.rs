@@ -13,8 +13,8 @@ use crate::{
         items::{Candidates, Entry, Item, Key},
         rb::Side,
     },
-    merge::with_vma,
-    mm::{page::AnonPage, pte},
+    merge::page_of,
+    mm::page::AnonPage,
 };
 use core::cmp::Ordering;
 
@@ -73,8 +73,7 @@ pub(crate) fn find_or_insert<'c>(
 
 /// Looks at the page of a candidate whose checksum is that of `page`.
 fn judge(hasher: &PageHasher, candidate: &Item, page: &AnonPage) -> Verdict {
-    let other = with_vma(candidate, |vma| pte::page_at(vma, candidate.address())).flatten();
-    let Some(other) = other else {
+    let Some(other) = page_of(candidate) else {
         return Verdict::Stale;
     };
     if other.is(page) {

@@ -20,7 +20,7 @@
 use super::rb::{Linked, Links, RawTree, Search, Side, Vacancy};
 use crate::{
     mm::{
-        ksm_folio::{Sharer, StableNode},
+        ksm_folio::{Mark, Sharer},
         slab::{SlabBox, SlabCache},
     },
     mm_slot::MmSlot,
@@ -169,8 +169,8 @@ impl Item {
         Ok(())
     }
 
-    /// Whether this is a mapping of the merged page of `node`.
-    pub(crate) fn is_merged_into(&self, node: &StableNode) -> bool {
+    /// Whether this is a mapping of the merged page of the node that `mark` names.
+    pub(crate) fn is_merged_into(&self, mark: Mark) -> bool {
         if self.kind() != Kind::Merged {
             return false;
         }
@@ -178,7 +178,7 @@ impl Item {
         let sharer = unsafe { (*self.payload.get()).sharer };
         // SAFETY: The item owns a reference to it, which nobody takes during this call.
         let of = unsafe { (*sharer).node() };
-        core::ptr::eq(&**of, node)
+        of.mark() == mark
     }
 
     /// Makes a merged page a plain one.

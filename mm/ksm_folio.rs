@@ -165,8 +165,8 @@ impl StableNode {
     }
 
     /// The value that the folio's `mapping` has while it is this node's.
-    fn mark(&self) -> usize {
-        core::ptr::from_ref(self) as usize | bindings::FOLIO_MAPPING_KSM as usize
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(core::ptr::from_ref(self) as usize | KSM)
     }
 
     /// The node's folio. `None`: the node is stale.
@@ -194,7 +194,7 @@ impl StableNode {
         // offline is told so, under the lock that we run under, while the memory map is there.
         let folio = unsafe { bindings::pfn_folio(pfn) };
         loop {
-            if mapping_of(folio) != self.mark() {
+            if Mark::of(folio) != self.mark() {
                 return None;
             }
             // SAFETY: `folio` points into the memory map; the count says whether it is live.
@@ -274,35 +274,52 @@ impl StableNode {
     ///
     /// `folio` is locked, for as long as `'a`.
     pub(super) unsafe fn of_locked<'a>(folio: *mut bindings::folio) -> Option<&'a StableNode> {
-        let mark = mapping_of(folio);
-        if mark & bindings::FOLIO_MAPPING_KSM as usize != bindings::FOLIO_MAPPING_KSM as usize {
-            return None;
-        }
-        let node = (mark & !(bindings::FOLIO_MAPPING_KSM as usize)) as *const StableNode;
+        let node = Mark::of(folio).node()?;
         // SAFETY: While this module provides merging, only its nodes are marked so; a node lives
         // until its folio was locked and unmarked, and the caller holds that lock.
-        unsafe { node.as_ref() }
+        Some(unsafe { node.as_ref() })
     }
 }
 
-/// Reads a folio's `mapping`, which may change at any moment.
-fn mapping_of(folio: *const bindings::folio) -> usize {
-    // SAFETY: Every caller has a pointer into the memory map, which is readable.
-    let mapping = unsafe { &raw const (*folio).__bindgen_anon_1.__bindgen_anon_1.mapping };
-    // SAFETY: As above. The field is a word, so a read is never torn.
-    unsafe { core::ptr::read_volatile(mapping) as usize }
+const KSM: usize = bindings::FOLIO_MAPPING_KSM as usize;
+
+/// What a folio's `mapping` said: which node the folio is of, if it is a merged page.
+///
+/// It does not keep the node. Two that are equal name one node, if that lived all the while.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark(usize);
+
+impl Mark {
+    /// Reads a folio's mark, which may change at any moment.
+    fn of(folio: *const bindings::folio) -> Self {
+        // SAFETY: Every caller has a pointer into the memory map, which is readable.
+        let mapping = unsafe { &raw const (*folio).__bindgen_anon_1.__bindgen_anon_1.mapping };
+        // SAFETY: As above. The field is a word, so a read is never torn.
+        Self(unsafe { core::ptr::read_volatile(mapping) as usize })
+    }
+
+    /// The mark of a merged page. `None` for an ordinary one.
+    pub(super) fn of_ksm(folio: *const bindings::folio) -> Option<Self> {
+        Some(Self::of(folio)).filter(|mark| mark.0 & KSM == KSM)
+    }
+
+    /// The node that it names. A merged page that an unmerge cut off from its node names none.
+    fn node(self) -> Option<NonNull<StableNode>> {
+        let merged = self.0 & KSM == KSM;
+        NonNull::new((self.0 & !KSM) as *mut StableNode).filter(|_| merged)
+    }
 }
 
-/// Writes the `mapping` of a folio.
+/// Writes the mark of a folio.
 ///
 /// # Safety
 ///
 /// `folio` is locked and referenced by the caller, and anonymous.
-pub(super) unsafe fn set_mapping(folio: *mut bindings::folio, mark: usize) {
+unsafe fn set_mark(folio: *mut bindings::folio, mark: Mark) {
     // SAFETY: The caller's reference keeps the folio valid.
     let mapping = unsafe { &raw mut (*folio).__bindgen_anon_1.__bindgen_anon_1.mapping };
     // SAFETY: As above; others only read the word whole.
-    unsafe { core::ptr::write_volatile(mapping, mark as *mut bindings::address_space) };
+    unsafe { core::ptr::write_volatile(mapping, mark.0 as *mut bindings::address_space) };
 }
 
 /// A counted reference to the folio of a merged page.
@@ -326,7 +343,7 @@ impl KsmFolio {
         node.pfn
             .store(unsafe { bindings::folio_pfn(folio) }, Relaxed);
         // SAFETY: The folio is locked, referenced and anonymous.
-        unsafe { set_mapping(folio, node.mark()) };
+        unsafe { set_mark(folio, node.mark()) };
         // SAFETY: `page` keeps the folio valid.
         unsafe { bindings::folio_mark_accessed(folio) };
         // Reclaim frees a clean folio with clean entries; this one must go to swap.
@@ -339,8 +356,8 @@ impl KsmFolio {
         Self(unsafe { NonNull::new_unchecked(folio) })
     }
 
-    fn mark(&self) -> usize {
-        mapping_of(self.0.as_ptr())
+    fn mark(&self) -> Mark {
+        Mark::of(self.0.as_ptr())
     }
 
     /// The folio's only page.
@@ -408,21 +425,13 @@ impl Drop for KsmFolio {
 ///
 /// `None` for an ordinary page, and for a merged one that an unmerge cut off from its node.
 pub(crate) fn node_of(page: &AnonPage, nodes: &ArcTree<StableNode>) -> Option<Arc<StableNode>> {
-    let mark = mapping_of(page.folio());
-    let kind = bindings::FOLIO_MAPPING_KSM as usize;
-    if mark & kind != kind {
-        return None;
-    }
-    let node = (mark & !kind) as *const StableNode;
-    if node.is_null() {
-        return None;
-    }
+    let node = Mark::of(page.folio()).node()?;
     // A folio that is kept alive keeps its node from going stale, and the engine holds on to a node
     // that is not; while `nodes` is borrowed it lets go of none.
     let _ = nodes;
     // SAFETY: The node is live, as said, and came from `Arc::into_raw`; the reference that this
     // makes of nothing is forgotten below.
-    let borrowed = ManuallyDrop::new(unsafe { Arc::from_raw(node) });
+    let borrowed = ManuallyDrop::new(unsafe { Arc::from_raw(node.as_ptr()) });
     Some(Arc::clone(&borrowed))
 }
 
@@ -465,7 +474,7 @@ impl LockedKsm<'_> {
             return false;
         }
         // SAFETY: The folio is locked and referenced by us, and anonymous as merged pages are.
-        unsafe { set_mapping(self.folio(), bindings::FOLIO_MAPPING_KSM as usize) };
+        unsafe { set_mark(self.folio(), Mark(KSM)) };
         true
     }
 }

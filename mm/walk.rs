@@ -4,16 +4,22 @@
 //!
 //! C header: `include/linux/pagewalk.h`
 
-use super::{page::AnonPage, vma::MergeableVma};
+use super::{ksm_folio::Mark, page::AnonPage, vma::MergeableVma};
 use core::ptr::NonNull;
 use kernel::{bindings, ffi, page::PAGE_SIZE, prelude::*};
 
 /// What is mapped at an address.
 pub(crate) enum Mapping {
-    /// An anonymous page, merged or not.
+    /// An anonymous page.
     Page(AnonPage),
+    /// A merged page. It is not referenced: most often the scanner has nothing to do there, and a
+    /// reference would stop it from being migrated.
+    Ksm(Mark),
     /// The zero page, which was put there in place of a page full of zeroes.
     KsmZero,
+    /// A page on its way to another frame. It will be there again in a moment, and what is known of
+    /// it will hold.
+    Moving,
 }
 
 /// One address and what it maps.
@@ -303,7 +309,10 @@ unsafe fn mapping_of(
 ) -> Option<Mapping> {
     // SAFETY: Pure function of the value.
     if !unsafe { bindings::pte_present(pte) } {
-        return None;
+        // SAFETY: As above.
+        let entry = unsafe { bindings::softleaf_from_pte(pte) };
+        // SAFETY: As above.
+        return unsafe { bindings::softleaf_is_migration(entry) }.then_some(Mapping::Moving);
     }
     // SAFETY: Pure function of the value.
     if unsafe { bindings::is_ksm_zero_pte(pte) } {
@@ -314,6 +323,11 @@ unsafe fn mapping_of(
     // SAFETY: The lock keeps the page mapped, and so live.
     if !unsafe { mergeable(page) } {
         return None;
+    }
+    // SAFETY: As above.
+    let folio = unsafe { bindings::page_folio(page.as_ptr()) };
+    if let Some(mark) = Mark::of_ksm(folio) {
+        return Some(Mapping::Ksm(mark));
     }
     // SAFETY: `vma` is valid and maps the page at `address`.
     Some(Mapping::Page(unsafe { take(vma, page, address) }))

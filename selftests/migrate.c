@@ -126,6 +126,23 @@ KSM_TEST(moves_under_scanner)
 	EXPECT_TRUE(all_hold(map, N, 3));
 }
 
+/* A scanner that never rests holds no reference to what is merged already. */
+KSM_TEST(scanner_is_not_in_the_way)
+{
+	char *map = MERGED_PAGES(N, 4);
+	int i, moved = 0;
+
+	NEED_TWO_NODES();
+	ASSERT_EQ(0, knob_set("sleep_millisecs", 0));
+	ASSERT_EQ(0, knob_set("run", 1));
+	for (i = 0; i < 100; i++)
+		moved += move_page(0, map, !node_of(map));
+	EXPECT_LE(90, moved);
+	EXPECT_TRUE(all_ksm(map, N));
+	EXPECT_EQ(1, distinct_pfns(map, N));
+	EXPECT_TRUE(all_hold(map, N, 4));
+}
+
 /*
  * A whole range changes nodes. Not the whole process: its program text would
  * move as well, for which an emulated machine takes minutes.
