@@ -189,6 +189,9 @@ class Qemu(Machine):
         if self.accel == "tcg":
             # On a busy host the emulated timer may miss the check at boot.
             line += ["--disable-kvm", "-a", "no_timer_check"]
+            # Under nested paging the emulated CPU now and then finds no page
+            # where there is one, and a guest in the machine dies of it.
+            line += ["-a", "kvm_amd.npt=0"]
         return line
 
     def qemu_options(self, ports):
