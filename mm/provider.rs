@@ -261,3 +261,17 @@ pub(crate) fn forget(mm: &Mm) {
     // SAFETY: `mm` is live.
     unsafe { bindings::ksm_mm_forget(mm.as_raw()) };
 }
+
+#[kunit_tests(rksm_provider)]
+mod tests {
+    use super::*;
+
+    // The tests run in the loaded module, which provides merging.
+    #[test]
+    fn second_is_refused() {
+        let ops: bindings::ksm_ops = pin_init::zeroed();
+        // SAFETY: Nothing of it is used: there is a provider.
+        let refused = unsafe { bindings::ksm_register_ops(&ops) };
+        assert_eq!(to_result(refused), Err(EBUSY));
+    }
+}
