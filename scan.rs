@@ -269,19 +269,27 @@ impl Engine {
                 state.see_zero(item);
             }
         } else {
-            self.merge(state, item, page, checksum);
+            self.merge(state, item, page, checksum, batch);
         }
         cut
     }
 
     /// Merges a page that did not change since the last pass, if there is one like it.
-    fn merge(&self, state: &mut State, item: &Item, page: &AnonPage, checksum: u64) {
+    fn merge(
+        &self,
+        state: &mut State,
+        item: &Item,
+        page: &AnonPage,
+        checksum: u64,
+        batch: &mut Batch,
+    ) {
         if let Some(found) = state.stable.find(checksum, page) {
             let outcome = merge::into_ksm(&mut state.stable, &found.node, &found.folio, item, page);
             return note(state, item, outcome);
         }
         let found = unstable_tree::find_or_insert(&mut state.candidates, &self.hasher, item, page);
         if let Found::Equal(other, other_page) = found {
+            batch.let_go(&other_page);
             let other_mm = other.mm().clone();
             let pair = (other, other_page);
             let outcome = merge::two(

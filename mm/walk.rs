@@ -89,6 +89,15 @@ impl Batch {
         self.visits.pop()
     }
 
+    /// Lets go of the pages that lie in one folio with `page`, which are not visited then: a
+    /// reference more than those that are accounted for would stop it from being merged.
+    pub(crate) fn let_go(&mut self, page: &AnonPage) {
+        self.visits.retain(|visit| match &visit.mapping {
+            Mapping::Page(other) => !other.shares_folio_with(page),
+            _ => true,
+        });
+    }
+
     /// Lets go of all pages that were not taken out.
     pub(crate) fn clear(&mut self) {
         self.visits.clear();

@@ -137,6 +137,22 @@ KSM_TEST(sharing_limit)
 	EXPECT_TRUE(all_hold(map, N, 13));
 }
 
+/*
+ * The page of the lower address comes to be like one that has been waiting
+ * for an equal: the scanner has both in hand when it finds out.
+ */
+KSM_TEST(neighbour_becomes_equal)
+{
+	char *map = MERGEABLE_PAGES(2, 21);
+
+	fill(map, 22);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(counter_reaches("pages_unshared", 2));
+	fill(map, 21);
+	ASSERT_TRUE(ksm_settles(1, 1));
+	EXPECT_TRUE(all_hold(map, 2, 21));
+}
+
 /* Pages that differ in one bit of one byte, at the ends and in the middle. */
 KSM_TEST(different_not_merged)
 {
