@@ -17,8 +17,8 @@ pub(crate) fn add(mm: &Mm, items: isize, merging: isize) {
     let ksm_merging_pages = unsafe { &raw mut (*mm).__bindgen_anon_1.ksm_merging_pages };
     for (field, change) in [(ksm_rmap_items, items), (ksm_merging_pages, merging)] {
         if change != 0 {
-            // SAFETY: The field is valid. While this module provides merging nobody else writes it,
-            // and readers read it whole.
+            // SAFETY: The field is valid. Nobody else writes it for an address space that is enrolled
+            // here, and readers read it whole.
             let count = unsafe { Atomic::<isize>::from_ptr(field.cast()) };
             count.add(change, Relaxed);
         }

@@ -23,7 +23,8 @@ use kernel::{
 /// An implementation of page merging.
 ///
 /// The hooks run in many contexts: under an mmap lock, with a folio locked, in reclaim. None of
-/// them may take a lock under which memory is allocated or a fault is handled.
+/// them may take a lock under which memory is allocated or a fault is handled, but for `exit`,
+/// which comes without any lock, and may wait for whoever looks at the address space.
 pub(crate) trait Provider: Send + Sync + 'static {
     /// Enrols an address space. `Ok` where it is enrolled already.
     ///
@@ -265,12 +266,17 @@ pub(crate) fn forget(mm: &Mm) {
 #[kunit_tests(rksm_provider)]
 mod tests {
     use super::*;
+    use crate::mm::module::ModulePin;
 
-    // The tests run in the loaded module, which provides merging.
+    // The tests run in the loaded module, which provides merging; they can be run again when it is
+    // about to be unloaded, and does so no more.
     #[test]
     fn second_is_refused() {
+        let Ok(_loaded) = ModulePin::new() else {
+            return;
+        };
         let ops: bindings::ksm_ops = pin_init::zeroed();
-        // SAFETY: Nothing of it is used: there is a provider.
+        // SAFETY: Nothing of it is used: there is a provider, and will be as long as `_loaded`.
         let refused = unsafe { bindings::ksm_register_ops(&ops) };
         assert_eq!(to_result(refused), Err(EBUSY));
     }

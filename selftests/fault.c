@@ -156,8 +156,11 @@ FAULT_TEST(fork_fails)
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(counter_reaches("ksm_zero_pages", N));
 	ASSERT_TRUE(ksm_settles(1, N - 1));
-	/* Each allocation of the first few, then some of the hundreds. */
-	for (n = 1;; n += 1 + n / 16) {
+	/*
+	 * Each allocation of the first part, in which the child is enrolled, then
+	 * some of the hundreds.
+	 */
+	for (n = 1;; n += n < 128 ? 1 : n / 16) {
 		int gate[2];
 		bool fault;
 		pid_t pid;

@@ -131,13 +131,19 @@ KSM_TEST(scanner_is_not_in_the_way)
 {
 	char *map = MERGED_PAGES(N, 4);
 	int i, moved = 0;
+	long passes;
 
 	NEED_TWO_NODES();
 	ASSERT_EQ(0, knob_set("sleep_millisecs", 0));
 	ASSERT_EQ(0, knob_set("run", 1));
-	for (i = 0; i < 100; i++)
+	passes = knob("full_scans");
+	for (i = 0; i < 100; i++) {
 		moved += move_page(0, map, !node_of(map));
+		ASSERT_TRUE(i % 10 || ksm_passes(1));
+	}
 	EXPECT_LE(90, moved);
+	EXPECT_LE(passes + 10, knob("full_scans"));
+	EXPECT_TRUE(ksm_settles(1, N - 1));
 	EXPECT_TRUE(all_ksm(map, N));
 	EXPECT_EQ(1, distinct_pfns(map, N));
 	EXPECT_TRUE(all_hold(map, N, 4));
