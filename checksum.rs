@@ -106,6 +106,48 @@ impl PageHasher {
     }
 }
 
+/// By what pages are told apart: their content and, where NUMA nodes are kept apart, their node.
+///
+/// The node is mixed into the checksum, so that one tree serves for all nodes: pages of two nodes
+/// stand in different places of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Sums<'h> {
+    hasher: &'h PageHasher,
+    across_nodes: bool,
+}
+
+impl<'h> Sums<'h> {
+    pub(crate) fn new(hasher: &'h PageHasher, across_nodes: bool) -> Self {
+        Self {
+            hasher,
+            across_nodes,
+        }
+    }
+
+    pub(crate) fn checksum(&self, page: &PageView<'_>) -> u64 {
+        self.hasher.checksum(page)
+    }
+
+    pub(crate) fn zero(&self) -> u64 {
+        self.hasher.zero()
+    }
+
+    /// Whether pages of the two nodes may be merged.
+    pub(crate) fn may_meet(&self, a: i32, b: i32) -> bool {
+        self.across_nodes || a == b
+    }
+
+    /// Where in a tree a page with this checksum stands that lies on node `nid`.
+    pub(crate) fn place(&self, checksum: u64, nid: i32) -> u64 {
+        // 2^64 divided by the golden ratio: neighbouring nodes come to lie far apart.
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        match self.across_nodes {
+            true => checksum,
+            false => checksum.wrapping_add(STEP.wrapping_mul(nid.unsigned_abs().into())),
+        }
+    }
+}
+
 /// Hashes a page of words, of which `word` gives the one at an index.
 #[inline(always)]
 fn hash(page_key: &PageKey, fold_key: &FoldKey, word: impl Fn(usize) -> u64) -> u64 {

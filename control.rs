@@ -2,6 +2,7 @@
 
 //! What the files in `/sys/kernel/mm/rksm` read and change, apart from how it is done.
 
+use crate::{advisor::Mode, settings::Settings};
 use kernel::prelude::*;
 
 /// What rksm is told to do: the value of `run`.
@@ -52,6 +53,12 @@ pub(crate) struct Counters {
     pub(crate) pages_volatile: u64,
     /// Pages looked at since the module was loaded.
     pub(crate) pages_scanned: u64,
+    /// Pages passed over by smart scan since the module was loaded.
+    pub(crate) pages_skipped: u64,
+    /// Contents that more than one merged page has, since only so many may share one.
+    pub(crate) stable_node_chains: u64,
+    /// The merged pages that have those contents.
+    pub(crate) stable_node_dups: u64,
     /// Passes completed.
     pub(crate) full_scans: u64,
     /// Mappings of the zero page that were made by merging.
@@ -74,27 +81,36 @@ pub(crate) trait Control: Send + Sync + 'static {
     /// - `ERESTARTSYS` if a signal came meanwhile.
     fn set_run(&self, run: Run) -> Result;
 
-    /// Pages to look at before each sleep.
-    fn pages_to_scan(&self) -> u32;
+    /// All other knobs.
+    fn settings(&self) -> &Settings;
 
-    /// Sets them.
+    /// Says how many pages to look at before each sleep.
     ///
     /// # Errors
     ///
     /// `EINVAL` if an advisor is in charge of them.
     fn set_pages_to_scan(&self, pages: u32) -> Result;
 
-    /// Time to sleep between batches, in milliseconds.
-    fn sleep_millisecs(&self) -> u32;
-
-    /// Sets it; the sleep that goes on is cut short.
+    /// Says how long to sleep between batches; the sleep that goes on is cut short.
     fn set_sleep_millisecs(&self, millisecs: u32);
 
-    /// Whether pages full of zeroes are replaced by the kernel's zero page.
-    fn use_zero_pages(&self) -> bool;
+    /// Says how many may share a page.
+    ///
+    /// # Errors
+    ///
+    /// * `EINVAL` if it is not at least two.
+    /// * `EBUSY` if pages are merged.
+    fn set_max_page_sharing(&self, limit: u32) -> Result;
 
-    /// Sets that, for pages that are looked at from now on.
-    fn set_use_zero_pages(&self, enable: bool);
+    /// Says whether pages on different NUMA nodes are merged.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if pages are merged.
+    fn set_merge_across_nodes(&self, enable: bool) -> Result;
+
+    /// Says who decides on how many pages to look at, which begins with a default.
+    fn set_advisor_mode(&self, mode: Mode);
 
     /// All counters.
     fn counters(&self) -> Counters;

@@ -4,7 +4,8 @@
 //! the hooks.
 
 use crate::{
-    checksum::PageHasher,
+    advisor::{Advisor, Mode},
+    checksum::{PageHasher, Sums},
     control::{Control, Counters, Run},
     intrusive::items::{Block, BlockCache, Blocks, Candidates, Item, Key, SLOTS},
     mm::{
@@ -17,7 +18,8 @@ use crate::{
     },
     mm_slot::{MmSlot, Registry},
     rmap_item::Kind,
-    scan::Cursor,
+    scan::{Cursor, PassBegin},
+    settings::{Settings, MAX_PAGE_SHARING, PAGES_TO_SCAN},
     stable_tree::StableTree,
 };
 use core::ops::Range;
@@ -33,10 +35,6 @@ use kernel::{
     time::{delay::fsleep, Delta, Instant, Monotonic},
 };
 
-/// In-tree defaults, which its documentation gives: 100 pages, then 20 ms of sleep.
-const PAGES_TO_SCAN: u32 = 100;
-const SLEEP_MILLISECS: u32 = 20;
-
 /// How long unmerging waits for merged pages that it cannot get at: those of a process that is
 /// exiting.
 const UNMERGE_TIMEOUT_SECS: i64 = 10;
@@ -50,7 +48,11 @@ pub(crate) struct State {
     pub(crate) candidates: Candidates,
     pub(crate) cursor: Cursor,
     pub(crate) pages_scanned: u64,
+    pub(crate) pages_skipped: u64,
     pub(crate) full_scans: u64,
+    pub(crate) pass: PassBegin,
+    pub(crate) advisor: Advisor,
+    pruned: Option<Instant<Monotonic>>,
     tracked: u64,
     zero: u64,
 }
@@ -58,13 +60,26 @@ pub(crate) struct State {
 impl State {
     pub(crate) const fn new() -> Self {
         Self {
-            stable: StableTree::new(),
+            stable: StableTree::new(MAX_PAGE_SHARING),
             candidates: Candidates::new(),
             cursor: Cursor::start(),
             pages_scanned: 0,
+            pages_skipped: 0,
             full_scans: 0,
+            pass: PassBegin::new(),
+            advisor: Advisor::new(),
+            pruned: None,
             tracked: 0,
             zero: 0,
+        }
+    }
+
+    /// Removes the nodes of pages that are gone, unless that was done a moment ago.
+    pub(crate) fn prune(&mut self, interval_ms: u32) {
+        let interval = Delta::from_millis(interval_ms.into());
+        if self.pruned.is_none_or(|last| last.elapsed() >= interval) {
+            self.stable.prune();
+            self.pruned = Some(Instant::now());
         }
     }
 
@@ -156,7 +171,10 @@ struct Stats {
     tracked: Atomic<u64>,
     zero: Atomic<u64>,
     scanned: Atomic<u64>,
+    skipped: Atomic<u64>,
     full_scans: Atomic<u64>,
+    chains: Atomic<u64>,
+    dups: Atomic<u64>,
     leftovers: Atomic<bool>,
 }
 
@@ -169,7 +187,10 @@ impl Stats {
             tracked: Atomic::new(0),
             zero: Atomic::new(0),
             scanned: Atomic::new(0),
+            skipped: Atomic::new(0),
             full_scans: Atomic::new(0),
+            chains: Atomic::new(0),
+            dups: Atomic::new(0),
             leftovers: Atomic::new(false),
         }
     }
@@ -185,11 +206,9 @@ pub(crate) struct Engine {
     /// Where the scanner sleeps.
     #[pin]
     pub(crate) wakeup: WaitQueue,
-    pub(crate) hasher: PageHasher,
+    hasher: PageHasher,
+    pub(crate) settings: Settings,
     run: Atomic<u32>,
-    pages_to_scan: Atomic<u32>,
-    sleep_millisecs: Atomic<u32>,
-    use_zero_pages: Atomic<bool>,
     stats: Stats,
     /// Below all that holds blocks: fields drop in this order.
     pub(crate) block_cache: BlockCache,
@@ -208,15 +227,37 @@ impl Engine {
                 registry <- Registry::new(),
                 wakeup <- new_wait_queue!("rksm_wakeup"),
                 hasher,
+                settings: Settings::new(),
                 run: Atomic::new(u32::from(Run::Stop)),
-                pages_to_scan: Atomic::new(PAGES_TO_SCAN),
-                sleep_millisecs: Atomic::new(SLEEP_MILLISECS),
-                use_zero_pages: Atomic::new(false),
                 stats: Stats::new(),
                 block_cache,
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// By what pages are told apart.
+    pub(crate) fn sums(&self) -> Sums<'_> {
+        Sums::new(&self.hasher, self.settings.merge_across_nodes.get())
+    }
+
+    /// Runs `f` where no page is merged.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if pages are merged.
+    fn while_unmerged(&self, f: impl FnOnce(&mut State)) -> Result {
+        let mut state = self.state.lock();
+        state.stable.detach_unmapped();
+        let result = match state.stable.is_empty() {
+            true => {
+                f(&mut state);
+                Ok(())
+            }
+            false => Err(EBUSY),
+        };
+        self.publish(&state);
+        result
     }
 
     /// Whether there is something to scan, and it is wanted.
@@ -239,7 +280,10 @@ impl Engine {
         stats.tracked.store(state.tracked, Relaxed);
         stats.zero.store(state.zero, Relaxed);
         stats.scanned.store(state.pages_scanned, Relaxed);
+        stats.skipped.store(state.pages_skipped, Relaxed);
         stats.full_scans.store(state.full_scans, Relaxed);
+        stats.chains.store(state.stable.chains(), Relaxed);
+        stats.dups.store(state.stable.dups(), Relaxed);
         stats
             .leftovers
             .store(state.stable.has_unshared_nodes(), Relaxed);
@@ -385,30 +429,60 @@ impl Control for Engine {
         result
     }
 
-    fn pages_to_scan(&self) -> u32 {
-        self.pages_to_scan.load(Relaxed)
+    fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn set_pages_to_scan(&self, pages: u32) -> Result {
-        self.pages_to_scan.store(pages, Relaxed);
+        // Under the lock, under which the advisor sets them.
+        let _state = self.state.lock();
+        if self.settings.advisor_mode.get() != Mode::None {
+            return Err(EINVAL);
+        }
+        self.settings.pages_to_scan.set(pages);
         Ok(())
     }
 
-    fn sleep_millisecs(&self) -> u32 {
-        self.sleep_millisecs.load(Relaxed)
-    }
-
     fn set_sleep_millisecs(&self, millisecs: u32) {
-        self.sleep_millisecs.store(millisecs, Relaxed);
+        self.settings.sleep_millisecs.set(millisecs);
         self.wakeup.wake();
     }
 
-    fn use_zero_pages(&self) -> bool {
-        self.use_zero_pages.load(Relaxed)
+    fn set_max_page_sharing(&self, limit: u32) -> Result {
+        let knob = &self.settings.max_page_sharing;
+        if knob.get() == limit {
+            return Ok(());
+        }
+        self.while_unmerged(|state| {
+            state.stable.set_limit(limit);
+            knob.set(limit);
+        })
     }
 
-    fn set_use_zero_pages(&self, enable: bool) {
-        self.use_zero_pages.store(enable, Relaxed);
+    fn set_merge_across_nodes(&self, enable: bool) -> Result {
+        let knob = &self.settings.merge_across_nodes;
+        if knob.get() == enable {
+            return Ok(());
+        }
+        // Candidates find out when they are come to that they stand elsewhere now.
+        self.while_unmerged(|_| knob.set(enable))
+    }
+
+    fn set_advisor_mode(&self, mode: Mode) {
+        let mut state = self.state.lock();
+        let settings = &self.settings;
+        if settings.advisor_mode.get() == mode {
+            return;
+        }
+        settings.advisor_mode.set(mode);
+        state.advisor = Advisor::new();
+        settings.pages_to_scan.set(match mode {
+            Mode::None => PAGES_TO_SCAN,
+            Mode::ScanTime => {
+                let pages = settings.advisor_min_pages.get();
+                u32::try_from(pages.max(1)).unwrap_or(u32::MAX)
+            }
+        });
     }
 
     fn counters(&self) -> Counters {
@@ -426,6 +500,9 @@ impl Control for Engine {
             // The parts may have been published after the whole was read.
             pages_volatile: tracked.saturating_sub(shared + sharing + unshared + zero),
             pages_scanned: stats.scanned.load(Relaxed),
+            pages_skipped: stats.skipped.load(Relaxed),
+            stable_node_chains: stats.chains.load(Relaxed),
+            stable_node_dups: stats.dups.load(Relaxed),
             full_scans: stats.full_scans.load(Relaxed),
             ksm_zero_pages: zero_pages,
             general_profit: saved - tracked as i64 * ITEM_BYTES as i64,

@@ -5,11 +5,12 @@
 //! Input comes without its line feed. Whatever else is wrong with it, also a number that is too
 //! large, is `EINVAL`: none of these functions fails in another way.
 
-use crate::control::Run;
+use crate::{advisor::Mode, control::Run};
+use core::str::FromStr;
 use kernel::{prelude::*, str::kstrtobool_bytes};
 
-/// A decimal number, which may begin with a plus sign, as `kstrtouint()` takes it.
-pub(crate) fn uint(text: &[u8]) -> Result<u32> {
+/// A decimal number, which may begin with a plus sign, as `kstrtouint()` and its like take it.
+pub(crate) fn number<T: FromStr>(text: &[u8]) -> Result<T> {
     // That is what Rust takes as well: no sign but this, no blanks, no other base, no empty text.
     let text = core::str::from_utf8(text).map_err(|_| EINVAL)?;
     text.parse().map_err(|_| EINVAL)
@@ -20,9 +21,45 @@ pub(crate) fn boolean(text: &[u8]) -> Result<bool> {
     kstrtobool_bytes(text)
 }
 
+/// A number that is 0 or 1.
+pub(crate) fn zero_or_one(text: &[u8]) -> Result<bool> {
+    match number(text)? {
+        0_u32 => Ok(false),
+        1 => Ok(true),
+        _ => Err(EINVAL),
+    }
+}
+
+/// A number of seconds that is not 0.
+pub(crate) fn positive(text: &[u8]) -> Result<u64> {
+    number(text).and_then(|number| match number {
+        0 => Err(EINVAL),
+        _ => Ok(number),
+    })
+}
+
+/// How many may share a page: a number as `kstrtoint()` takes it, and not less than it takes to
+/// merge.
+pub(crate) fn sharing(text: &[u8]) -> Result<u32> {
+    let number: i32 = number(text)?;
+    if number < 2 {
+        return Err(EINVAL);
+    }
+    Ok(number.unsigned_abs())
+}
+
+/// The name of an advisor.
+pub(crate) fn advisor(text: &[u8]) -> Result<Mode> {
+    match text {
+        b"none" => Ok(Mode::None),
+        b"scan-time" => Ok(Mode::ScanTime),
+        _ => Err(EINVAL),
+    }
+}
+
 /// The number of a [`Run`].
 pub(crate) fn run(text: &[u8]) -> Result<Run> {
-    uint(text)?.try_into()
+    number::<u32>(text)?.try_into()
 }
 
 #[kunit_tests(rksm_knobs)]
@@ -58,7 +95,7 @@ mod tests {
             (b"\xff", Err(EINVAL)),
         ];
         for (text, expected) in cases {
-            assert_eq!(uint(text), expected);
+            assert_eq!(number(text), expected);
         }
     }
 
@@ -85,6 +122,50 @@ mod tests {
         let invalid: [&[u8]; 8] = [b"", b"2", b"-1", b"o", b"ox", b" 1", b"+1", b"\xff"];
         for text in invalid {
             assert_eq!(boolean(text), Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn long_numbers() {
+        assert_eq!(number(b"18446744073709551615"), Ok(u64::MAX));
+        for text in [&b"18446744073709551616"[..], b"-1", b"", b"1 ", b"0x1"] {
+            assert_eq!(number::<u64>(text), Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn zeroes_and_ones() {
+        assert_eq!(zero_or_one(b"0"), Ok(false));
+        assert_eq!(zero_or_one(b"+1"), Ok(true));
+        for text in [&b"2"[..], b"y", b"on", b"", b"-1"] {
+            assert_eq!(zero_or_one(text), Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn limits() {
+        assert_eq!(positive(b"1"), Ok(1));
+        assert_eq!(positive(b"0"), Err(EINVAL));
+        assert_eq!(positive(b"-1"), Err(EINVAL));
+        assert_eq!(sharing(b"2"), Ok(2));
+        assert_eq!(sharing(b"2147483647"), Ok(i32::MAX.unsigned_abs()));
+        for text in [&b"1"[..], b"0", b"-2", b"2147483648", b""] {
+            assert_eq!(sharing(text), Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn advisors() {
+        assert_eq!(advisor(b"none"), Ok(Mode::None));
+        assert_eq!(advisor(b"scan-time"), Ok(Mode::ScanTime));
+        for text in [
+            &b""[..],
+            b"None",
+            b"scan-time ",
+            b"scan",
+            b"[none] scan-time",
+        ] {
+            assert_eq!(advisor(text), Err(EINVAL));
         }
     }
 

@@ -7,7 +7,7 @@
 //! somebody else has locked: the scanner comes by again.
 
 use crate::{
-    checksum::PageHasher,
+    checksum::Sums,
     intrusive::items::Item,
     mm::{
         ksm_folio::{KsmFolio, LockedKsm, Sharer, StableNode},
@@ -97,7 +97,7 @@ pub(crate) fn into_ksm(
 /// tree, which those that get here have left.
 fn share(
     stable: &mut StableTree,
-    node: &StableNode,
+    node: &Arc<StableNode>,
     locked: &LockedKsm<'_>,
     sharer: ListArc<Sharer>,
     item: &Item,
@@ -133,7 +133,7 @@ pub(crate) fn adopt(
 /// into any other. Where that fails, the first is given back.
 pub(crate) fn two(
     stable: &mut StableTree,
-    hasher: &PageHasher,
+    sums: &Sums<'_>,
     checksum: u64,
     (item, page): (&Item, &AnonPage),
     (other, other_page): (&Item, AnonPage),
@@ -147,11 +147,15 @@ pub(crate) fn two(
         }
         return Outcome::Busy;
     }
-    let (node, ksm) = match make_ksm(stable, hasher, checksum, item, page) {
+    let (node, ksm) = match make_ksm(stable, sums, checksum, item, page) {
         Ok(made) => made,
         Err(why) => return why,
     };
-    let outcome = into_ksm(stable, &node, &ksm, other, &other_page);
+    // Where the first was copied, the copy may lie on another NUMA node.
+    let outcome = match sums.may_meet(ksm.nid(), other_page.nid()) {
+        true => into_ksm(stable, &node, &ksm, other, &other_page),
+        false => Outcome::Busy,
+    };
     if outcome != Outcome::Merged {
         stable.unshare(item);
         // Without memory for a copy the page stays a merged one with one mapping, which the
@@ -168,7 +172,7 @@ pub(crate) fn two(
 /// the copy in its turn.
 fn make_ksm(
     stable: &mut StableTree,
-    hasher: &PageHasher,
+    sums: &Sums<'_>,
     checksum: u64,
     item: &Item,
     page: &AnonPage,
@@ -188,12 +192,12 @@ fn make_ksm(
         };
         let ksm = freeze(vma, item, page, |frozen| {
             // The node stands under this checksum for good.
-            if frozen.read(|content| hasher.checksum(content)) != checksum {
+            if frozen.read(|content| sums.checksum(content)) != checksum {
                 return Err(Outcome::Changed);
             }
             frozen.become_ksm(&node).ok_or(Outcome::Busy)
         })?;
-        stable.insert(node.clone(), &ksm);
+        stable.insert(sums, &node, &ksm);
         // Our reference keeps the folio from moving, so the lock is that of the node's folio.
         let locked = ksm.lock(&node).ok_or(Outcome::Busy)?;
         share(stable, &node, &locked, sharer, item)?;

@@ -10,15 +10,17 @@
 //! From the outside to the inside; against it, only trylock.
 //!
 //! 1. [`Engine::state`](engine::Engine): all trees and records, and the cursor.
-//! 2. `mmap_lock` of one process, for reading. The hooks `enter` and `madvise` come with it held.
-//! 3. The folio lock, of a page and then, by trylock, of the merged page to replace it. The reverse
+//! 2. The gate of one address space, for which the hook `exit` waits.
+//! 3. Its `mmap_lock`, for reading. The hooks `enter` and `madvise` come with it held.
+//! 4. The folio lock, of a page and then, by trylock, of the merged page to replace it. The reverse
 //!    map and migration come with it held.
-//! 4. `anon_vma` locks, for a walk of the reverse map.
-//! 5. The page table lock.
-//! 6. [`Registry`](mm_slot::Registry)'s spinlock, which the hooks take under any of the above.
+//! 5. `anon_vma` locks, for a walk of the reverse map.
+//! 6. The page table lock.
+//! 7. [`Registry`](mm_slot::Registry)'s spinlock, which the hooks take under any of the above.
 
 use kernel::prelude::*;
 
+mod advisor;
 mod checksum;
 mod control;
 mod engine;
@@ -29,6 +31,8 @@ mod mm;
 mod mm_slot;
 mod rmap_item;
 mod scan;
+mod settings;
+mod smart_scan;
 mod stable_tree;
 mod sysfs;
 mod unstable_tree;

@@ -7,6 +7,7 @@
 //! of the page tables and, having let go of all locks of the process, decides on each.
 
 use crate::{
+    advisor::{Limits, Mode, Pass},
     control::{Control, Run},
     engine::{Engine, State},
     intrusive::items::{Item, Key},
@@ -69,10 +70,40 @@ impl Cursor {
     }
 }
 
-/// What is left to do after a step.
-#[derive(PartialEq)]
+/// Where the figures of a pass begin.
+#[derive(Clone, Copy)]
+pub(crate) struct PassBegin {
+    pages_scanned: u64,
+    cpu_ns: u64,
+}
+
+impl PassBegin {
+    pub(crate) const fn new() -> Self {
+        Self {
+            pages_scanned: 0,
+            cpu_ns: 0,
+        }
+    }
+
+    fn now(pages_scanned: u64, thread: &ThisThread) -> Self {
+        Self {
+            pages_scanned,
+            cpu_ns: thread.cpu_ns(),
+        }
+    }
+
+    fn end(self, pages_scanned: u64, thread: &ThisThread) -> Pass {
+        Pass {
+            pages: pages_scanned.saturating_sub(self.pages_scanned),
+            cpu_ns: thread.cpu_ns().saturating_sub(self.cpu_ns),
+        }
+    }
+}
+
+/// What a step came to.
 enum Step {
-    More,
+    /// So many pages were looked at, apart from those that smart scan passed over.
+    Visited(u64),
     PassDone,
 }
 
@@ -122,8 +153,9 @@ impl Engine {
     /// Sleeps between batches. Address spaces that go meanwhile are cleaned up after at once, and
     /// the scan goes on no sooner for it.
     fn rest(&self, thread: &ThisThread) {
-        let sleep_ms = self.sleep_millisecs();
-        let changed = || self.sleep_millisecs() != sleep_ms || !self.should_scan();
+        let sleep = &self.settings.sleep_millisecs;
+        let sleep_ms = sleep.get();
+        let changed = || sleep.get() != sleep_ms || !self.should_scan();
         let begin = Instant::<Monotonic>::now();
         loop {
             let slept = u32::try_from(begin.elapsed().as_millis()).unwrap_or(u32::MAX);
@@ -140,36 +172,37 @@ impl Engine {
     /// Scans `pages_to_scan` pages, or to the end of the pass.
     fn scan(&self, batch: &mut Batch, thread: &ThisThread) {
         let mut state = self.state.lock();
-        let mut left = u64::from(self.pages_to_scan());
+        let mut left = u64::from(self.settings.pages_to_scan.get());
         // `run` may have changed while we waited for the lock.
         while left > 0 && self.run() == Run::Merge && !thread.freezing() && !thread.should_stop() {
-            let before = state.pages_scanned;
-            if self.step(&mut state, batch, left) == Step::PassDone {
-                break;
+            match self.step(&mut state, batch, left, thread) {
+                Step::Visited(pages) => left -= pages.min(left),
+                Step::PassDone => break,
             }
-            left -= (state.pages_scanned - before).min(left);
             kthread::cond_resched();
         }
         self.publish(&state);
     }
 
     /// Scans some pages of one address space, `room` at most.
-    fn step(&self, state: &mut State, batch: &mut Batch, room: u64) -> Step {
+    fn step(&self, state: &mut State, batch: &mut Batch, room: u64, thread: &ThisThread) -> Step {
         if state.cursor == Cursor::start() {
             // Pages that wait in a CPU's list for the LRU have a reference too many to be merged.
             lru::drain_all();
-            state.stable.prune();
+            state.prune(self.settings.prune_millisecs.get());
+            state.pass = PassBegin::now(state.pages_scanned, thread);
         }
         let Some(slot) = self.registry.after(state.cursor.done) else {
             state.cursor = Cursor::start();
             state.full_scans += 1;
+            self.advise(state, thread);
             return Step::PassDone;
         };
         state.cursor.enter(slot.id());
         let Some(live) = slot.enter() else {
             self.drop_slot(state, &slot);
             state.cursor.leave();
-            return Step::More;
+            return Step::Visited(0);
         };
 
         let from = state.cursor.address;
@@ -184,16 +217,35 @@ impl Engine {
         drop(live);
 
         match next {
-            Some(next) => self.visit_all(state, &slot, batch, from, next),
+            Some(next) => Step::Visited(self.visit_all(state, &slot, batch, from, next)),
             None => {
                 sweep(state, &slot, batch, from, usize::MAX);
                 state.cursor.leave();
+                Step::Visited(0)
             }
         }
-        Step::More
     }
 
-    /// Decides on each page of a batch, which covers `[from, next)`.
+    /// Has the advisor decide on the next pass, from what this one took.
+    fn advise(&self, state: &mut State, thread: &ThisThread) {
+        let settings = &self.settings;
+        if settings.advisor_mode.get() != Mode::ScanTime {
+            return;
+        }
+        let pass = state.pass.end(state.pages_scanned, thread);
+        let limits = Limits {
+            min_pages: settings.advisor_min_pages.get(),
+            max_pages: settings.advisor_max_pages.get(),
+            max_cpu: settings.advisor_max_cpu.get(),
+            target_secs: settings.advisor_target_secs.get(),
+            sleep_millisecs: settings.sleep_millisecs.get(),
+        };
+        settings
+            .pages_to_scan
+            .set(state.advisor.advise(pass, limits));
+    }
+
+    /// Decides on each page of a batch, which covers `[from, next)`. How many were looked at.
     fn visit_all(
         &self,
         state: &mut State,
@@ -201,51 +253,73 @@ impl Engine {
         batch: &mut Batch,
         from: usize,
         next: usize,
-    ) {
+    ) -> u64 {
         sweep(state, slot, batch, from, next);
+        let (mut visited, skipped) = (0, state.pages_skipped);
         state.with_blocks(slot, |state, blocks| {
             while let Some(visit) = batch.next() {
+                visited += 1;
                 state.cursor.address = visit.address + PAGE_SIZE;
                 // Without memory for a record the page is left for the next pass.
                 let Ok(item) = blocks.item(&self.block_cache, slot, visit.address) else {
                     continue;
                 };
-                let page = match visit.mapping {
-                    Mapping::Page(page) => Some(page),
-                    Mapping::Ksm(mark) if item.is_merged_into(mark) => None,
-                    // A fork left it there, or swap-in.
-                    Mapping::Ksm(_) => merge::page_of(item),
-                    Mapping::KsmZero => {
-                        if item.kind() != Kind::Zero {
-                            state.see_zero(item);
-                        }
-                        continue;
-                    }
-                    Mapping::Moving => continue,
-                };
-                state.pages_scanned += 1;
-                if page.is_some_and(|page| self.visit(state, item, &page, batch) == Cut::Yes) {
+                if self.come_to(state, item, visit.mapping, batch) == Cut::Yes {
                     return;
                 }
             }
             state.cursor.address = next;
         });
+        visited - (state.pages_skipped - skipped)
+    }
+
+    /// Decides on what is mapped at the address of `item`.
+    fn come_to(&self, state: &mut State, item: &Item, mapping: Mapping, batch: &mut Batch) -> Cut {
+        let page = match mapping {
+            Mapping::Page(page) => Some(page),
+            Mapping::Ksm(mark) if item.is_merged_into(mark) => {
+                state.pages_scanned += 1;
+                if !self.settings.merge_across_nodes.get() {
+                    state.stable.follow(&self.sums(), item);
+                }
+                None
+            }
+            // A fork left it there, or swap-in.
+            Mapping::Ksm(_) => merge::page_of(item),
+            Mapping::KsmZero if item.kind() != Kind::Zero => {
+                state.see_zero(item);
+                None
+            }
+            Mapping::KsmZero | Mapping::Moving => None,
+        };
+        match page {
+            Some(page) => self.visit(state, item, &page, batch),
+            None => Cut::No,
+        }
     }
 
     /// Decides on one page.
     fn visit(&self, state: &mut State, item: &Item, page: &AnonPage, batch: &mut Batch) -> Cut {
         if let Some(node) = state.stable.node_of(page) {
+            state.pages_scanned += 1;
             if !item.is_merged_into(node.mark()) {
-                state.see(item, Key::of(node.checksum()));
+                state.see(item, Key::of(node.place()));
                 let outcome = merge::adopt(&mut state.stable, &node, item, page);
                 note(state, item, outcome);
             }
             return Cut::No;
         }
-        let checksum = page.read(|content| self.hasher.checksum(content));
-        let key = Key::of(checksum);
+        let in_vain = matches!(item.kind(), Kind::Seen | Kind::Candidate);
+        if in_vain && self.settings.smart_scan.get() && item.grow_older() {
+            state.pages_skipped += 1;
+            return Cut::No;
+        }
+        state.pages_scanned += 1;
+        let sums = self.sums();
+        let checksum = page.read(|content| sums.checksum(content));
+        let key = Key::of(sums.place(checksum, page.nid()));
         let unchanged = item.key() == key;
-        let wants_zero = self.use_zero_pages() && checksum == self.hasher.zero();
+        let wants_zero = self.settings.use_zero_pages.get() && checksum == sums.zero();
         match item.kind() {
             // It waits to be found by an equal page.
             Kind::Candidate if unchanged && !wants_zero => return Cut::No,
@@ -283,22 +357,17 @@ impl Engine {
         checksum: u64,
         batch: &mut Batch,
     ) {
-        if let Some(found) = state.stable.find(checksum, page) {
+        let sums = self.sums();
+        if let Some(found) = state.stable.find(&sums, checksum, page) {
             let outcome = merge::into_ksm(&mut state.stable, &found.node, &found.folio, item, page);
             return note(state, item, outcome);
         }
-        let found = unstable_tree::find_or_insert(&mut state.candidates, &self.hasher, item, page);
+        let found = unstable_tree::find_or_insert(&mut state.candidates, &sums, item, page);
         if let Found::Equal(other, other_page) = found {
             batch.let_go(&other_page);
             let other_mm = other.mm().clone();
             let pair = (other, other_page);
-            let outcome = merge::two(
-                &mut state.stable,
-                &self.hasher,
-                checksum,
-                (item, page),
-                pair,
-            );
+            let outcome = merge::two(&mut state.stable, &sums, checksum, (item, page), pair);
             if outcome == Outcome::Merged {
                 crate::mm::account::add(other_mm.mm(), 0, 1);
             }

@@ -5,12 +5,18 @@
 //! A merged page never changes, so its node is found by checksum, and by content where checksums
 //! are equal. There may be several nodes with one content: when as many rmap_items share a page as
 //! `max_page_sharing` allows, so that a walk over them stays short, the next ones get another page.
-//! Such twins stand side by side in the tree, the full ones to the left.
+//! Such twins stand side by side in the tree, the full ones to the left; the in-tree KSM calls them
+//! the dups of a chain.
+//!
+//! Where NUMA nodes are kept apart, a page's NUMA node is part of where its node stands. A page that
+//! moves to another one is found there no more; its node follows when the scanner comes to one that
+//! shares it.
 //!
 //! The kernel frees a merged page without telling us. A search that comes upon its node finds it
 //! stale and removes it; nodes that nobody shares any more are looked at once a pass.
 
 use crate::{
+    checksum::Sums,
     intrusive::{
         arc_tree::{ArcTree, Entry},
         items::Item,
@@ -25,9 +31,6 @@ use crate::{
 use core::{cmp::Ordering, ops::Range};
 use kernel::{list::ListArc, sync::Arc};
 
-/// How many rmap_items share a page at most, unless by a fork. The in-tree default.
-const MAX_PAGE_SHARING: u32 = 256;
-
 /// A merged page found by its content, and a reference that keeps it.
 pub(crate) struct Match {
     pub(crate) node: Arc<StableNode>,
@@ -37,17 +40,39 @@ pub(crate) struct Match {
 /// The tree of merged pages.
 pub(crate) struct StableTree {
     nodes: ArcTree<StableNode>,
+    /// How many rmap_items share a page at most, unless by a fork.
+    limit: u32,
     shared: u64,
     sharers: u64,
+    chains: u64,
+    dups: u64,
 }
 
 impl StableTree {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(limit: u32) -> Self {
         Self {
             nodes: ArcTree::new(),
+            limit,
             shared: 0,
             sharers: 0,
+            chains: 0,
+            dups: 0,
         }
+    }
+
+    /// Sets how many may share a page. Only while there is none.
+    pub(crate) fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+
+    /// Contents that more than one node has.
+    pub(crate) fn chains(&self) -> u64 {
+        self.chains
+    }
+
+    /// The nodes that have those contents.
+    pub(crate) fn dups(&self) -> u64 {
+        self.dups
     }
 
     /// Merged pages that somebody shares.
@@ -76,46 +101,132 @@ impl StableTree {
     }
 
     /// Finds a merged page with the content of `page`, and room for one more to share it.
-    pub(crate) fn find(&mut self, checksum: u64, page: &AnonPage) -> Option<Match> {
+    pub(crate) fn find(
+        &mut self,
+        sums: &Sums<'_>,
+        checksum: u64,
+        page: &AnonPage,
+    ) -> Option<Match> {
+        let limit = self.limit;
+        let place = sums.place(checksum, page.nid());
         let compare = |folio: &KsmFolio| page.read(|new| folio.read(|old| new.compare(old)));
-        let mut found = None;
-        let entry = self
-            .nodes
-            .entry(|node| match side(node, checksum, compare) {
-                (side, folio @ Some(_)) if node.len() < MAX_PAGE_SHARING => {
-                    found = folio;
+        loop {
+            let mut found = None;
+            let entry = self.nodes.entry(|node| match side(node, place, compare) {
+                (side, Some(folio))
+                    if node.len() < limit && sums.may_meet(folio.nid(), page.nid()) =>
+                {
+                    found = Some(folio);
                     side
                 }
-                // A twin that is full. There may be another, to the right.
+                // A twin that is full, or has moved away. There may be another, to the right.
                 (_, Some(_)) => Side::At(Ordering::Greater),
                 (side, None) => side,
             });
-        match entry {
-            Entry::Found(node) => found.map(|folio| Match { node, folio }),
-            Entry::Vacant(_) => None,
+            match entry {
+                Entry::Found(node) => return found.map(|folio| Match { node, folio }),
+                Entry::Vacant(_) => return None,
+                Entry::Stale(node) => self.take_out(&node),
+            }
         }
     }
 
-    /// Puts in a new node, whose page is `folio`.
-    pub(crate) fn insert(&mut self, node: Arc<StableNode>, folio: &KsmFolio) {
-        let checksum = node.checksum();
+    /// Puts in a node that is in no tree, whose page is `folio`.
+    pub(crate) fn insert(&mut self, sums: &Sums<'_>, node: &Arc<StableNode>, folio: &KsmFolio) {
+        if node.set_place(sums.place(node.checksum(), folio.nid())) {
+            self.put(node, folio);
+        }
+    }
+
+    /// Puts a node in its place: left of its twins when it is full, else to their right.
+    fn put(&mut self, node: &Arc<StableNode>, folio: &KsmFolio) {
+        let beside_twin = match node.len() < self.limit {
+            true => Ordering::Greater,
+            false => Ordering::Less,
+        };
+        let place = node.place();
         let compare = |old: &KsmFolio| folio.read(|new| old.read(|old| new.compare(old)));
-        let entry = self
-            .nodes
-            .entry(|node| match side(node, checksum, compare) {
-                (_, Some(_)) => Side::At(Ordering::Greater),
-                (side, None) => side,
+        loop {
+            let entry = self.nodes.entry(|node| match side(node, place, compare) {
+                (Side::At(Ordering::Equal), _) => Side::At(beside_twin),
+                (side, _) => side,
             });
-        if let Entry::Vacant(place) = entry {
-            // It is in no tree: it was just made.
-            let _ = place.insert(node);
+            match entry {
+                Entry::Vacant(vacant) => {
+                    if vacant.insert(node.clone()).is_ok() {
+                        self.count_twins(node, |count, by| count + by);
+                    }
+                    return;
+                }
+                Entry::Stale(stale) => self.take_out(&stale),
+                // No side says that an equal one will do.
+                Entry::Found(_) => return,
+            }
+        }
+    }
+
+    /// Keeps the full ones among twins to the left, when one has become full, or is so no more.
+    fn arrange(&mut self, node: &Arc<StableNode>, folio: &KsmFolio) {
+        if !matches!(self.twins(node), Twins::None) {
+            self.take_out(node);
+            self.put(node, folio);
+        }
+    }
+
+    fn take_out(&mut self, node: &Arc<StableNode>) {
+        self.count_twins(node, |count, by| count - by);
+        self.nodes.remove(node);
+    }
+
+    /// Changes the counts for a node that is in the tree, and was not or will not be.
+    fn count_twins(&mut self, node: &Arc<StableNode>, change: fn(u64, u64) -> u64) {
+        let (chains, dups) = match self.twins(node) {
+            Twins::None => (0, 0),
+            Twins::One => (1, 2),
+            Twins::More => (0, 1),
+        };
+        self.chains = change(self.chains, chains);
+        self.dups = change(self.dups, dups);
+    }
+
+    /// How many nodes beside `node` stand in its place. They are its neighbours.
+    fn twins(&self, node: &Arc<StableNode>) -> Twins {
+        let beside =
+            |step: fn(&ArcTree<StableNode>, &Arc<StableNode>) -> Option<Arc<StableNode>>| {
+                let near = |from: &Arc<StableNode>| {
+                    step(&self.nodes, from).filter(|other| other.place() == node.place())
+                };
+                match near(node) {
+                    None => 0,
+                    Some(first) => 1 + usize::from(near(&first).is_some()),
+                }
+            };
+        match beside(ArcTree::prev) + beside(ArcTree::next) {
+            0 => Twins::None,
+            1 => Twins::One,
+            _ => Twins::More,
+        }
+    }
+
+    /// Brings the node of `item` to where its page stands now, which may have been moved to another
+    /// NUMA node.
+    pub(crate) fn follow(&mut self, sums: &Sums<'_>, item: &Item) {
+        let Some(node) = item.node() else {
+            return;
+        };
+        let Some(folio) = node.folio() else {
+            return;
+        };
+        if sums.place(node.checksum(), folio.nid()) != node.place() {
+            self.take_out(&node);
+            self.insert(sums, &node, &folio);
         }
     }
 
     /// Makes `item` one of those that share the page of `node`.
     pub(crate) fn share(
         &mut self,
-        node: &StableNode,
+        node: &Arc<StableNode>,
         locked: &LockedKsm<'_>,
         sharer: ListArc<Sharer>,
         item: &Item,
@@ -130,6 +241,9 @@ impl StableTree {
         }
         self.sharers += 1;
         self.shared += u64::from(node.len() == 1);
+        if node.len() == self.limit {
+            self.arrange(node, locked.ksm());
+        }
         true
     }
 
@@ -153,11 +267,14 @@ impl StableTree {
             // It moved to another folio, or was freed, while we waited.
         }
         self.sharers -= 1;
+        let folio = node.folio();
         if node.len() == 0 {
             self.shared -= 1;
-            if node.folio().is_none() {
-                self.nodes.remove(node);
-            }
+        }
+        match folio {
+            None if node.len() == 0 => self.take_out(node),
+            Some(folio) if node.len() + 1 == self.limit => self.arrange(node, &folio),
+            _ => {}
         }
         true
     }
@@ -192,21 +309,28 @@ impl StableTree {
         while let Some(node) = next {
             next = self.nodes.next(&node);
             if unwanted(&node) {
-                self.nodes.remove(&node);
+                self.take_out(&node);
             }
             kthread::cond_resched();
         }
     }
 }
 
-/// On which side of `node` a page with this checksum and content belongs. Where contents are equal,
+/// How many have the content of a node, apart from itself.
+enum Twins {
+    None,
+    One,
+    More,
+}
+
+/// On which side of `node` a page with this place and content belongs. Where contents are equal,
 /// the folio comes with it.
 fn side(
     node: &StableNode,
-    checksum: u64,
+    place: u64,
     compare: impl Fn(&KsmFolio) -> Ordering,
 ) -> (Side, Option<KsmFolio>) {
-    let order = checksum.cmp(&node.checksum());
+    let order = place.cmp(&node.place());
     if order.is_ne() {
         return (Side::At(order), None);
     }

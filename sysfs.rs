@@ -3,9 +3,11 @@
 //! The files in `/sys/kernel/mm/rksm`: names, formats and errors are those of the in-tree KSM.
 
 use crate::{
+    advisor::Mode,
     control::Control,
     knobs,
     mm::kobject::{Attr, Directory},
+    settings::Value,
 };
 use core::{
     fmt::{Display, Write},
@@ -22,6 +24,26 @@ pub(crate) fn create<C: Control>(control: Arc<C>) -> Result<Directory<C>> {
     Directory::new(c"rksm", control, Files::<C>::ALL)
 }
 
+/// A knob that says nothing to anybody when it changes.
+macro_rules! plain {
+    ($name:literal, $knob:ident, $parse:path) => {
+        Attr::read_write(
+            $name,
+            |c, out| put(out, c.settings().$knob.get().to_bits()),
+            |c, text| {
+                c.settings().$knob.set($parse(text)?);
+                Ok(())
+            },
+        )
+    };
+}
+
+macro_rules! counter {
+    ($file:literal, $counter:ident) => {
+        Attr::read_only($file, |c, out| put(out, c.counters().$counter))
+    };
+}
+
 /// The files, for an engine of type `C`.
 struct Files<C>(PhantomData<C>);
 
@@ -35,53 +57,76 @@ impl<C: Control> Files<C> {
         ),
         Attr::read_write(
             c"pages_to_scan",
-            |c, out| put(out, c.pages_to_scan()),
-            |c, text| c.set_pages_to_scan(knobs::uint(text)?),
+            |c, out| put(out, c.settings().pages_to_scan.get()),
+            |c, text| c.set_pages_to_scan(knobs::number(text)?),
         ),
         Attr::read_write(
             c"sleep_millisecs",
-            |c, out| put(out, c.sleep_millisecs()),
+            |c, out| put(out, c.settings().sleep_millisecs.get()),
             |c, text| {
-                c.set_sleep_millisecs(knobs::uint(text)?);
+                c.set_sleep_millisecs(knobs::number(text)?);
                 Ok(())
             },
         ),
         Attr::read_write(
-            c"use_zero_pages",
-            |c, out| put(out, u32::from(c.use_zero_pages())),
+            c"merge_across_nodes",
+            |c, out| put(out, u32::from(c.settings().merge_across_nodes.get())),
+            |c, text| c.set_merge_across_nodes(knobs::zero_or_one(text)?),
+        ),
+        Attr::read_write(
+            c"max_page_sharing",
+            |c, out| put(out, c.settings().max_page_sharing.get()),
+            |c, text| c.set_max_page_sharing(knobs::sharing(text)?),
+        ),
+        plain!(c"use_zero_pages", use_zero_pages, knobs::boolean),
+        plain!(c"smart_scan", smart_scan, knobs::boolean),
+        plain!(
+            c"stable_node_chains_prune_millisecs",
+            prune_millisecs,
+            knobs::number
+        ),
+        Attr::read_write(
+            c"advisor_mode",
+            |c, out| {
+                let modes = match c.settings().advisor_mode.get() {
+                    Mode::None => "[none] scan-time",
+                    Mode::ScanTime => "none [scan-time]",
+                };
+                put(out, modes)
+            },
             |c, text| {
-                c.set_use_zero_pages(knobs::boolean(text)?);
+                c.set_advisor_mode(knobs::advisor(text)?);
                 Ok(())
             },
         ),
-        // Still to come: merge_across_nodes, max_page_sharing, smart_scan,
-        // stable_node_chains_prune_millisecs, advisor_mode, advisor_max_cpu,
-        // advisor_min_pages_to_scan, advisor_max_pages_to_scan, advisor_target_scan_time.
-
+        plain!(c"advisor_max_cpu", advisor_max_cpu, knobs::number),
+        plain!(
+            c"advisor_min_pages_to_scan",
+            advisor_min_pages,
+            knobs::number
+        ),
+        plain!(
+            c"advisor_max_pages_to_scan",
+            advisor_max_pages,
+            knobs::number
+        ),
+        plain!(
+            c"advisor_target_scan_time",
+            advisor_target_secs,
+            knobs::positive
+        ),
         // Counters.
-        Attr::read_only(c"pages_shared", |c, out| {
-            put(out, c.counters().pages_shared)
-        }),
-        Attr::read_only(c"pages_sharing", |c, out| {
-            put(out, c.counters().pages_sharing)
-        }),
-        Attr::read_only(c"pages_unshared", |c, out| {
-            put(out, c.counters().pages_unshared)
-        }),
-        Attr::read_only(c"pages_volatile", |c, out| {
-            put(out, c.counters().pages_volatile)
-        }),
-        Attr::read_only(c"pages_scanned", |c, out| {
-            put(out, c.counters().pages_scanned)
-        }),
-        Attr::read_only(c"full_scans", |c, out| put(out, c.counters().full_scans)),
-        Attr::read_only(c"ksm_zero_pages", |c, out| {
-            put(out, c.counters().ksm_zero_pages)
-        }),
-        Attr::read_only(c"general_profit", |c, out| {
-            put(out, c.counters().general_profit)
-        }),
-        // Still to come: pages_skipped, stable_node_chains, stable_node_dups.
+        counter!(c"pages_shared", pages_shared),
+        counter!(c"pages_sharing", pages_sharing),
+        counter!(c"pages_unshared", pages_unshared),
+        counter!(c"pages_volatile", pages_volatile),
+        counter!(c"pages_skipped", pages_skipped),
+        counter!(c"pages_scanned", pages_scanned),
+        counter!(c"full_scans", full_scans),
+        counter!(c"stable_node_chains", stable_node_chains),
+        counter!(c"stable_node_dups", stable_node_dups),
+        counter!(c"ksm_zero_pages", ksm_zero_pages),
+        counter!(c"general_profit", general_profit),
     ];
 }
 

@@ -8,13 +8,13 @@
 //! when the scanner comes to it again, or when a search comes upon it.
 
 use crate::{
-    checksum::PageHasher,
+    checksum::Sums,
     intrusive::{
         items::{Candidates, Entry, Item, Key},
         rb::Side,
     },
     merge::page_of,
-    mm::page::AnonPage,
+    mm::{page::AnonPage, page_bytes::PageView},
 };
 use core::cmp::Ordering;
 
@@ -40,7 +40,7 @@ enum Verdict {
 /// Finds a candidate equal to `page`, or makes `item`, whose page that is, a candidate.
 pub(crate) fn find_or_insert<'c>(
     candidates: &'c mut Candidates,
-    hasher: &PageHasher,
+    sums: &Sums<'_>,
     item: &Item,
     page: &AnonPage,
 ) -> Found<'c> {
@@ -51,7 +51,7 @@ pub(crate) fn find_or_insert<'c>(
         if order.is_ne() {
             return Side::At(order);
         }
-        match judge(hasher, candidate, page) {
+        match judge(sums, candidate, page) {
             Verdict::Order(order) => Side::At(order),
             Verdict::Stale => Side::Stale,
             Verdict::Same => Side::At(Ordering::Equal),
@@ -71,21 +71,25 @@ pub(crate) fn find_or_insert<'c>(
     }
 }
 
+fn key_of(sums: &Sums<'_>, content: &PageView<'_>, nid: i32) -> Key {
+    Key::of(sums.place(sums.checksum(content), nid))
+}
+
 /// Looks at the page of a candidate whose checksum is that of `page`.
-fn judge(hasher: &PageHasher, candidate: &Item, page: &AnonPage) -> Verdict {
+fn judge(sums: &Sums<'_>, candidate: &Item, page: &AnonPage) -> Verdict {
     let Some(other) = page_of(candidate) else {
         return Verdict::Stale;
     };
     if other.is(page) {
         return Verdict::Same;
     }
-    if other.is_ksm() {
+    if other.is_ksm() || !sums.may_meet(other.nid(), page.nid()) {
         return Verdict::Stale;
     }
     match page.read(|new| other.read(|old| new.compare(old))) {
         Ordering::Equal => Verdict::Equal(other),
         // Two contents with one checksum are ordered; but far more likely it was written to.
-        order if other.read(|old| Key::of(hasher.checksum(old))) == candidate.key() => {
+        order if other.read(|old| key_of(sums, old, other.nid())) == candidate.key() => {
             Verdict::Order(order)
         }
         _ => Verdict::Stale,

@@ -30,6 +30,8 @@ pub(crate) struct Place<'t, T: ArcLinked> {
 pub(crate) enum Entry<'t, T: ArcLinked> {
     Found(Arc<T>),
     Vacant(Place<'t, T>),
+    /// The search came upon this one, which is to be taken out before it can go on.
+    Stale(Arc<T>),
 }
 
 /// A tree whose order is what the functions given to its searches agree on.
@@ -70,29 +72,24 @@ impl<T: ArcLinked> ArcTree<T> {
 
     /// Finds the element that `side` says is the one, or the place where it belongs.
     pub(crate) fn entry(&mut self, mut side: impl FnMut(&T) -> Side) -> Entry<'_, T> {
-        loop {
-            let mut stale = false;
-            let search = self.raw.search(|element| match side(element) {
-                Side::At(order) => order,
-                Side::Stale => {
-                    stale = true;
-                    Ordering::Equal
-                }
-            });
-            let found = match search {
-                // SAFETY: The search found `element` in this tree.
-                Search::Found(element) => unsafe { Self::arc_of(element) },
-                Search::Vacant(vacancy) => {
-                    return Entry::Vacant(Place {
-                        tree: self,
-                        vacancy,
-                    })
-                }
-            };
-            if !stale {
-                return Entry::Found(found);
+        let mut stale = false;
+        let search = self.raw.search(|element| match side(element) {
+            Side::At(order) => order,
+            Side::Stale => {
+                stale = true;
+                Ordering::Equal
             }
-            self.remove(&found);
+        });
+        match search {
+            // SAFETY: The search found `element` in this tree.
+            Search::Found(element) => match (stale, unsafe { Self::arc_of(element) }) {
+                (true, element) => Entry::Stale(element),
+                (false, element) => Entry::Found(element),
+            },
+            Search::Vacant(vacancy) => Entry::Vacant(Place {
+                tree: self,
+                vacancy,
+            }),
         }
     }
 
@@ -123,6 +120,19 @@ impl<T: ArcLinked> ArcTree<T> {
 
     /// The element after `element`, or `None` at the end or where `element` is not in this tree.
     pub(crate) fn next(&self, element: &Arc<T>) -> Option<Arc<T>> {
+        self.neighbour(element, RawTree::next)
+    }
+
+    /// As `next`, for the one before.
+    pub(crate) fn prev(&self, element: &Arc<T>) -> Option<Arc<T>> {
+        self.neighbour(element, RawTree::prev)
+    }
+
+    fn neighbour(
+        &self,
+        element: &Arc<T>,
+        step: for<'t> unsafe fn(&'t RawTree<T>, &T) -> Option<&'t T>,
+    ) -> Option<Arc<T>> {
         if !element.in_tree().load(Relaxed) {
             return None;
         }
@@ -131,9 +141,9 @@ impl<T: ArcLinked> ArcTree<T> {
             return None;
         }
         // SAFETY: It is in this tree, as was just seen.
-        let next = unsafe { self.raw.next(element) };
-        // SAFETY: `next` is in this tree.
-        next.map(|next| unsafe { Self::arc_of(next) })
+        let found = unsafe { step(&self.raw, element) };
+        // SAFETY: `found` is in this tree.
+        found.map(|found| unsafe { Self::arc_of(found) })
     }
 }
 

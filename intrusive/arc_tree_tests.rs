@@ -50,6 +50,13 @@ fn element(checksum: u64, content: u64) -> Result<Arc<Element>> {
 }
 
 fn find(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Entry<'_, Element> {
+    while let Entry::Stale(element) = search(tree, checksum, content) {
+        tree.remove(&element);
+    }
+    search(tree, checksum, content)
+}
+
+fn search(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Entry<'_, Element> {
     tree.entry(|element| match element.stale.load(Relaxed) {
         true if element.checksum == checksum => Side::Stale,
         _ => Side::At((checksum, content).cmp(&(element.checksum, element.content))),
@@ -59,8 +66,8 @@ fn find(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Entry<'_, E
 fn insert(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Result<bool> {
     let new = element(checksum, content)?;
     Ok(match find(tree, checksum, content) {
-        Entry::Found(_) => false,
         Entry::Vacant(place) => place.insert(new).is_ok(),
+        _ => false,
     })
 }
 
@@ -109,7 +116,7 @@ mod tests {
             } else {
                 let found = match find(&mut tree, sum, content) {
                     Entry::Found(element) => Some(element),
-                    Entry::Vacant(_) => None,
+                    _ => None,
                 };
                 assert_eq!(found.is_some(), *there);
                 if let Some(element) = found {

@@ -8,10 +8,10 @@
 //!
 //! * 24 bytes for the links in the tree of candidates or, once merged, a pointer to the
 //!   [`Sharer`]: never both.
-//! * 8 bytes for the checksum's upper 56 bits, the kind of the record, and its place in the block,
-//!   by which the block is found from a record that a tree search came upon.
+//! * 8 bytes for the checksum's upper 48 bits, the [`Age`] of the record, its kind, and its place in
+//!   the block, by which the block is found from a record that a tree search came upon.
 //!
-//! Dropping 8 of 64 bits leaves a chance of 2⁻⁵⁶ that two pages are compared in vain.
+//! Dropping 16 of 64 bits leaves a chance of 2⁻⁴⁸ that two pages are compared in vain.
 //!
 //! Everything here is used under the engine's lock. Records are reached by shared references and
 //! changed through cells; a block is only freed through [`Blocks::clear`], which by its `&mut`
@@ -20,11 +20,12 @@
 use super::rb::{Linked, Links, RawTree, Search, Side, Vacancy};
 use crate::{
     mm::{
-        ksm_folio::{Mark, Sharer},
+        ksm_folio::{Mark, Sharer, StableNode},
         slab::{SlabBox, SlabCache},
     },
     mm_slot::MmSlot,
     rmap_item::Kind,
+    smart_scan::Age,
 };
 use core::{
     cell::{Cell, UnsafeCell},
@@ -48,9 +49,11 @@ const SPAN: usize = SLOTS * PAGE_SIZE;
 
 const SLOT_BITS: u32 = SLOTS.trailing_zeros();
 const KIND_BITS: u32 = 3;
-const KEY_SHIFT: u32 = SLOT_BITS + KIND_BITS;
+const AGE_SHIFT: u32 = SLOT_BITS + KIND_BITS;
+const KEY_SHIFT: u32 = AGE_SHIFT + Age::BITS;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 const KIND_MASK: u64 = ((1 << KIND_BITS) - 1) << SLOT_BITS;
+const AGE_MASK: u64 = ((1 << Age::BITS) - 1) << AGE_SHIFT;
 
 /// The part of a page's checksum by which records are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +111,19 @@ impl Item {
         Key(self.word.get() >> KEY_SHIFT)
     }
 
+    /// Grows older by one visit of the scanner. Whether that is to pass the page over.
+    pub(crate) fn grow_older(&self) -> bool {
+        let bits = (self.word.get() & AGE_MASK) >> AGE_SHIFT;
+        let (age, skip) = Age::from_bits(bits as u8).visit();
+        self.set_age(age);
+        skip
+    }
+
+    fn set_age(&self, age: Age) {
+        let word = self.word.get() & !AGE_MASK;
+        self.word.set(word | u64::from(age.to_bits()) << AGE_SHIFT);
+    }
+
     fn slot(&self) -> usize {
         (self.word.get() & SLOT_MASK) as usize
     }
@@ -118,7 +134,7 @@ impl Item {
     }
 
     fn set_key(&self, key: Key) {
-        let low = self.word.get() & (SLOT_MASK | KIND_MASK);
+        let low = self.word.get() & (SLOT_MASK | KIND_MASK | AGE_MASK);
         self.word.set(low | key.0 << KEY_SHIFT);
     }
 
@@ -146,6 +162,9 @@ impl Item {
             return false;
         }
         self.set_key(key);
+        if kind == Kind::Untracked {
+            self.set_age(Age::default());
+        }
         // INVARIANT: Neither kind has a payload.
         self.set_kind(kind);
         self.block().note(self.slot(), kind);
@@ -163,22 +182,32 @@ impl Item {
         // SAFETY: The engine's lock gives us the item, and no reference into the payload of a plain
         // one exists.
         unsafe { *self.payload.get() = payload };
+        self.set_age(Age::default());
         // INVARIANT: The payload is a sharer.
         self.set_kind(Kind::Merged);
         self.block().note(self.slot(), Kind::Merged);
         Ok(())
     }
 
-    /// Whether this is a mapping of the merged page of the node that `mark` names.
-    pub(crate) fn is_merged_into(&self, mark: Mark) -> bool {
+    /// Runs `f` on the node of the merged page that this is a mapping of.
+    fn with_node<R>(&self, f: impl FnOnce(&Arc<StableNode>) -> R) -> Option<R> {
         if self.kind() != Kind::Merged {
-            return false;
+            return None;
         }
         // SAFETY: By the type invariant the payload is a sharer.
         let sharer = unsafe { (*self.payload.get()).sharer };
-        // SAFETY: The item owns a reference to it, which nobody takes during this call.
-        let of = unsafe { (*sharer).node() };
-        of.mark() == mark
+        // SAFETY: The item owns a reference to it, which `f`, not having the item, does not take.
+        Some(f(unsafe { (*sharer).node() }))
+    }
+
+    /// Whether this is a mapping of the merged page of the node that `mark` names.
+    pub(crate) fn is_merged_into(&self, mark: Mark) -> bool {
+        self.with_node(|node| node.mark() == mark) == Some(true)
+    }
+
+    /// The node of the merged page that this is a mapping of.
+    pub(crate) fn node(&self) -> Option<Arc<StableNode>> {
+        self.with_node(Arc::clone)
     }
 
     /// Makes a merged page a plain one.

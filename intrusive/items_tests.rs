@@ -47,8 +47,8 @@ impl Bench {
 }
 
 fn key(number: u64) -> Key {
-    // The lowest byte of a checksum is not part of the key.
-    Key::of(number << 8)
+    // The lowest two bytes of a checksum are not part of the key.
+    Key::of(number << 16)
 }
 
 fn make_candidate(candidates: &mut Candidates, item: &Item) -> bool {

@@ -193,10 +193,19 @@ impl<T: Linked> RawTree<T> {
     pub(crate) unsafe fn next<'t>(&'t self, element: &T) -> Option<&'t T> {
         // SAFETY: `element` is in this tree, says the caller.
         let node = unsafe { bindings::rb_next(Self::node_of(element)) };
-        if node.is_null() {
-            return None;
-        }
         // SAFETY: `node` is in this tree, which stays borrowed.
-        Some(unsafe { Self::element_of(node) })
+        (!node.is_null()).then(|| unsafe { Self::element_of(node) })
+    }
+
+    /// The element before `element` in order.
+    ///
+    /// # Safety
+    ///
+    /// `element` is in this tree.
+    pub(crate) unsafe fn prev<'t>(&'t self, element: &T) -> Option<&'t T> {
+        // SAFETY: `element` is in this tree, says the caller.
+        let node = unsafe { bindings::rb_prev(Self::node_of(element)) };
+        // SAFETY: `node` is in this tree, which stays borrowed.
+        (!node.is_null()).then(|| unsafe { Self::element_of(node) })
     }
 }

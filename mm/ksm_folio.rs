@@ -109,6 +109,9 @@ pub(crate) struct StableNode {
     in_tree: AtomicFlag,
     len: Atomic<u32>,
     checksum: u64,
+    /// Where the node stands in its tree: under its checksum, and that of its NUMA node where those
+    /// are kept apart. Only changed while it is in none.
+    place: Atomic<u64>,
     pfn: Atomic<usize>,
     /// Guarded by the lock of the folio.
     sharers: UnsafeCell<List<Sharer>>,
@@ -146,6 +149,7 @@ impl StableNode {
                 in_tree: AtomicFlag::new(false),
                 len: Atomic::new(0),
                 checksum,
+                place: Atomic::new(checksum),
                 pfn: Atomic::new(0),
                 sharers: UnsafeCell::new(List::new()),
                 _pin: pin,
@@ -156,6 +160,20 @@ impl StableNode {
 
     pub(crate) fn checksum(&self) -> u64 {
         self.checksum
+    }
+
+    pub(crate) fn place(&self) -> u64 {
+        // Only the scanner writes it, and only the scanner asks.
+        self.place.load(Relaxed)
+    }
+
+    /// Says where the node is going to stand. False for one that stands somewhere.
+    pub(crate) fn set_place(&self, place: u64) -> bool {
+        let free = !self.in_tree.load(Relaxed);
+        if free {
+            self.place.store(place, Relaxed);
+        }
+        free
     }
 
     /// How many rmap_items share the page.
@@ -194,7 +212,8 @@ impl StableNode {
         // offline is told so, under the lock that we run under, while the memory map is there.
         let folio = unsafe { bindings::pfn_folio(pfn) };
         loop {
-            if Mark::of(folio) != self.mark() {
+            // SAFETY: As above.
+            if unsafe { Mark::of(folio) } != self.mark() {
                 return None;
             }
             // SAFETY: `folio` points into the memory map; the count says whether it is live.
@@ -274,7 +293,8 @@ impl StableNode {
     ///
     /// `folio` is locked, for as long as `'a`.
     pub(super) unsafe fn of_locked<'a>(folio: *mut bindings::folio) -> Option<&'a StableNode> {
-        let node = Mark::of(folio).node()?;
+        // SAFETY: As the caller says.
+        let node = unsafe { Mark::of(folio) }.node()?;
         // SAFETY: While this module provides merging, only its nodes are marked so; a node lives
         // until its folio was locked and unmarked, and the caller holds that lock.
         Some(unsafe { node.as_ref() })
@@ -291,16 +311,25 @@ pub(crate) struct Mark(usize);
 
 impl Mark {
     /// Reads a folio's mark, which may change at any moment.
-    fn of(folio: *const bindings::folio) -> Self {
-        // SAFETY: Every caller has a pointer into the memory map, which is readable.
+    ///
+    /// # Safety
+    ///
+    /// `folio` points into the memory map, where it need not be live.
+    unsafe fn of(folio: *const bindings::folio) -> Self {
+        // SAFETY: The memory map is readable.
         let mapping = unsafe { &raw const (*folio).__bindgen_anon_1.__bindgen_anon_1.mapping };
         // SAFETY: As above. The field is a word, so a read is never torn.
         Self(unsafe { core::ptr::read_volatile(mapping) as usize })
     }
 
     /// The mark of a merged page. `None` for an ordinary one.
-    pub(super) fn of_ksm(folio: *const bindings::folio) -> Option<Self> {
-        Some(Self::of(folio)).filter(|mark| mark.0 & KSM == KSM)
+    ///
+    /// # Safety
+    ///
+    /// As for `of`.
+    pub(super) unsafe fn of_ksm(folio: *const bindings::folio) -> Option<Self> {
+        // SAFETY: The contract is the caller's.
+        Some(unsafe { Self::of(folio) }).filter(|mark| mark.0 & KSM == KSM)
     }
 
     /// The node that it names. A merged page that an unmerge cut off from its node names none.
@@ -357,7 +386,8 @@ impl KsmFolio {
     }
 
     fn mark(&self) -> Mark {
-        Mark::of(self.0.as_ptr())
+        // SAFETY: Our reference keeps the folio valid.
+        unsafe { Mark::of(self.0.as_ptr()) }
     }
 
     /// The folio's only page.
@@ -376,6 +406,12 @@ impl KsmFolio {
     pub(crate) fn is_poisoned(&self) -> bool {
         // SAFETY: Our reference keeps the page valid.
         unsafe { bindings::PageHWPoison(self.page()) != 0 }
+    }
+
+    /// The NUMA node that the page lies on.
+    pub(crate) fn nid(&self) -> i32 {
+        // SAFETY: Our reference keeps the page valid.
+        unsafe { bindings::page_to_nid(self.page()) }
     }
 
     /// Whether this is the page `page`.
@@ -425,11 +461,12 @@ impl Drop for KsmFolio {
 ///
 /// `None` for an ordinary page, and for a merged one that an unmerge cut off from its node.
 pub(crate) fn node_of(page: &AnonPage, nodes: &ArcTree<StableNode>) -> Option<Arc<StableNode>> {
-    let node = Mark::of(page.folio()).node()?;
+    // SAFETY: `page` keeps its folio valid.
+    let node = unsafe { Mark::of(page.folio()) }.node()?;
     // A folio that is kept alive keeps its node from going stale, and the engine holds on to a node
     // that is not; while `nodes` is borrowed it lets go of none.
     let _ = nodes;
-    // SAFETY: The node is live, as said, and came from `Arc::into_raw`; the reference that this
+    // SAFETY: The node is live, as said, and only ever made in an `Arc`; the reference that this
     // makes of nothing is forgotten below.
     let borrowed = ManuallyDrop::new(unsafe { Arc::from_raw(node.as_ptr()) });
     Some(Arc::clone(&borrowed))
@@ -460,6 +497,10 @@ impl LockedKsm<'_> {
 
     pub(crate) fn is_poisoned(&self) -> bool {
         self.ksm.is_poisoned()
+    }
+
+    pub(crate) fn ksm(&self) -> &KsmFolio {
+        self.ksm
     }
 
     fn is_of(&self, node: &StableNode) -> bool {

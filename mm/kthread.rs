@@ -120,6 +120,14 @@ impl ThisThread {
         unsafe { bindings::freezing(Task::current_raw()) }
     }
 
+    /// The CPU time that the thread has used, as of its last tick or sleep.
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        // SAFETY: `current_raw()` is the current task, which is valid.
+        let used = unsafe { &raw const (*Task::current_raw()).se.sum_exec_runtime };
+        // SAFETY: As above; the scheduler may write it meanwhile, but not in part.
+        unsafe { used.read_volatile() }
+    }
+
     /// Sleeps on `queue` until `condition` is true or the thread has to stop. The thread can be
     /// frozen meanwhile, so the caller holds no lock.
     ///

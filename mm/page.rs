@@ -64,6 +64,12 @@ impl AnonPage {
         self.folio() == other.folio()
     }
 
+    /// The NUMA node that the page lies on.
+    pub(crate) fn nid(&self) -> i32 {
+        // SAFETY: Our reference keeps the page valid.
+        unsafe { bindings::page_to_nid(self.page.as_ptr()) }
+    }
+
     /// Whether the page is mapped more than once, as it is after a fork.
     pub(crate) fn is_shared(&self) -> bool {
         // SAFETY: Our reference keeps the folio valid.

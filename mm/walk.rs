@@ -17,8 +17,8 @@ pub(crate) enum Mapping {
     Ksm(Mark),
     /// The zero page, which was put there in place of a page full of zeroes.
     KsmZero,
-    /// A page on its way to another frame. It will be there again in a moment, and what is known of
-    /// it will hold.
+    /// A small page on its way to another frame. It will be there again in a moment, and what is
+    /// known of it will hold.
     Moving,
 }
 
@@ -335,7 +335,8 @@ unsafe fn mapping_of(
     }
     // SAFETY: As above.
     let folio = unsafe { bindings::page_folio(page.as_ptr()) };
-    if let Some(mark) = Mark::of_ksm(folio) {
+    // SAFETY: As above.
+    if let Some(mark) = unsafe { Mark::of_ksm(folio) } {
         return Some(Mapping::Ksm(mark));
     }
     // SAFETY: `vma` is valid and maps the page at `address`.

@@ -65,22 +65,33 @@ KSM_TEST(use_zero_pages_values)
 /* What no knob takes. */
 static const char * const never[] = {
 	"\n", " ", "-1", "-0", "+", "-", "++1", "x", "?", "1x", "1 1", "1 ", " 1",
-	"1,", "1.0", "0x1", "1e3", "1\n\n", "\n1", "4294967296",
-	"18446744073709551615", "18446744073709551616",
+	"1,", "1.0", "0x1", "1e3", "1\n\n", "\n1", "18446744073709551616",
 	"99999999999999999999999999999999999999999999",
 	"\xff\xff", "\xc2\xb2", "NULL",
 };
+
+/* What only those take that hold a long. */
+static const char * const only_long[] = { "4294967296", "18446744073709551615" };
 
 static const char * const never_a_number[] = { "y", "on", "true", "yes" };
 
 static const struct {
 	const char *name, *good;
+	enum { NUMBER, LONG, YES_NO } type;
 	const char *bad[4];	/* what this knob in particular does not take */
 } bad_input[] = {
-	{ "run", "0\n", { "3", "4", "256", "4294967295" } },
-	{ "pages_to_scan", "777\n", {} },
-	{ "sleep_millisecs", "555\n", {} },
-	{ "use_zero_pages", "1\n", { "2", "o", "maybe", "3" } },
+	{ "run", "0\n", NUMBER, { "3", "4", "256", "4294967295" } },
+	{ "pages_to_scan", "777\n", NUMBER, {} },
+	{ "sleep_millisecs", "555\n", NUMBER, {} },
+	{ "use_zero_pages", "1\n", YES_NO, { "2", "o", "maybe", "3" } },
+	{ "smart_scan", "1\n", YES_NO, { "2", "o", "maybe", "3" } },
+	{ "merge_across_nodes", "0\n", NUMBER, { "2", "4294967295" } },
+	{ "max_page_sharing", "32\n", NUMBER, { "0", "1", "2147483648" } },
+	{ "stable_node_chains_prune_millisecs", "33\n", NUMBER, {} },
+	{ "advisor_max_cpu", "34\n", NUMBER, {} },
+	{ "advisor_min_pages_to_scan", "35\n", LONG, {} },
+	{ "advisor_max_pages_to_scan", "36\n", LONG, {} },
+	{ "advisor_target_scan_time", "37\n", LONG, { "0" } },
 };
 
 static bool refuses_n(const char *name, const char *text, size_t n,
@@ -113,13 +124,16 @@ KSM_TEST(bad_values)
 
 	for (k = 0; k < ARRAY_SIZE(bad_input); k++) {
 		const char *name = bad_input[k].name, *good = bad_input[k].good;
-		bool is_bool = !strcmp(name, "use_zero_pages");
+		bool is_bool = bad_input[k].type == YES_NO;
 
 		ASSERT_EQ(0, knob_write(name, good));
 		for (i = 0; i < ARRAY_SIZE(never); i++) {
 			if (is_bool && bool_takes(never[i]))
 				continue;
 			EXPECT_TRUE(refuses_n(name, never[i], strlen(never[i]), good));
+		}
+		for (i = 0; i < ARRAY_SIZE(only_long) && bad_input[k].type == NUMBER; i++) {
+			EXPECT_TRUE(refuses_n(name, only_long[i], strlen(only_long[i]), good));
 		}
 		for (i = 0; i < ARRAY_SIZE(never_a_number) && !is_bool; i++) {
 			EXPECT_TRUE(refuses_n(name, never_a_number[i],
@@ -166,11 +180,16 @@ KSM_TEST(empty_write)
 
 static const char * const counters[] = {
 	"pages_shared", "pages_sharing", "pages_unshared", "pages_volatile",
-	"pages_scanned", "full_scans", "ksm_zero_pages", "general_profit",
+	"pages_scanned", "pages_skipped", "full_scans", "ksm_zero_pages",
+	"general_profit", "stable_node_chains", "stable_node_dups",
 };
 
 static const char * const knobs[] = {
-	"run", "pages_to_scan", "sleep_millisecs", "use_zero_pages",
+	"run", "pages_to_scan", "sleep_millisecs", "use_zero_pages", "smart_scan",
+	"merge_across_nodes", "max_page_sharing",
+	"stable_node_chains_prune_millisecs", "advisor_max_cpu",
+	"advisor_min_pages_to_scan", "advisor_max_pages_to_scan",
+	"advisor_target_scan_time",
 };
 
 static mode_t mode_of(const char *name)

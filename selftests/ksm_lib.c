@@ -86,11 +86,6 @@ static const char *knob_path(const char *name)
 	return path;
 }
 
-bool knob_exists(const char *name)
-{
-	return access(knob_path(name), F_OK) == 0;
-}
-
 int knob_text(const char *name, char *buf, size_t size)
 {
 	return file_read(knob_path(name), buf, size);
@@ -114,16 +109,24 @@ int knob_set(const char *name, long value)
 	return knob_write(name, buf);
 }
 
+#define ADVISOR	"advisor_mode"
+
 static const struct {
 	const char *name, *for_test;
 } knobs[NR_KNOBS] = {
+	/* First: it may be in charge of the others. */
+	{ ADVISOR, "none" },
 	{ "sleep_millisecs", "0" },
 	{ "pages_to_scan", "10000" },
 	{ "use_zero_pages", "0" },
-	/* Not every provider has these. */
 	{ "smart_scan", "0" },
 	{ "max_page_sharing", "256" },
 	{ "merge_across_nodes", "1" },
+	{ "stable_node_chains_prune_millisecs", "0" },
+	{ "advisor_max_cpu", "70" },
+	{ "advisor_min_pages_to_scan", "500" },
+	{ "advisor_max_pages_to_scan", "30000" },
+	{ "advisor_target_scan_time", "200" },
 	/* Last, because it may set things going. */
 	{ "run", "2" },
 };
@@ -133,9 +136,7 @@ bool knobs_save(struct knob_values *v)
 	int i;
 
 	for (i = 0; i < NR_KNOBS; i++) {
-		v->text[i][0] = 0;
-		if (knob_exists(knobs[i].name) &&
-		    knob_text(knobs[i].name, v->text[i], sizeof(v->text[i])) <= 0)
+		if (knob_text(knobs[i].name, v->text[i], sizeof(v->text[i])) <= 0)
 			return false;
 	}
 	return true;
@@ -145,9 +146,15 @@ bool knobs_restore(const struct knob_values *v)
 {
 	int i;
 
-	for (i = 0; i < NR_KNOBS; i++)
-		if (v->text[i][0] && knob_write(knobs[i].name, v->text[i]))
+	for (i = 0; i < NR_KNOBS; i++) {
+		const char *text = v->text[i];
+
+		/* It shows all values there are, and the one it has in brackets. */
+		if (!strcmp(knobs[i].name, ADVISOR))
+			text = strstr(text, "[none]") ? "none" : "scan-time";
+		if (knob_write(knobs[i].name, text))
 			return false;
+	}
 	return true;
 }
 
@@ -156,8 +163,7 @@ bool knobs_for_test(void)
 	int i;
 
 	for (i = 0; i < NR_KNOBS; i++)
-		if (knob_exists(knobs[i].name) &&
-		    knob_write(knobs[i].name, knobs[i].for_test))
+		if (knob_write(knobs[i].name, knobs[i].for_test))
 			return false;
 	return true;
 }

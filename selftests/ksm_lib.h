@@ -33,7 +33,6 @@ int file_read(const char *path, char *buf, size_t size);
 int file_write(const char *path, const char *text);
 int file_write_n(const char *path, const void *buf, size_t n);
 long file_long(const char *path);
-bool knob_exists(const char *name);
 int knob_text(const char *name, char *buf, size_t size);
 long knob(const char *name);
 int knob_write(const char *name, const char *text);
@@ -43,7 +42,7 @@ int knob_set(const char *name, long value);
  * All knobs as they are, to be put back later; and as the tests want them:
  * the scanner off, and a whole pass in one go without a pause.
  */
-#define NR_KNOBS	7
+#define NR_KNOBS	13
 
 struct knob_values {
 	char text[NR_KNOBS][32];

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How many pages to look at before each sleep, so that a pass takes the time it should.
+//!
+//! What a pass costs follows from three figures: how many pages it has, what a page costs, and how
+//! long the scanner sleeps between batches. With `n` pages a batch, `P` pages, `c` seconds of CPU
+//! for each and `s` seconds of sleep, a pass takes
+//!
+//! ```text
+//! T = P * c + P / n * s
+//! ```
+//!
+//! so that for a pass of `T` seconds `n = P * s / (T - P * c)`; and the scanner uses the share
+//! `n * c / (n * c + s)` of a CPU, so that for a share of at most `u`, `n` is at most
+//! `u / (1 - u) * s / c`. Nothing has to be approached step by step: one pass tells `P` and `c`, and
+//! the next is on time. Both are smoothed a little, since memory comes and goes.
+
+use crate::settings::Value;
+use kernel::prelude::*;
+
+/// Who decides on `pages_to_scan`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Whoever writes to it.
+    None = 0,
+    /// This file, from how long a pass takes.
+    ScanTime = 1,
+}
+
+impl Value for Mode {
+    fn to_bits(self) -> u64 {
+        // The discriminants above.
+        self as u64
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        match bits {
+            0 => Self::None,
+            _ => Self::ScanTime,
+        }
+    }
+}
+
+/// What the advice must keep to.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) min_pages: u64,
+    pub(crate) max_pages: u64,
+    /// In percent of one CPU.
+    pub(crate) max_cpu: u32,
+    pub(crate) target_secs: u64,
+    pub(crate) sleep_millisecs: u32,
+}
+
+/// What a pass came to.
+#[derive(Clone, Copy)]
+pub(crate) struct Pass {
+    pub(crate) pages: u64,
+    pub(crate) cpu_ns: u64,
+}
+
+/// What is remembered of former passes: smoothed figures, 0 where there are none yet.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Advisor {
+    pages: u64,
+    ns_for_1000: u64,
+}
+
+const NS_PER_MS: u64 = 1_000_000;
+
+/// Three parts of what is new, one of what was.
+fn smooth(old: u64, new: u64) -> u64 {
+    match old {
+        0 => new,
+        _ => old / 4 + new / 4 * 3 + (old % 4 + new % 4 * 3) / 4,
+    }
+}
+
+impl Advisor {
+    pub(crate) const fn new() -> Self {
+        Self {
+            pages: 0,
+            ns_for_1000: 0,
+        }
+    }
+
+    /// The `pages_to_scan` for the next pass.
+    pub(crate) fn advise(&mut self, pass: Pass, limits: Limits) -> u32 {
+        let wanted = match pass.pages {
+            // There is nothing to go by.
+            0 => limits.min_pages,
+            pages => {
+                let cost = pass.cpu_ns.saturating_mul(1000) / pages;
+                self.pages = smooth(self.pages, pages);
+                self.ns_for_1000 = smooth(self.ns_for_1000, cost.max(1));
+                self.wanted(limits)
+            }
+        };
+        let pages = wanted.max(limits.min_pages).min(limits.max_pages);
+        // None at all would be the end of the pass, and of all advice.
+        u32::try_from(pages.max(1)).unwrap_or(u32::MAX)
+    }
+
+    // What is too large to be multiplied is beyond all limits: it may as well saturate.
+    fn wanted(&self, limits: Limits) -> u64 {
+        let sleep_ms = u64::from(limits.sleep_millisecs);
+        let busy_ms = self.pages.saturating_mul(self.ns_for_1000) / 1000 / NS_PER_MS;
+        // The time that is left for sleep. Without any, it cannot be done, only be tried.
+        let idle_ms = limits
+            .target_secs
+            .saturating_mul(1000)
+            .saturating_sub(busy_ms);
+        let in_time = (self.pages.saturating_mul(sleep_ms) / idle_ms.max(1)).saturating_add(1);
+        let percent = u64::from(limits.max_cpu);
+        let affordable = match 100_u64.saturating_sub(percent) {
+            0 => u64::MAX,
+            rest => {
+                let sleep = (sleep_ms * NS_PER_MS).saturating_mul(percent * 1000);
+                let awake = rest.saturating_mul(self.ns_for_1000);
+                sleep.checked_div(awake).unwrap_or(u64::MAX)
+            }
+        };
+        in_time.min(affordable)
+    }
+}
+
+#[kunit_tests(rksm_advisor)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        min_pages: 500,
+        max_pages: 30_000,
+        max_cpu: 70,
+        target_secs: 200,
+        sleep_millisecs: 20,
+    };
+
+    /// The seconds that a pass takes, and the percentage of a CPU that it uses.
+    fn takes(pages: u64, ns: u64, batch: u32, limits: Limits) -> (u64, u64) {
+        let sleep = u64::from(limits.sleep_millisecs) * NS_PER_MS;
+        let busy = pages * ns;
+        let all = busy + pages.div_ceil(batch.into()) * sleep;
+        (all / NS_PER_MS / 1000, busy * 100 / all)
+    }
+
+    fn pass(pages: u64, ns: u64) -> Pass {
+        Pass {
+            pages,
+            cpu_ns: pages * ns,
+        }
+    }
+
+    #[test]
+    fn next_pass_is_on_time() {
+        // 40 GiB at 1 µs a page: more than the least, less than the most.
+        let batch = Advisor::new().advise(pass(10 << 20, 1000), LIMITS);
+        let (secs, cpu) = takes(10 << 20, 1000, batch, LIMITS);
+        assert!((198..=201).contains(&secs));
+        assert!(cpu < 10);
+    }
+
+    #[test]
+    fn keeps_to_the_least_and_the_most() {
+        assert_eq!(Advisor::new().advise(pass(1000, 1000), LIMITS), 500);
+        assert_eq!(Advisor::new().advise(pass(0, 0), LIMITS), 500);
+        let huge = pass(1 << 40, 1);
+        assert_eq!(Advisor::new().advise(huge, LIMITS), 30_000);
+        let none = Limits {
+            min_pages: 0,
+            max_pages: 0,
+            ..LIMITS
+        };
+        assert_eq!(Advisor::new().advise(pass(1000, 1000), none), 1);
+        let wide = Limits {
+            min_pages: u64::MAX,
+            max_pages: u64::MAX,
+            ..LIMITS
+        };
+        assert_eq!(Advisor::new().advise(pass(1000, 1000), wide), u32::MAX);
+    }
+
+    #[test]
+    fn keeps_to_the_share_of_a_cpu() {
+        // 5 µs a page, 400 GiB: no share of a CPU does that in 200 s.
+        let limits = Limits {
+            max_pages: 1 << 30,
+            ..LIMITS
+        };
+        for max_cpu in [1, 10, 50, 70, 99] {
+            let limits = Limits { max_cpu, ..limits };
+            let batch = Advisor::new().advise(pass(100 << 20, 5000), limits);
+            let (_, cpu) = takes(100 << 20, 5000, batch, limits);
+            // The least goes before the share.
+            assert!(batch == 500 || (cpu..=cpu + 2).contains(&max_cpu.into()));
+        }
+        // 100 % and more mean that there is no limit.
+        for max_cpu in [100, 101, u32::MAX] {
+            let limits = Limits { max_cpu, ..limits };
+            let batch = Advisor::new().advise(pass(100 << 20, 5000), limits);
+            assert!(takes(100 << 20, 5000, batch, limits).1 >= 99);
+        }
+        let none = Limits {
+            max_cpu: 0,
+            ..limits
+        };
+        assert_eq!(Advisor::new().advise(pass(100 << 20, 5000), none), 500);
+    }
+
+    /// Memory that doubles, and halves again: two passes later the advice is for what is there.
+    #[test]
+    fn follows_what_changes() {
+        let mut advisor = Advisor::new();
+        for pages in [10 << 20, 20 << 20, 10 << 20] {
+            let mut batch = 0;
+            for _ in 0..3 {
+                batch = advisor.advise(pass(pages, 1000), LIMITS);
+            }
+            let (secs, _) = takes(pages, 1000, batch, LIMITS);
+            assert!((190..=210).contains(&secs));
+        }
+    }
+
+    /// Nothing that a clock or a counter could show leads to an overflow.
+    #[test]
+    fn extremes() {
+        for pages in [0, 1, u64::MAX] {
+            for cpu_ns in [0, 1, u64::MAX] {
+                for sleep_millisecs in [0, 1, u32::MAX] {
+                    for target_secs in [1, u64::MAX] {
+                        let limits = Limits {
+                            sleep_millisecs,
+                            target_secs,
+                            ..LIMITS
+                        };
+                        let mut advisor = Advisor::new();
+                        for _ in 0..3 {
+                            let batch = advisor.advise(Pass { pages, cpu_ns }, limits);
+                            assert!((500..=30_000).contains(&batch));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

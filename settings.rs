@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the knobs are set to.
+
+use crate::advisor::Mode;
+use core::marker::PhantomData;
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+/// What a [`Knob`] can hold.
+pub(crate) trait Value: Copy {
+    fn to_bits(self) -> u64;
+    fn from_bits(bits: u64) -> Self;
+}
+
+impl Value for u64 {
+    fn to_bits(self) -> u64 {
+        self
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        bits
+    }
+}
+
+impl Value for u32 {
+    fn to_bits(self) -> u64 {
+        self.into()
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        // What `to_bits` widened.
+        bits as u32
+    }
+}
+
+impl Value for bool {
+    fn to_bits(self) -> u64 {
+        self.into()
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        bits != 0
+    }
+}
+
+/// One value. Each stands alone: no reader expects two of them to be of one moment.
+pub(crate) struct Knob<T>(Atomic<u64>, PhantomData<fn() -> T>);
+
+impl<T: Value> Knob<T> {
+    const fn new(bits: u64) -> Self {
+        Self(Atomic::new(bits), PhantomData)
+    }
+
+    pub(crate) fn get(&self) -> T {
+        T::from_bits(self.0.load(Relaxed))
+    }
+
+    pub(crate) fn set(&self, value: T) {
+        self.0.store(value.to_bits(), Relaxed);
+    }
+}
+
+/// The knobs, apart from `run`.
+pub(crate) struct Settings {
+    /// Pages to look at before each sleep.
+    pub(crate) pages_to_scan: Knob<u32>,
+    /// Time to sleep between batches.
+    pub(crate) sleep_millisecs: Knob<u32>,
+    /// Whether pages full of zeroes are replaced by the kernel's zero page.
+    pub(crate) use_zero_pages: Knob<bool>,
+    /// Whether pages that could not be merged for some passes are passed over in some.
+    pub(crate) smart_scan: Knob<bool>,
+    /// How many rmap_items share a page at most, unless by a fork. Constant while there are merged
+    /// pages.
+    pub(crate) max_page_sharing: Knob<u32>,
+    /// Whether pages on different NUMA nodes are merged. Constant while there are merged pages.
+    pub(crate) merge_across_nodes: Knob<bool>,
+    /// Time between two looks for nodes whose page is gone.
+    pub(crate) prune_millisecs: Knob<u32>,
+    /// Who decides on `pages_to_scan`.
+    pub(crate) advisor_mode: Knob<Mode>,
+    /// The share of a CPU that the advisor may use, in percent.
+    pub(crate) advisor_max_cpu: Knob<u32>,
+    /// The least that the advisor sets `pages_to_scan` to.
+    pub(crate) advisor_min_pages: Knob<u64>,
+    /// The most, which goes before the least.
+    pub(crate) advisor_max_pages: Knob<u64>,
+    /// How long a pass shall take, in seconds.
+    pub(crate) advisor_target_secs: Knob<u64>,
+}
+
+/// How many pages are looked at before each sleep, unless somebody says otherwise.
+pub(crate) const PAGES_TO_SCAN: u32 = 100;
+
+/// How many rmap_items share a page at most, unless somebody says otherwise.
+pub(crate) const MAX_PAGE_SHARING: u32 = 256;
+
+impl Settings {
+    /// The defaults of the in-tree KSM, which its documentation gives.
+    pub(crate) const fn new() -> Self {
+        Self {
+            pages_to_scan: Knob::new(PAGES_TO_SCAN as u64),
+            sleep_millisecs: Knob::new(20),
+            use_zero_pages: Knob::new(false as u64),
+            smart_scan: Knob::new(true as u64),
+            max_page_sharing: Knob::new(MAX_PAGE_SHARING as u64),
+            merge_across_nodes: Knob::new(true as u64),
+            prune_millisecs: Knob::new(2000),
+            advisor_mode: Knob::new(Mode::None as u64),
+            advisor_max_cpu: Knob::new(70),
+            advisor_min_pages: Knob::new(500),
+            advisor_max_pages: Knob::new(30_000),
+            advisor_target_secs: Knob::new(200),
+        }
+    }
+}
