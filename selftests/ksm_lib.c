@@ -111,6 +111,15 @@ int knob_set(const char *name, long value)
 
 #define ADVISOR	"advisor_mode"
 
+/* In-tree, merge_across_nodes is there for NUMA only. */
+static bool knob_exists(const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", ksm_dir(), name);
+	return access(path, F_OK) == 0;
+}
+
 static const struct {
 	const char *name, *for_test;
 } knobs[NR_KNOBS] = {
@@ -136,7 +145,9 @@ bool knobs_save(struct knob_values *v)
 	int i;
 
 	for (i = 0; i < NR_KNOBS; i++) {
-		if (knob_text(knobs[i].name, v->text[i], sizeof(v->text[i])) <= 0)
+		v->text[i][0] = 0;
+		if (knob_exists(knobs[i].name) &&
+		    knob_text(knobs[i].name, v->text[i], sizeof(v->text[i])) <= 0)
 			return false;
 	}
 	return true;
@@ -152,7 +163,7 @@ bool knobs_restore(const struct knob_values *v)
 		/* It shows all values there are, and the one it has in brackets. */
 		if (!strcmp(knobs[i].name, ADVISOR))
 			text = strstr(text, "[none]") ? "none" : "scan-time";
-		if (knob_write(knobs[i].name, text))
+		if (v->text[i][0] && knob_write(knobs[i].name, text))
 			return false;
 	}
 	return true;
@@ -163,7 +174,8 @@ bool knobs_for_test(void)
 	int i;
 
 	for (i = 0; i < NR_KNOBS; i++)
-		if (knob_write(knobs[i].name, knobs[i].for_test))
+		if (knob_exists(knobs[i].name) &&
+		    knob_write(knobs[i].name, knobs[i].for_test))
 			return false;
 	return true;
 }
