@@ -114,10 +114,7 @@ int knob_set(const char *name, long value)
 /* In-tree, merge_across_nodes is there for NUMA only. */
 static bool knob_exists(const char *name)
 {
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/%s", ksm_dir(), name);
-	return access(path, F_OK) == 0;
+	return access(knob_path(name), F_OK) == 0;
 }
 
 static const struct {
