@@ -68,6 +68,12 @@ pub(crate) struct Advisor {
 
 const NS_PER_MS: u64 = 1_000_000;
 
+/// A number of pages as a `pages_to_scan`: none at all would be the end of the pass, and of all
+/// advice.
+pub(crate) fn batch(pages: u64) -> u32 {
+    u32::try_from(pages.max(1)).unwrap_or(u32::MAX)
+}
+
 /// Three parts of what is new, one of what was.
 fn smooth(old: u64, new: u64) -> u64 {
     match old {
@@ -96,9 +102,7 @@ impl Advisor {
                 self.wanted(limits)
             }
         };
-        let pages = wanted.max(limits.min_pages).min(limits.max_pages);
-        // None at all would be the end of the pass, and of all advice.
-        u32::try_from(pages.max(1)).unwrap_or(u32::MAX)
+        batch(wanted.max(limits.min_pages).min(limits.max_pages))
     }
 
     // What is too large to be multiplied is beyond all limits: it may as well saturate.

@@ -94,12 +94,11 @@ pub(crate) trait Control: Send + Sync + 'static {
     /// Says how long to sleep between batches; the sleep that goes on is cut short.
     fn set_sleep_millisecs(&self, millisecs: u32);
 
-    /// Says how many may share a page.
+    /// Says how many may share a page: two or more.
     ///
     /// # Errors
     ///
-    /// * `EINVAL` if it is not at least two.
-    /// * `EBUSY` if pages are merged.
+    /// `EBUSY` if pages are merged.
     fn set_max_page_sharing(&self, limit: u32) -> Result;
 
     /// Says whether pages on different NUMA nodes are merged.

@@ -4,7 +4,7 @@
 //! the hooks.
 
 use crate::{
-    advisor::{Advisor, Mode},
+    advisor::{self, Advisor, Mode},
     checksum::{PageHasher, Sums},
     control::{Control, Counters, Run},
     intrusive::items::{Block, BlockCache, Blocks, Candidates, Item, Key, SLOTS},
@@ -478,10 +478,7 @@ impl Control for Engine {
         state.advisor = Advisor::new();
         settings.pages_to_scan.set(match mode {
             Mode::None => PAGES_TO_SCAN,
-            Mode::ScanTime => {
-                let pages = settings.advisor_min_pages.get();
-                u32::try_from(pages.max(1)).unwrap_or(u32::MAX)
-            }
+            Mode::ScanTime => advisor::batch(settings.advisor_min_pages.get()),
         });
     }
 

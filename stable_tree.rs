@@ -267,14 +267,15 @@ impl StableTree {
             // It moved to another folio, or was freed, while we waited.
         }
         self.sharers -= 1;
-        let folio = node.folio();
         if node.len() == 0 {
             self.shared -= 1;
-        }
-        match folio {
-            None if node.len() == 0 => self.take_out(node),
-            Some(folio) if node.len() + 1 == self.limit => self.arrange(node, &folio),
-            _ => {}
+            if node.folio().is_none() {
+                self.take_out(node);
+            }
+        } else if node.len() + 1 == self.limit {
+            if let Some(folio) = node.folio() {
+                self.arrange(node, &folio);
+            }
         }
         true
     }

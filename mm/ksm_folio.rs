@@ -329,13 +329,16 @@ impl Mark {
     /// As for `of`.
     pub(super) unsafe fn of_ksm(folio: *const bindings::folio) -> Option<Self> {
         // SAFETY: The contract is the caller's.
-        Some(unsafe { Self::of(folio) }).filter(|mark| mark.0 & KSM == KSM)
+        Some(unsafe { Self::of(folio) }).filter(|mark| mark.is_ksm())
     }
 
     /// The node that it names. A merged page that an unmerge cut off from its node names none.
     fn node(self) -> Option<NonNull<StableNode>> {
-        let merged = self.0 & KSM == KSM;
-        NonNull::new((self.0 & !KSM) as *mut StableNode).filter(|_| merged)
+        NonNull::new((self.0 & !KSM) as *mut StableNode).filter(|_| self.is_ksm())
+    }
+
+    fn is_ksm(self) -> bool {
+        self.0 & KSM == KSM
     }
 }
 

@@ -2,42 +2,14 @@
 /* Merged pages that the kernel moves to other frames. */
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/syscall.h>
 
-#include "ksm_fixture.h"
+#include "numa_fixture.h"
 
 #define N		16
-#define MPOL_BIND	2
-#define MPOL_MF_MOVE_ALL	4
 
 #ifndef MADV_SOFT_OFFLINE
 #define MADV_SOFT_OFFLINE	101
 #endif
-
-/* Skips where there is one node. */
-#define NEED_TWO_NODES() do {						\
-	if (access("/sys/devices/system/node/node1", F_OK))		\
-		SKIP(return, "the machine has one NUMA node");		\
-} while (0)
-
-/* Move one page, with all its mappings, to a node. Is it there now? */
-static bool move_page(pid_t pid, char *page, int node)
-{
-	void *pages[] = { page };
-	int status = -1;
-
-	return syscall(SYS_move_pages, pid, 1, pages, &node, &status,
-		       MPOL_MF_MOVE_ALL) == 0 && status == node;
-}
-
-static int node_of(char *page)
-{
-	void *pages[] = { page };
-	int status = -1;
-
-	syscall(SYS_move_pages, 0, 1, pages, NULL, &status, 0);
-	return status;
-}
 
 KSM_TEST(merged_page_moves)
 {

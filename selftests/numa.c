@@ -1,18 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Pages of different NUMA nodes, which merge_across_nodes keeps apart. */
-#include <sys/syscall.h>
-
-#include "ksm_fixture.h"
+#include "numa_fixture.h"
 
 #define N		24
-#define MPOL_BIND	2
-#define MPOL_MF_MOVE	2
-#define MPOL_MF_MOVE_ALL	4
-
-#define NEED_TWO_NODES() do {						\
-	if (access("/sys/devices/system/node/node1", F_OK))		\
-		SKIP(return, "the machine has one NUMA node");		\
-} while (0)
 
 static bool on_node(char *map, int n, int node)
 {
@@ -20,15 +10,6 @@ static bool on_node(char *map, int n, int node)
 
 	return !syscall(SYS_mbind, map, n * pagesize, MPOL_BIND, &mask, 8 * sizeof(mask),
 			MPOL_MF_MOVE);
-}
-
-static int node_of(char *page)
-{
-	void *pages[] = { page };
-	int status = -1;
-
-	syscall(SYS_move_pages, 0, 1, pages, NULL, &status, 0);
-	return status;
 }
 
 KSM_TEST(nodes_apart)
@@ -63,8 +44,6 @@ KSM_TEST(nodes_apart)
 KSM_TEST(moved_page_is_found)
 {
 	char *map = map_pages(N), *more = map_pages(4);
-	void *pages[] = { map };
-	int node = 1, status = -1;
 
 	NEED_TWO_NODES();
 	ASSERT_TRUE(map && more);
@@ -75,7 +54,7 @@ KSM_TEST(moved_page_is_found)
 	ASSERT_EQ(0, knob_set("merge_across_nodes", 0));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, N - 1));
-	ASSERT_EQ(0, syscall(SYS_move_pages, 0, 1, pages, &node, &status, MPOL_MF_MOVE_ALL));
+	ASSERT_TRUE(move_page(0, map, 1));
 	ASSERT_EQ(1, node_of(map));
 	fill_all(more, 4, 1);
 	ASSERT_EQ(0, madvise(more, 4 * pagesize, MADV_MERGEABLE));
