@@ -52,17 +52,12 @@ static inline int open_fail_nth(pid_t pid)
 	return open(path, O_RDWR | O_CLOEXEC);
 }
 
-/*
- * Copies from and to user space may count as well, in a kernel that can make
- * them fail, and these are such copies: the one that fails ends the counting.
- */
 static inline void set_nth(int fd, unsigned int n)
 {
 	char text[16];
 
 	snprintf(text, sizeof(text), "%u", n);
-	if (pwrite(fd, text, strlen(text), 0) < 0 &&
-	    pwrite(fd, text, strlen(text), 0) < 0)
+	if (pwrite(fd, text, strlen(text), 0) < 0)
 		abort();
 }
 

@@ -8,19 +8,6 @@
 #include "fault.h"
 #include "ksm_harness.h"
 
-/*
- * On the way back to user space the kernel writes to the area that the C library
- * registered for restartable sequences, and kills a task whose area cannot be
- * written to. Such a copy is made to fail like any other: have no such area.
- */
-static void __attribute__((constructor)) without_rseq(int argc, char **argv)
-{
-	if (getenv("GLIBC_TUNABLES"))
-		return;
-	setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0", 1);
-	execv("/proc/self/exe", argv);
-}
-
 /* The scanner of the provider under test. */
 static pid_t scanner(void)
 {

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import klog
@@ -17,7 +18,10 @@ import style
 
 REPO = Path(__file__).resolve().parent.parent.parent
 LOGS = REPO / "build/log"
-KERNELS = ("plain", "debug", "uml")
+KERNEL_LOG = "kernel.log"
+# The debug kernel is slow: it runs while the others are built and run.
+KERNELS = ("debug", "plain", "uml")
+MACHINES_AT_ONCE = 2
 # Seconds after which a machine is stuck; several times what it needs.
 TIMEOUT = {"plain": 1200, "debug": 2700, "uml": 900}
 # With more than one CPU, User-Mode Linux flushes no TLB but its own: whatever
@@ -80,22 +84,28 @@ class Check:
         for text in complaints:
             print("    " + text.rstrip().replace("\n", "\n    "), flush=True)
 
-    def machine(self, name):
-        """Builds one kernel and its module, and runs its tests there."""
+    def run(self, names):
+        """Builds one kernel after the other; the tests of one run meanwhile."""
+        with ThreadPoolExecutor(MACHINES_AT_ONCE) as machines:
+            booted = [machines.submit(self.boot, *built) for built in map(self.build, names) if built]
+        for machine in booted:
+            self.judge(*machine.result())
+
+    def build(self, name):
+        """One kernel, its module and its tests: (name, source, tests)."""
         say(f"{name}: build")
         results = ktap.Results()
         built = subprocess.run([REPO / "tools/build.sh", name], stdout=sys.stderr, check=False)
         results.case(f"{name}/build", built.returncode == 0)
         self.report(f"{name}: build", results)
         if built.returncode:
-            return
+            return None
         source = Path((REPO / "build" / name / "ksrc").read_text().strip())
         if name == "plain":
             self.clippy()
             self.patches(source)
         tests = self.build_tests(name, source)
-        if tests:
-            self.boot(name, source, tests)
+        return (name, source, tests) if tests else None
 
     def build_tests(self, name, source):
         tests, log = REPO / "build" / name / "tests", LOGS / f"tests-{name}.log"
@@ -106,18 +116,23 @@ class Check:
         self.report(f"{name}: build of the tests", results, log)
         return tests if good else None
 
-    def boot(self, name, source, tests):
+    @staticmethod
+    def boot(name, source, tests):
         say(f"{name}: boot and run the tests")
         out = LOGS / f"check-{name}"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-        kernel_log = out / "kernel.log"
-        env = dict(os.environ, VM_LOG=str(kernel_log), RKSM="1", VM_MEM=MEM[name])
+        env = dict(os.environ, VM_LOG=str(out / KERNEL_LOG), RKSM="1", VM_MEM=MEM[name])
         env |= {"VM_CPUS": CPUS[name], "VM_NUMA": NUMA[name], "VM_TIMEOUT": str(TIMEOUT[name])}
         env["RKSM_RUN"] = f"tools/check/guest.sh '{out}' '{source}' '{tests}' {name}"
         started = time.monotonic()
         status = subprocess.run([REPO / "tools/vm.sh", name], env=env, check=False).returncode
         say(f"{name}: the machine ran for {time.monotonic() - started:.0f} s")
+        return name, source, out, status
+
+    def judge(self, name, source, out, status):
+        """What the machine left behind."""
+        kernel_log = out / KERNEL_LOG
         results = ktap.Results()
         results.case(f"{name}/the machine ran to its end (status {status})", status == 0)
         self.report(f"{name}: machine", results, kernel_log)
@@ -138,7 +153,7 @@ class Check:
             results.add(found)
             ran = {case.rsplit("/", 1)[-1] for case in found.passed + found.failed + found.skipped}
             results.failed += [f"{name}/kunit/{suite}/{case}: did not run" for case in cases - ran]
-        self.report(f"{name}: KUnit", results, out / "kernel.log")
+        self.report(f"{name}: KUnit", results, out / KERNEL_LOG)
 
     def functional(self, name, out, source):
         path = out / "functional.ktap"
@@ -200,8 +215,7 @@ def main():
     LOGS.mkdir(parents=True, exist_ok=True)
     check = Check()
     check.rules()
-    for name in args.kernels:
-        check.machine(name)
+    check.run(args.kernels)
     return check.end()
 
 

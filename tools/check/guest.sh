@@ -9,7 +9,7 @@ mkdir -p "$results/kunit"
 
 note() {
 	echo "check: $*" >/dev/kmsg
-	echo "  $*"
+	echo "  $set: $*"
 }
 
 # The suites of the module ran when it was loaded.
