@@ -14,6 +14,7 @@ use crate::{
         kthread::{self, new_wait_queue, WaitQueue},
         provider::Provider,
         signal,
+        trace,
         vma::mergeable_vmas,
     },
     mm_slot::{MmSlot, Registry},
@@ -53,7 +54,7 @@ pub(crate) struct State {
     pub(crate) pass: PassBegin,
     pub(crate) advisor: Advisor,
     pruned: Option<Instant<Monotonic>>,
-    tracked: u64,
+    pub(crate) tracked: u64,
     zero: u64,
 }
 
@@ -371,10 +372,12 @@ impl Provider for Engine {
         if self.registry.enter(&self.state, mm)? {
             self.wakeup.wake();
         }
+        trace::enter(mm);
         Ok(())
     }
 
     fn exit(&self, mm: &Mm) {
+        trace::exit(mm);
         if self.registry.exit(mm) {
             self.wakeup.wake();
         }

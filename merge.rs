@@ -15,6 +15,7 @@ use crate::{
         notifier::Invalidation,
         page::AnonPage,
         pte::{self, FrozenPage, MappedPage},
+        trace,
         vma::MergeableVma,
     },
     stable_tree::StableTree,
@@ -33,6 +34,25 @@ pub(crate) enum Outcome {
     Gone,
     /// There was no memory for a record.
     NoMemory,
+}
+
+impl Outcome {
+    /// The same as the tracepoints have it.
+    fn result(self) -> Result {
+        match self {
+            Self::Merged => Ok(()),
+            Self::Changed => Err(EAGAIN),
+            Self::Busy => Err(EBUSY),
+            Self::Gone => Err(ENOENT),
+            Self::NoMemory => Err(ENOMEM),
+        }
+    }
+}
+
+/// Traces that `page`, which is that of `item`, was to be replaced or to become a merged page.
+pub(crate) fn trace_one_page(item: &Item, page: &AnonPage, outcome: Outcome) {
+    let (mm, address) = (item.mm().mm(), item.address());
+    trace::merge_one_page(mm, address, page.pfn(), outcome.result());
 }
 
 /// Runs `f` on the VMA that maps the page of `item`, if there is one that is mergeable.
@@ -75,7 +95,7 @@ pub(crate) fn into_ksm(
     item: &Item,
     page: &AnonPage,
 ) -> Outcome {
-    with_vma(item, |vma| -> Result<Outcome, Outcome> {
+    let outcome = with_vma(item, |vma| -> Result<Outcome, Outcome> {
         let sharer = Sharer::new(node.clone(), vma, item.address()).or(Err(Outcome::NoMemory))?;
         let target = ksm.try_lock(node).ok_or(Outcome::Busy)?;
         if target.is_poisoned() {
@@ -90,7 +110,10 @@ pub(crate) fn into_ksm(
         share(stable, node, &target, sharer, item)
     })
     .unwrap_or(Err(Outcome::Gone))
-    .unwrap_or_else(|why| why)
+    .unwrap_or_else(|why| why);
+    let (mm, address) = (item.mm().mm(), item.address());
+    trace::merge_with_ksm_page(mm, address, page.pfn(), node.pfn(), outcome.result());
+    outcome
 }
 
 /// Records that `item` maps the page of `node`. It can only fail for an item that has a place in a
@@ -147,7 +170,13 @@ pub(crate) fn two(
         }
         return Outcome::Busy;
     }
-    let (node, ksm) = match make_ksm(stable, sums, checksum, item, page) {
+    let made = make_ksm(stable, sums, checksum, item, page);
+    trace_one_page(
+        item,
+        page,
+        made.as_ref().err().copied().unwrap_or(Outcome::Merged),
+    );
+    let (node, ksm) = match made {
         Ok(made) => made,
         Err(why) => return why,
     };

@@ -16,7 +16,7 @@ use crate::{
         kthread::{self, Body, ThisThread, Wake},
         lru,
         page::AnonPage,
-        provider,
+        provider, trace,
         vma::{any_advised, mergeable_vmas},
         walk::{Batch, Mapping},
     },
@@ -75,6 +75,7 @@ impl Cursor {
 pub(crate) struct PassBegin {
     pages_scanned: u64,
     cpu_ns: u64,
+    time: Option<Instant<Monotonic>>,
 }
 
 impl PassBegin {
@@ -82,6 +83,7 @@ impl PassBegin {
         Self {
             pages_scanned: 0,
             cpu_ns: 0,
+            time: None,
         }
     }
 
@@ -89,7 +91,13 @@ impl PassBegin {
         Self {
             pages_scanned,
             cpu_ns: thread.cpu_ns(),
+            time: Some(Instant::now()),
         }
+    }
+
+    fn elapsed_ms(self) -> u64 {
+        let elapsed = self.time.map_or(0, |time| time.elapsed().as_millis());
+        u64::try_from(elapsed).unwrap_or(0)
     }
 
     fn end(self, pages_scanned: u64, thread: &ThisThread) -> Pass {
@@ -191,10 +199,12 @@ impl Engine {
             lru::drain_all();
             state.prune(self.settings.prune_millisecs.get());
             state.pass = PassBegin::now(state.pages_scanned, thread);
+            trace::start_scan(state.full_scans + 1, state.tracked);
         }
         let Some(slot) = self.registry.after(state.cursor.done) else {
             state.cursor = Cursor::start();
             state.full_scans += 1;
+            trace::stop_scan(state.full_scans, state.tracked);
             self.advise(state, thread);
             return Step::PassDone;
         };
@@ -240,9 +250,12 @@ impl Engine {
             target_secs: settings.advisor_target_secs.get(),
             sleep_millisecs: settings.sleep_millisecs.get(),
         };
-        settings
-            .pages_to_scan
-            .set(state.advisor.advise(pass, limits));
+        let pages_to_scan = state.advisor.advise(pass, limits);
+        settings.pages_to_scan.set(pages_to_scan);
+        let pass_ms = state.pass.elapsed_ms();
+        let cpu_ms = pass.cpu_ns / 1_000_000;
+        let percent = (cpu_ms * 100).checked_div(pass_ms).unwrap_or(0);
+        trace::advisor(pass_ms, pages_to_scan, percent as u32);
     }
 
     /// Decides on each page of a batch, which covers `[from, next)`. How many were looked at.

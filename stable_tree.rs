@@ -26,6 +26,7 @@ use crate::{
         ksm_folio::{self, KsmFolio, LockedKsm, Sharer, StableNode},
         kthread,
         page::AnonPage,
+        trace,
     },
 };
 use core::{cmp::Ordering, ops::Range};
@@ -126,7 +127,7 @@ impl StableTree {
             match entry {
                 Entry::Found(node) => return found.map(|folio| Match { node, folio }),
                 Entry::Vacant(_) => return None,
-                Entry::Stale(node) => self.take_out(&node),
+                Entry::Stale(node) => self.discard(&node),
             }
         }
     }
@@ -158,7 +159,7 @@ impl StableTree {
                     }
                     return;
                 }
-                Entry::Stale(stale) => self.take_out(&stale),
+                Entry::Stale(stale) => self.discard(&stale),
                 // No side says that an equal one will do.
                 Entry::Found(_) => return,
             }
@@ -171,6 +172,12 @@ impl StableTree {
             self.take_out(node);
             self.put(node, folio);
         }
+    }
+
+    /// Removes a node for good.
+    fn discard(&mut self, node: &Arc<StableNode>) {
+        trace::remove_ksm_page(node.pfn());
+        self.take_out(node);
     }
 
     fn take_out(&mut self, node: &Arc<StableNode>) {
@@ -254,6 +261,7 @@ impl StableTree {
             return false;
         };
         let node = sharer.node();
+        trace::remove_rmap_item(item.mm().mm(), item.address(), node.pfn());
         loop {
             let Some(folio) = node.folio() else {
                 node.remove(None, &sharer);
@@ -270,7 +278,7 @@ impl StableTree {
         if node.len() == 0 {
             self.shared -= 1;
             if node.folio().is_none() {
-                self.take_out(node);
+                self.discard(node);
             }
         } else if node.len() + 1 == self.limit {
             if let Some(folio) = node.folio() {
@@ -310,7 +318,7 @@ impl StableTree {
         while let Some(node) = next {
             next = self.nodes.next(&node);
             if unwanted(&node) {
-                self.take_out(&node);
+                self.discard(&node);
             }
             kthread::cond_resched();
         }

@@ -9,13 +9,13 @@
 
 use crate::{
     intrusive::items::Item,
-    merge::{freeze, with_vma, Outcome},
+    merge::{freeze, trace_one_page, with_vma, Outcome},
     mm::page::AnonPage,
 };
 
 /// Maps the zero page in place of `page`, which is that of `item`, if it is full of zeroes.
 pub(crate) fn place(item: &Item, page: &AnonPage) -> Outcome {
-    with_vma(item, |vma| {
+    let outcome = with_vma(item, |vma| {
         freeze(vma, item, page, |frozen| {
             if !frozen.is_zero() {
                 return Err(Outcome::Changed);
@@ -25,5 +25,7 @@ pub(crate) fn place(item: &Item, page: &AnonPage) -> Outcome {
         })
     })
     .unwrap_or(Err(Outcome::Gone))
-    .unwrap_or_else(|why| why)
+    .unwrap_or_else(|why| why);
+    trace_one_page(item, page, outcome);
+    outcome
 }

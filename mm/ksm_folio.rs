@@ -176,6 +176,11 @@ impl StableNode {
         free
     }
 
+    /// The number of the frame of the folio, as far as is known.
+    pub(crate) fn pfn(&self) -> usize {
+        self.pfn.load(Relaxed)
+    }
+
     /// How many rmap_items share the page.
     pub(crate) fn len(&self) -> u32 {
         // Only the scanner writes it, and only the scanner asks.

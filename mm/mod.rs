@@ -22,5 +22,6 @@ pub(crate) mod random;
 mod rmap_walk;
 pub(crate) mod signal;
 pub(crate) mod slab;
+pub(crate) mod trace;
 pub(crate) mod vma;
 pub(crate) mod walk;

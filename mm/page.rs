@@ -64,6 +64,12 @@ impl AnonPage {
         self.folio() == other.folio()
     }
 
+    /// The number of its frame.
+    pub(crate) fn pfn(&self) -> usize {
+        // SAFETY: Our reference keeps the page valid.
+        unsafe { bindings::page_to_pfn(self.page.as_ptr()) }
+    }
+
     /// The NUMA node that the page lies on.
     pub(crate) fn nid(&self) -> i32 {
         // SAFETY: Our reference keeps the page valid.
