@@ -2,7 +2,7 @@
 
 //! What the files in `/sys/kernel/mm/rksm` read and change, apart from how it is done.
 
-use crate::{advisor::Mode, settings::Settings};
+use crate::{advisor::Mode, scope::Scope, settings::Settings};
 use kernel::prelude::*;
 
 /// What rksm is told to do: the value of `run`.
@@ -107,6 +107,13 @@ pub(crate) trait Control: Send + Sync + 'static {
     ///
     /// `EBUSY` if pages are merged.
     fn set_merge_across_nodes(&self, enable: bool) -> Result;
+
+    /// Says whose memory is merged. Returns when what is merged no more is unmerged.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Run::Unmerge`]; nothing has changed then.
+    fn set_scope(&self, scope: Scope) -> Result;
 
     /// Says who decides on how many pages to look at, which begins with a default.
     fn set_advisor_mode(&self, mode: Mode);

@@ -10,16 +10,17 @@ use crate::{
     intrusive::items::{Block, BlockCache, Blocks, Candidates, Item, Key, SLOTS},
     mm::{
         account,
+        address_space::LiveMm,
         hotplug::Frames,
         kthread::{self, new_wait_queue, WaitQueue},
-        provider::Provider,
-        signal,
-        trace,
-        vma::mergeable_vmas,
+        provider::{self, Provider},
+        signal, trace,
+        vma::unmerge_all,
     },
     mm_slot::{MmSlot, Registry},
     rmap_item::Kind,
     scan::{Cursor, PassBegin},
+    scope::Scope,
     settings::{Settings, MAX_PAGE_SHARING, PAGES_TO_SCAN},
     stable_tree::StableTree,
 };
@@ -152,15 +153,20 @@ impl State {
         result
     }
 
-    /// Forgets all that is known of the pages of `slot`.
-    pub(crate) fn forget_all(&mut self, slot: &MmSlot) {
+    /// Forgets all that is known of the pages of `slot` in `[from, to)`.
+    pub(crate) fn forget_range(&mut self, slot: &MmSlot, from: usize, to: usize) {
         self.with_blocks(slot, |state, blocks| {
-            for item in blocks.tracked(0, usize::MAX) {
+            for item in blocks.tracked(from, to) {
                 state.forget(item);
                 kthread::cond_resched();
             }
-            blocks.clear(&mut state.candidates, 0, usize::MAX);
+            blocks.clear(&mut state.candidates, from, to);
         });
+    }
+
+    /// Forgets all that is known of the pages of `slot`.
+    fn forget_all(&mut self, slot: &MmSlot) {
+        self.forget_range(slot, 0, usize::MAX);
     }
 }
 
@@ -263,7 +269,8 @@ impl Engine {
 
     /// Whether there is something to scan, and it is wanted.
     pub(crate) fn should_scan(&self) -> bool {
-        self.run() == Run::Merge && !self.registry.is_empty()
+        let someone = || self.settings.scope.get() == Scope::All || !self.registry.is_empty();
+        self.run() == Run::Merge && someone()
     }
 
     /// Whether nodes of pages that are about to go wait to be looked at.
@@ -321,6 +328,13 @@ impl Engine {
         self.registry.remove(slot);
     }
 
+    /// Unregisters an address space in which there is nothing to merge. Under its mmap lock, so
+    /// that no madvise comes in between.
+    pub(crate) fn unregister(&self, slot: &MmSlot, live: &LiveMm<'_>) {
+        self.registry.remove(slot);
+        provider::forget(live.mm());
+    }
+
     /// Gives every process its own pages back.
     ///
     /// One round is not always enough: a fork may have copied a mapping behind it, a swap-in may
@@ -353,9 +367,7 @@ impl Engine {
 
     fn unmerge_mm(&self, state: &mut State, slot: &MmSlot) -> Result {
         if let Some(live) = slot.enter() {
-            for vma in mergeable_vmas(&live, 0) {
-                vma.unmerge(vma.start(), vma.end())?;
-            }
+            unmerge_all(&live)?;
         }
         state.forget_all(slot);
         if slot.has_exited() {
@@ -469,6 +481,10 @@ impl Control for Engine {
         }
         // Candidates find out when they are come to that they stand elsewhere now.
         self.while_unmerged(|_| knob.set(enable))
+    }
+
+    fn set_scope(&self, scope: Scope) -> Result {
+        self.change_scope(scope)
     }
 
     fn set_advisor_mode(&self, mode: Mode) {

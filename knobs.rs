@@ -5,7 +5,7 @@
 //! Input comes without its line feed. Whatever else is wrong with it, also a number that is too
 //! large, is `EINVAL`: none of these functions fails in another way.
 
-use crate::{advisor::Mode, control::Run};
+use crate::{advisor::Mode, control::Run, scope::Scope};
 use core::str::FromStr;
 use kernel::{prelude::*, str::kstrtobool_bytes};
 
@@ -53,6 +53,15 @@ pub(crate) fn advisor(text: &[u8]) -> Result<Mode> {
     match text {
         b"none" => Ok(Mode::None),
         b"scan-time" => Ok(Mode::ScanTime),
+        _ => Err(EINVAL),
+    }
+}
+
+/// The name of a scope.
+pub(crate) fn scope(text: &[u8]) -> Result<Scope> {
+    match text {
+        b"madvise" => Ok(Scope::Madvise),
+        b"all" => Ok(Scope::All),
         _ => Err(EINVAL),
     }
 }
@@ -166,6 +175,15 @@ mod tests {
             b"[none] scan-time",
         ] {
             assert_eq!(advisor(text), Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn scopes() {
+        assert_eq!(scope(b"madvise"), Ok(Scope::Madvise));
+        assert_eq!(scope(b"all"), Ok(Scope::All));
+        for text in [&b""[..], b"All", b"all ", b"none", b"[madvise] all"] {
+            assert_eq!(scope(text), Err(EINVAL));
         }
     }
 

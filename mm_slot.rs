@@ -10,6 +10,7 @@ use crate::{
     engine::State,
     intrusive::items::Blocks,
     mm::address_space::{Gate, LiveMm},
+    scope::Scope,
 };
 use kernel::{
     mm::Mm,
@@ -64,6 +65,11 @@ impl MmSlot {
     /// Locks the address space, unless it is gone.
     pub(crate) fn enter(&self) -> Option<LiveMm<'_>> {
         self.gate.enter()
+    }
+
+    /// Says how much of it is merged.
+    pub(crate) fn set_scope(&self, scope: Scope) {
+        self.gate.set_unasked(scope == Scope::All);
     }
 
     /// Whether the address space is gone. Its page tables are never looked at again then.

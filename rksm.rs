@@ -31,6 +31,7 @@ mod mm;
 mod mm_slot;
 mod rmap_item;
 mod scan;
+mod scope;
 mod settings;
 mod smart_scan;
 mod stable_tree;

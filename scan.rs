@@ -16,12 +16,13 @@ use crate::{
         kthread::{self, Body, ThisThread, Wake},
         lru,
         page::AnonPage,
-        provider, trace,
-        vma::{any_advised, mergeable_vmas},
+        trace,
+        vma::{is_wanted, mergeable_vmas},
         walk::{Batch, Mapping},
     },
     mm_slot::MmSlot,
     rmap_item::Kind,
+    scope::Scope,
     unstable_tree::{self, Found},
     zero_page,
 };
@@ -199,6 +200,9 @@ impl Engine {
             lru::drain_all();
             state.prune(self.settings.prune_millisecs.get());
             state.pass = PassBegin::now(state.pages_scanned, thread);
+            if self.settings.scope.get() == Scope::All {
+                self.enrol_everyone();
+            }
             trace::start_scan(state.full_scans + 1, state.tracked);
         }
         let Some(slot) = self.registry.after(state.cursor.done) else {
@@ -209,6 +213,7 @@ impl Engine {
             return Step::PassDone;
         };
         state.cursor.enter(slot.id());
+        slot.set_scope(self.settings.scope.get());
         let Some(live) = slot.enter() else {
             self.drop_slot(state, &slot);
             state.cursor.leave();
@@ -219,10 +224,8 @@ impl Engine {
         let vma = mergeable_vmas(&live, from).next();
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let next = vma.map(|vma| batch.fill(&vma, from.max(vma.start()), room));
-        if next.is_none() && from == 0 && !any_advised(&live) {
-            // Under the mmap lock, so that no madvise comes in between.
-            self.registry.remove(&slot);
-            provider::forget(live.mm());
+        if next.is_none() && from == 0 && !is_wanted(&live) {
+            self.unregister(&slot, &live);
         }
         drop(live);
 

@@ -2,7 +2,7 @@
 
 //! What the knobs are set to.
 
-use crate::advisor::Mode;
+use crate::{advisor::Mode, scope::Scope};
 use core::marker::PhantomData;
 use kernel::sync::atomic::{Atomic, Relaxed};
 
@@ -77,6 +77,8 @@ pub(crate) struct Settings {
     pub(crate) merge_across_nodes: Knob<bool>,
     /// Time between two looks for nodes whose page is gone.
     pub(crate) prune_millisecs: Knob<u32>,
+    /// Whose memory is merged.
+    pub(crate) scope: Knob<Scope>,
     /// Who decides on `pages_to_scan`.
     pub(crate) advisor_mode: Knob<Mode>,
     /// The share of a CPU that the advisor may use, in percent.
@@ -96,7 +98,8 @@ pub(crate) const PAGES_TO_SCAN: u32 = 100;
 pub(crate) const MAX_PAGE_SHARING: u32 = 256;
 
 impl Settings {
-    /// The defaults of the in-tree KSM, which its documentation gives.
+    /// The defaults of the in-tree KSM, which its documentation gives; it has no scope, and merges
+    /// what was asked for.
     pub(crate) const fn new() -> Self {
         Self {
             pages_to_scan: Knob::new(PAGES_TO_SCAN as u64),
@@ -106,6 +109,7 @@ impl Settings {
             max_page_sharing: Knob::new(MAX_PAGE_SHARING as u64),
             merge_across_nodes: Knob::new(true as u64),
             prune_millisecs: Knob::new(2000),
+            scope: Knob::new(Scope::Madvise as u64),
             advisor_mode: Knob::new(Mode::None as u64),
             advisor_max_cpu: Knob::new(70),
             advisor_min_pages: Knob::new(500),

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files in `/sys/kernel/mm/rksm`: names, formats and errors are those of the in-tree KSM.
+//! The files in `/sys/kernel/mm/rksm`: names, formats and errors are those of the in-tree KSM, which
+//! has them all but `scope`.
 
 use crate::{
     advisor::Mode,
     control::Control,
     knobs,
     mm::kobject::{Attr, Directory},
+    scope::Scope,
     settings::Value,
 };
 use core::{
@@ -98,6 +100,17 @@ impl<C: Control> Files<C> {
                 c.set_advisor_mode(knobs::advisor(text)?);
                 Ok(())
             },
+        ),
+        Attr::read_write(
+            c"scope",
+            |c, out| {
+                let scopes = match c.settings().scope.get() {
+                    Scope::Madvise => "[madvise] all",
+                    Scope::All => "madvise [all]",
+                };
+                put(out, scopes)
+            },
+            |c, text| c.set_scope(knobs::scope(text)?),
         ),
         plain!(c"advisor_max_cpu", advisor_max_cpu, knobs::number),
         plain!(

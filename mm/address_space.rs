@@ -7,7 +7,7 @@
 //! address space goes through before the first page table is touched.
 
 use kernel::{
-    bindings,
+    bindings, ffi,
     mm::Mm,
     new_mutex,
     prelude::*,
@@ -28,6 +28,8 @@ use kernel::{
 pub(crate) struct Gate {
     mm: ARef<Mm>,
     closed: Atomic<bool>,
+    /// Whether memory is merged that nobody has advised.
+    unasked: Atomic<bool>,
     #[pin]
     lock: Mutex<()>,
 }
@@ -38,6 +40,7 @@ impl Gate {
         pin_init!(Self {
             mm,
             closed: Atomic::new(false),
+            unasked: Atomic::new(false),
             lock <- new_mutex!((), "rksm_gate"),
         })
     }
@@ -50,6 +53,12 @@ impl Gate {
     pub(crate) fn is_closed(&self) -> bool {
         // Whoever acts on the page tables asks again under the lock.
         self.closed.load(Relaxed)
+    }
+
+    /// Says whether memory is merged that nobody has advised, for those that enter from now on.
+    pub(crate) fn set_unasked(&self, unasked: bool) {
+        // Only the scanner, and who keeps it from running, set it and act on it.
+        self.unasked.store(unasked, Relaxed);
     }
 
     /// Waits until nobody looks at the address space any more, and lets nobody in again. Called
@@ -71,6 +80,7 @@ impl Gate {
         // INVARIANT: Both were just taken, and the gate is open.
         Some(LiveMm {
             mm: &self.mm,
+            unasked: self.unasked.load(Relaxed),
             _guard: guard,
         })
     }
@@ -84,6 +94,7 @@ impl Gate {
 /// open, so that its VMAs and page tables stay as far as the mmap lock protects them.
 pub(crate) struct LiveMm<'a> {
     mm: &'a Mm,
+    unasked: bool,
     _guard: Guard<'a, (), MutexBackend>,
 }
 
@@ -91,7 +102,17 @@ impl LiveMm<'_> {
     pub(crate) fn mm(&self) -> &Mm {
         self.mm
     }
+
+    /// Whether memory is merged that nobody has advised. A process that wants to be left out says so
+    /// under the mmap lock.
+    pub(super) fn unasked(&self) -> bool {
+        // SAFETY: The address space is live.
+        self.unasked && !unsafe { bindings::mm_flags_test(MERGE_NONE, self.mm.as_raw()) }
+    }
 }
+
+/// The flag of an address space that is merged only as far as it asks for it.
+const MERGE_NONE: ffi::c_int = bindings::MMF_VM_MERGE_NONE as ffi::c_int;
 
 impl Drop for LiveMm<'_> {
     fn drop(&mut self) {

@@ -22,6 +22,7 @@ pub(crate) mod random;
 mod rmap_walk;
 pub(crate) mod signal;
 pub(crate) mod slab;
+pub(crate) mod tasks;
 pub(crate) mod trace;
 pub(crate) mod vma;
 pub(crate) mod walk;

@@ -192,6 +192,9 @@ impl<P: Provider> Drop for Registration<P> {
     }
 }
 
+/// The flag of an address space that is enrolled.
+const MERGEABLE: ffi::c_int = bindings::MMF_VM_MERGEABLE as ffi::c_int;
+
 /// `MADV_MERGEABLE` and `MADV_UNMERGEABLE` on one VMA. What is not suited is passed over silently,
 /// as advice is.
 ///
@@ -216,10 +219,15 @@ unsafe extern "C" fn madvise(
                 unsafe { *flags = now | mergeable };
             }
         }
-        bindings::MADV_UNMERGEABLE if now & mergeable != 0 => {
+        bindings::MADV_UNMERGEABLE => {
             // SAFETY: `vma` is valid, says the caller.
             let has_pages = !unsafe { (*vma).anon_vma }.is_null();
-            if has_pages {
+            // SAFETY: As above.
+            let mm = unsafe { (*vma).vm_mm };
+            // SAFETY: A VMA's address space is valid.
+            let enrolled = unsafe { bindings::mm_flags_test(MERGEABLE, mm) };
+            // Also what nobody has advised: it may be merged, and about to be moved.
+            if has_pages && enrolled {
                 // SAFETY: The mmap lock is held for writing, says the caller.
                 let err = unsafe { bindings::ksm_unmerge_range(vma, start, end, true) };
                 if err != 0 {
@@ -255,6 +263,16 @@ unsafe extern "C" fn folio_migrate(new: *mut bindings::folio, old: *mut bindings
     };
     // SAFETY: `new` is valid. The caller clears the mapping of `old` after a write barrier.
     node.migrate(unsafe { bindings::folio_pfn(new) });
+}
+
+/// Enrols an address space that has not asked for it, unless it wants to be left out.
+///
+/// # Errors
+///
+/// `ENOMEM`. `EINTR`: we are being killed.
+pub(crate) fn enrol(mm: &Mm) -> Result {
+    // SAFETY: `mm` is live.
+    to_result(unsafe { bindings::ksm_enrol_mm(mm.as_raw()) })
 }
 
 /// Says that a full walk found nothing mergeable in `mm`: its next madvise enrols it again.

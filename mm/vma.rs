@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! VMAs whose owner asked for merging.
+//! VMAs whose memory is to be merged.
 //!
 //! C header: `include/linux/mm.h`
 
@@ -13,17 +13,25 @@ use kernel::{
     prelude::*,
 };
 
-/// Whether `vma` may hold pages to merge: its owner asked for it, and it has had anonymous pages.
-fn mergeable(vma: &VmaRef) -> Option<NonNull<bindings::anon_vma>> {
-    if vma.flags() & bindings::VM_MERGEABLE == 0 {
-        return None;
-    }
+/// Whether the owner of `vma` asked for it to be merged.
+fn is_advised(vma: &VmaRef) -> bool {
+    vma.flags() & bindings::VM_MERGEABLE != 0
+}
+
+/// Whether `vma` is to be merged.
+fn is_mergeable(live: &LiveMm<'_>, vma: &VmaRef) -> bool {
+    // SAFETY: A `VmaRef` is valid, and its mmap lock is held.
+    is_advised(vma) || live.unasked() && unsafe { bindings::ksm_vma_compatible(vma.as_ptr()) }
+}
+
+/// What finds the anonymous pages of `vma`, if it has had any.
+fn anon_vma_of(vma: &VmaRef) -> Option<NonNull<bindings::anon_vma>> {
     // SAFETY: A `VmaRef` is valid, and its mmap lock is held, under which `anon_vma` only ever
     // goes from null to its final value.
     NonNull::new(unsafe { core::ptr::read_volatile(&raw const (*vma.as_ptr()).anon_vma) })
 }
 
-/// A VMA with `VM_MERGEABLE` and an `anon_vma`, under the mmap lock.
+/// A VMA that is to be merged and has an `anon_vma`, under the mmap lock.
 ///
 /// # Invariants
 ///
@@ -36,7 +44,7 @@ pub(crate) struct MergeableVma<'a> {
 
 impl<'a> MergeableVma<'a> {
     fn new(live: &'a LiveMm<'a>, vma: &'a VmaRef) -> Option<Self> {
-        let anon_vma = mergeable(vma)?;
+        let anon_vma = anon_vma_of(vma).filter(|_| is_mergeable(live, vma))?;
         // INVARIANT: The VMA was found under the lock that `live` holds.
         Some(Self {
             live,
@@ -103,10 +111,46 @@ impl<'a> MergeableVma<'a> {
     ///
     /// `ENOMEM`: no page for a copy. `EINTR`: a signal came.
     pub(crate) fn unmerge(&self, start: usize, end: usize) -> Result {
-        // SAFETY: The VMA is valid and its mmap lock held for reading; `false` says so.
-        let ret = unsafe { bindings::ksm_unmerge_range(self.as_ptr(), start, end, false) };
-        to_result(ret)
+        unmerge(self.vma, start, end)
     }
+}
+
+/// As [`MergeableVma::unmerge`].
+fn unmerge(vma: &VmaRef, start: usize, end: usize) -> Result {
+    // SAFETY: The VMA is valid and its mmap lock held for reading; `false` says so.
+    to_result(unsafe { bindings::ksm_unmerge_range(vma.as_ptr(), start, end, false) })
+}
+
+/// Gives the owner copies of its own for all merged pages of `vmas`.
+///
+/// # Errors
+///
+/// As for [`MergeableVma::unmerge`].
+fn unmerge_each<'a>(vmas: impl Iterator<Item = &'a VmaRef>) -> Result {
+    for vma in vmas {
+        if anon_vma_of(vma).is_some() {
+            unmerge(vma, vma.start(), vma.end())?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the owner copies of its own for all merged pages. May sleep.
+///
+/// # Errors
+///
+/// As for [`MergeableVma::unmerge`].
+pub(crate) fn unmerge_all(live: &LiveMm<'_>) -> Result {
+    unmerge_each(vmas(live, 0))
+}
+
+/// The same for those that nobody has advised.
+///
+/// # Errors
+///
+/// As for [`MergeableVma::unmerge`].
+pub(crate) fn unmerge_unasked(live: &LiveMm<'_>) -> Result {
+    unmerge_each(vmas(live, 0).filter(|vma| !is_advised(vma)))
 }
 
 /// The mergeable VMAs that end above `from`.
@@ -117,9 +161,14 @@ pub(crate) fn mergeable_vmas<'a>(
     vmas(live, from).filter_map(|vma| MergeableVma::new(live, vma))
 }
 
-/// Whether any VMA has `VM_MERGEABLE`, also one that had no page so far.
+/// Whether any VMA is advised, also one that had no page so far.
 pub(crate) fn any_advised(live: &LiveMm<'_>) -> bool {
-    vmas(live, 0).any(|vma| vma.flags() & bindings::VM_MERGEABLE != 0)
+    vmas(live, 0).any(is_advised)
+}
+
+/// Whether there may be something to merge, sooner or later.
+pub(crate) fn is_wanted(live: &LiveMm<'_>) -> bool {
+    live.unasked() || any_advised(live)
 }
 
 /// The VMAs that end above `from`.

@@ -73,6 +73,50 @@ FAULT_TEST(unmerge_by_run_2)
 	close(run);
 }
 
+/* What was merged unasked is given back, or the scope stays as it is. */
+FAULT_TEST(narrower_scope)
+{
+	char *map = map_pages(N), path[256], text[64];
+	int fd = open_fail_nth(0), scope, failed = 0, n, err;
+
+	ASSERT_LE(0, fd);
+	ASSERT_NE(NULL, map);
+	fill_all(map, N, 6);
+	snprintf(path, sizeof(path), "%s/scope", ksm_dir());
+	scope = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, scope);
+	for (n = 1;; n++) {
+		int pass;
+
+		ASSERT_EQ(3, pwrite(scope, "all", 3, 0));
+		ASSERT_EQ(0, knob_set("run", 1));
+		for (pass = 0; pass < 20 && !all_ksm(map, N); pass++)
+			ASSERT_TRUE(ksm_passes(1));
+		ASSERT_TRUE(all_ksm(map, N));
+		ASSERT_EQ(0, knob_set("run", 0));
+		set_nth(fd, n);
+		err = pwrite(scope, "madvise", 7, 0) == 7 ? 0 : errno;
+		if (!nth_failed(fd)) {
+			ASSERT_EQ(0, err);
+			break;
+		}
+		ASSERT_TRUE(all_hold(map, N, 6));
+		if (err) {
+			ASSERT_EQ(ENOMEM, err);
+			failed++;
+			ASSERT_LT(0, knob_text("scope", text, sizeof(text)));
+			ASSERT_STREQ("madvise [all]\n", text);
+			ASSERT_EQ(7, pwrite(scope, "madvise", 7, 0));
+		}
+		ASSERT_TRUE(no_two_share(map, N));
+		ASSERT_TRUE(all_hold(map, N, 6));
+		ASSERT_EQ(0, ksm_stat(0, "ksm_rmap_items"));
+	}
+	EXPECT_TRUE(no_two_share(map, N));
+	EXPECT_LE(N, failed);
+	close(scope);
+}
+
 /* Zero pages are given back with memory as well. */
 FAULT_TEST(unmerge_zero_pages)
 {

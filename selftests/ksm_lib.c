@@ -109,9 +109,7 @@ int knob_set(const char *name, long value)
 	return knob_write(name, buf);
 }
 
-#define ADVISOR	"advisor_mode"
-
-/* In-tree, merge_across_nodes is there for NUMA only. */
+/* Scope is rksm's; in-tree, merge_across_nodes is there for NUMA only. */
 static bool knob_exists(const char *name)
 {
 	return access(knob_path(name), F_OK) == 0;
@@ -121,9 +119,10 @@ static const struct {
 	const char *name, *for_test;
 } knobs[NR_KNOBS] = {
 	/* First: it may be in charge of the others. */
-	{ ADVISOR, "none" },
+	{ "advisor_mode", "none" },
 	{ "sleep_millisecs", "0" },
 	{ "pages_to_scan", "10000" },
+	{ "scope", "madvise" },
 	{ "use_zero_pages", "0" },
 	{ "smart_scan", "0" },
 	{ "max_page_sharing", "256" },
@@ -152,15 +151,15 @@ bool knobs_save(struct knob_values *v)
 
 bool knobs_restore(const struct knob_values *v)
 {
+	char text[sizeof(v->text[0])];
 	int i;
 
 	for (i = 0; i < NR_KNOBS; i++) {
-		const char *text = v->text[i];
-
-		/* It shows all values there are, and the one it has in brackets. */
-		if (!strcmp(knobs[i].name, ADVISOR))
-			text = strstr(text, "[none]") ? "none" : "scan-time";
-		if (v->text[i][0] && knob_write(knobs[i].name, text))
+		/* Some show all values there are, and the one they have in brackets. */
+		if (sscanf(v->text[i], "%*[^[][%31[^]]", text) != 1 &&
+		    sscanf(v->text[i], "[%31[^]]", text) != 1)
+			strcpy(text, v->text[i]);
+		if (text[0] && knob_write(knobs[i].name, text))
 			return false;
 	}
 	return true;

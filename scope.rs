@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whose memory is merged: that of those who asked for it, or everybody's.
+//!
+//! With [`Scope::All`] nothing of a process changes but that it is registered: its VMAs are looked at
+//! as if they were advised. So there is nothing to take back from it but merged pages. New processes
+//! are registered when a pass begins, those that a registered one forks at once.
+//!
+//! A process is left out if it, or the one it was forked from, called `prctl(PR_SET_MEMORY_MERGE, 0)`:
+//! the kernel remembers that over fork and exec, and unmerges what was merged unasked.
+
+use crate::{
+    engine::{Engine, State},
+    mm::{
+        kthread, provider, signal, tasks,
+        vma::{any_advised, mergeable_vmas, unmerge_unasked},
+    },
+    settings::Value,
+};
+use kernel::prelude::*;
+
+/// Whose memory is merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// What `madvise()` or `prctl()` has asked for.
+    Madvise = 0,
+    /// All that can be, but for processes that want to be left out.
+    All = 1,
+}
+
+impl Value for Scope {
+    fn to_bits(self) -> u64 {
+        // The discriminants above.
+        self as u64
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        match bits {
+            0 => Self::Madvise,
+            _ => Self::All,
+        }
+    }
+}
+
+impl Engine {
+    /// Registers all processes. One that cannot be registered now is when the next pass begins.
+    pub(crate) fn enrol_everyone(&self) {
+        for mm in tasks::address_spaces() {
+            let _ = provider::enrol(&mm);
+            kthread::cond_resched();
+        }
+    }
+
+    /// Changes the scope. What only the larger one had brought in is unmerged when it ends.
+    ///
+    /// # Errors
+    ///
+    /// As for unmerging; the scope is as before then.
+    pub(crate) fn change_scope(&self, scope: Scope) -> Result {
+        let knob = &self.settings.scope;
+        let mut state = self.state.lock();
+        if knob.get() == scope {
+            return Ok(());
+        }
+        knob.set(scope);
+        let mut result = Ok(());
+        if scope == Scope::Madvise {
+            let _victim = signal::OomOrigin::new();
+            result = self.narrow(&mut state);
+            if result.is_err() {
+                knob.set(Scope::All);
+            }
+        }
+        self.publish(&state);
+        drop(state);
+        self.wakeup.wake();
+        result
+    }
+
+    /// Gives back what was merged unasked, and forgets who has not asked for anything.
+    fn narrow(&self, state: &mut State) -> Result {
+        let mut id = 0;
+        while let Some(slot) = self.registry.after(id) {
+            id = slot.id();
+            slot.set_scope(Scope::Madvise);
+            if let Some(live) = slot.enter() {
+                unmerge_unasked(&live)?;
+                let mut from = 0;
+                for vma in mergeable_vmas(&live, 0) {
+                    state.forget_range(&slot, from, vma.start());
+                    from = vma.end();
+                }
+                state.forget_range(&slot, from, usize::MAX);
+                if !any_advised(&live) {
+                    self.unregister(&slot, &live);
+                }
+            }
+            if signal::pending() {
+                return Err(ERESTARTSYS);
+            }
+            kthread::cond_resched();
+        }
+        Ok(())
+    }
+}

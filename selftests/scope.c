@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Whose memory is merged: scope=all takes in those that have not asked for it. */
+#include <signal.h>
+
+#include "ksm_harness.h"
+
+#define N	8
+
+FIXTURE(scope) {
+	struct knob_values before;
+};
+
+FIXTURE_SETUP(scope)
+{
+	char text[64];
+
+	if (knob_text("scope", text, sizeof(text)) < 0)
+		SKIP(return, "this provider has no scope");
+	ASSERT_TRUE(knobs_save(&self->before));
+	ASSERT_TRUE(unmerge_everything());
+	ASSERT_TRUE(knobs_for_test());
+}
+
+FIXTURE_TEARDOWN_PARENT(scope)
+{
+	EXPECT_TRUE(unmerge_everything());
+	EXPECT_TRUE(knobs_restore(&self->before));
+}
+
+#define SCOPE_TEST(name)	TEST_F_TIMEOUT(scope, name, TEST_SECONDS)
+
+/* What a process has that nobody has advised. */
+static char *unasked_pages(uint64_t seed)
+{
+	char *map = map_pages(N);
+
+	if (map)
+		fill_all(map, N, seed);
+	return map;
+}
+
+/* All of them are merged, a few passes from now. */
+static bool gets_merged(char *map)
+{
+	int i;
+
+	for (i = 0; i < 20 && !all_ksm(map, N); i++)
+		if (!ksm_passes(1))
+			return false;
+	return all_ksm(map, N) && distinct_pfns(map, N) == 1;
+}
+
+static bool none_ksm(char *map)
+{
+	int i;
+
+	for (i = 0; i < N; i++)
+		if (is_ksm(page_of(map, i)))
+			return false;
+	return true;
+}
+
+static bool scope_is(const char *shown)
+{
+	char text[64];
+
+	return knob_text("scope", text, sizeof(text)) > 0 && !strcmp(text, shown);
+}
+
+SCOPE_TEST(knob)
+{
+	static const char * const bad[] = { "\n", "All", "none", "1", "madvise all", "alll" };
+	int i;
+
+	EXPECT_TRUE(scope_is("[madvise] all\n"));
+	EXPECT_EQ(0, knob_write("scope", "all\n"));
+	EXPECT_TRUE(scope_is("madvise [all]\n"));
+	for (i = 0; i < 6; i++)
+		EXPECT_EQ(-EINVAL, knob_write("scope", bad[i]));
+	EXPECT_TRUE(scope_is("madvise [all]\n"));
+	EXPECT_EQ(0, knob_write("scope", "all"));
+	EXPECT_EQ(0, knob_write("scope", "madvise"));
+	EXPECT_TRUE(scope_is("[madvise] all\n"));
+}
+
+static int peer_unasked(struct peer *p, void *arg)
+{
+	char *map = unasked_pages(1);
+
+	CHECK(map);
+	CHECK(peer_meet(p));
+	CHECK(gets_merged(map));
+	CHECK(merging_pages(0) >= N);
+	CHECK(peer_meet(p));	/* both are merged */
+	CHECK(peer_meet(p));	/* and back at the smaller scope */
+	CHECK(none_ksm(map));
+	CHECK(all_hold(map, N, 1));
+	CHECK(merging_pages(0) == 0);
+	CHECK(ksm_stat(0, "ksm_rmap_items") == 0);
+	return 0;
+}
+
+/* Two processes that know nothing of merging; one goes on to ask for some. */
+SCOPE_TEST(all_and_back)
+{
+	char *map = unasked_pages(1), *asked = unasked_pages(1);
+	struct peer p;
+
+	ASSERT_TRUE(map && asked);
+	ASSERT_TRUE(peer_start(&p, peer_unasked, NULL));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	ASSERT_TRUE(peer_meet(&p));
+	EXPECT_TRUE(gets_merged(map));
+	EXPECT_TRUE(gets_merged(asked));
+	EXPECT_EQ(pfn_of(0, map), pfn_of(p.pid, map));
+	ASSERT_TRUE(peer_meet(&p));
+	ASSERT_EQ(0, madvise(asked, N * pagesize, MADV_MERGEABLE));
+
+	/* The scanner at rest: what is given back is given back now. */
+	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_EQ(0, knob_write("scope", "madvise"));
+	EXPECT_TRUE(none_ksm(map));
+	EXPECT_TRUE(all_hold(map, N, 1));
+	EXPECT_TRUE(all_ksm(asked, N));
+	EXPECT_EQ(N, merging_pages(0));
+	EXPECT_EQ(N, ksm_stat(0, "ksm_rmap_items"));
+	EXPECT_EQ(1, knob("pages_shared"));
+	EXPECT_EQ(N - 1, knob("pages_sharing"));
+	EXPECT_EQ(0, knob("pages_unshared"));
+	EXPECT_EQ(0, knob("pages_volatile"));
+	ASSERT_TRUE(peer_meet(&p));
+	EXPECT_EQ(0, peer_end(&p));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(4));
+	EXPECT_TRUE(none_ksm(map));
+	EXPECT_TRUE(all_ksm(asked, N));
+	EXPECT_TRUE(all_hold(asked, N, 1));
+}
+
+static int is_found(void)
+{
+	char *map = unasked_pages(2);
+
+	CHECK(map && gets_merged(map) && all_hold(map, N, 2));
+	return 0;
+}
+
+static int is_left_out(void)
+{
+	char *map = unasked_pages(3), *asked = unasked_pages(3);
+
+	CHECK(map && asked);
+	CHECK(!madvise(asked, N * pagesize, MADV_MERGEABLE));
+	CHECK(gets_merged(asked));
+	CHECK(ksm_passes(4));
+	CHECK(none_ksm(map));
+	CHECK(all_hold(map, N, 3));
+	return 0;
+}
+
+static pid_t exec_self(const char *what)
+{
+	pid_t pid = fork_child();
+
+	if (pid == 0) {
+		execl("/proc/self/exe", "scope", what, NULL);
+		_exit(1);
+	}
+	return pid;
+}
+
+/* Processes that start later are found as well. */
+SCOPE_TEST(new_processes)
+{
+	pid_t pid;
+
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	ASSERT_TRUE(ksm_passes(2));
+	pid = fork_child();
+	if (pid == 0)
+		_exit(is_found());
+	EXPECT_EQ(0, wait_child(pid));
+	EXPECT_EQ(0, wait_child(exec_self("found")));
+}
+
+/* Who says no is left out, and so is whatever it starts; what it asks for is merged. */
+SCOPE_TEST(left_out)
+{
+	pid_t pid;
+
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+	pid = fork_child();
+	if (pid == 0)
+		_exit(is_left_out());
+	EXPECT_EQ(0, wait_child(pid));
+	EXPECT_EQ(0, wait_child(exec_self("left-out")));
+	/* Until it asks for everything, and drops that again. */
+	pid = fork_child();
+	if (pid == 0) {
+		char *map = unasked_pages(4);
+
+		_exit(!(map && !prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0) &&
+			gets_merged(map) &&
+			!prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0) &&
+			none_ksm(map) && ksm_passes(4) && none_ksm(map) &&
+			all_hold(map, N, 4)));
+	}
+	EXPECT_EQ(0, wait_child(pid));
+}
+
+/* Saying no gives back what was merged, at once. */
+SCOPE_TEST(leaves)
+{
+	char *map = unasked_pages(5);
+
+	ASSERT_NE(NULL, map);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	ASSERT_TRUE(gets_merged(map));
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_TRUE(none_ksm(map));
+	EXPECT_TRUE(all_hold(map, N, 5));
+	ASSERT_TRUE(ksm_passes(4));
+	EXPECT_TRUE(none_ksm(map));
+	EXPECT_EQ(0, ksm_stat(0, "ksm_rmap_items"));
+}
+
+/* run=2 finds what was merged unasked, in children too. */
+SCOPE_TEST(run_2)
+{
+	char *map = unasked_pages(6);
+	pid_t pid;
+
+	ASSERT_NE(NULL, map);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	ASSERT_TRUE(gets_merged(map));
+	pid = fork_child();
+	if (pid == 0) {
+		for (;;)
+			pause();
+	}
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, knob("pages_shared"));
+	EXPECT_TRUE(none_ksm(map));
+	EXPECT_NE(pfn_of(0, map), pfn_of(0, page_of(map, 1)));
+	EXPECT_EQ(0, kflags_of(pid, map) & KPF_KSM_BIT);
+	EXPECT_TRUE(all_hold(map, N, 6));
+	kill(pid, SIGKILL);
+	wait_child(pid);
+}
+
+/* What moves is unmerged first, advised or not. */
+SCOPE_TEST(mremap)
+{
+	char *map = unasked_pages(7), *to = map_pages(N);
+
+	ASSERT_TRUE(map && to);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	ASSERT_TRUE(gets_merged(map));
+	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_EQ(to, mremap(map, N * pagesize, N * pagesize,
+			     MREMAP_MAYMOVE | MREMAP_FIXED, to));
+	EXPECT_TRUE(none_ksm(to));
+	EXPECT_TRUE(all_hold(to, N, 7));
+	ASSERT_EQ(0, knob_set("run", 1));
+	EXPECT_TRUE(gets_merged(to));
+}
+
+/* Zero pages are given back too. */
+SCOPE_TEST(zero_pages)
+{
+	char *map = unasked_pages(8);
+	long mine;
+
+	ASSERT_NE(NULL, map);
+	memset(map, 0, N * pagesize);
+	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(6));
+	mine = ksm_stat(0, "ksm_zero_pages");
+	EXPECT_LE(N, mine);
+	ASSERT_EQ(0, knob_write("scope", "madvise"));
+	EXPECT_EQ(0, ksm_stat(0, "ksm_zero_pages"));
+	EXPECT_EQ(0, knob("ksm_zero_pages"));
+	EXPECT_TRUE(is_zero(map));
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && !strcmp(argv[1], "found"))
+		return is_found();
+	if (argc == 2 && !strcmp(argv[1], "left-out"))
+		return is_left_out();
+	return test_harness_run(argc, argv);
+}
