@@ -325,8 +325,9 @@ impl Engine {
             }
             return Cut::No;
         }
-        let in_vain = matches!(item.kind(), Kind::Seen | Kind::Candidate);
-        if in_vain && self.settings.smart_scan.get() && item.grow_older() {
+        // A page that was merged until now begins anew with the next visit.
+        let ages = item.kind() != Kind::Merged && self.settings.smart_scan.get();
+        if ages && item.grow_older() {
             state.pages_skipped += 1;
             return Cut::No;
         }

@@ -162,7 +162,8 @@ impl Item {
             return false;
         }
         self.set_key(key);
-        if kind == Kind::Untracked {
+        // Whatever comes next at this address is another page.
+        if kind != Kind::Seen {
             self.set_age(Age::default());
         }
         // INVARIANT: Neither kind has a payload.

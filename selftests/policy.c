@@ -114,6 +114,29 @@ KSM_TEST(old_pages_are_skipped)
 	}
 }
 
+/* Whatever a page was, what is written over a zero page is a new one. */
+KSM_TEST(age_ends_with_zero_page)
+{
+	char *map = map_pages(2);
+
+	ASSERT_NE(NULL, map);
+	fill(map, 1);
+	fill(page_of(map, 1), 2);
+	ASSERT_EQ(0, madvise(map, 2 * pagesize, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
+	ASSERT_EQ(0, knob_set("smart_scan", 1));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(50));
+	memset(page_of(map, 1), 0, pagesize);
+	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 1));
+	ASSERT_EQ(0, knob_set("run", 0));
+	fill(page_of(map, 1), 1);
+	ASSERT_TRUE(ksm_step() && ksm_step());
+	/* The other one, which is old, need not be looked at for that. */
+	EXPECT_TRUE(is_ksm(page_of(map, 1)));
+	EXPECT_TRUE(all_hold(map, 2, 1));
+}
+
 static bool advisor_is(const char *text)
 {
 	char buf[64];
