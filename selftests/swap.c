@@ -143,12 +143,12 @@ ZRAM_TEST(fork_and_scan)
 		pid_t pid = fork_child();
 
 		if (pid == 0) {
-			file_write(reclaim_file, "64K swappiness=max");
+			reclaim("64K swappiness=max");
 			fill(page_of(map, i % N), 12);
 			EXPECT_TRUE(holds(page_of(map, (i + 1) % N), 11));
 			_exit(!holds(page_of(map, i % N), 12));
 		}
-		file_write(reclaim_file, "64K swappiness=max");
+		reclaim("64K swappiness=max");
 		fill(page_of(map, (i * 3) % N), 11);
 		ASSERT_TRUE(all_hold(map, N, 11));
 		ASSERT_EQ(0, wait_child(pid));

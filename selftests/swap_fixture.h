@@ -6,37 +6,19 @@
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/swap.h>
 
+#include "cgroup.h"
 #include "ksm_harness.h"
 
 #define ZRAM	"/sys/block/zram0/"
-static char cgroup[] = "/tmp/ksm_cgroup_XXXXXX";
-static char group[64], reclaim_file[96];
 
 /*
- * A memory cgroup of its own for the test, so that writing to memory.reclaim
+ * The test has a memory cgroup of its own, so that writing to memory.reclaim
  * pushes out what the test has and nothing else. Reclaim finds all mappings of
  * a merged page through the provider.
  */
-static bool enter_cgroup(void)
-{
-	char path[96];
-
-	if (!mkdtemp(cgroup) || mount("cgroup2", cgroup, "cgroup2", 0, NULL))
-		return false;
-	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", cgroup);
-	if (file_write(path, "+memory"))
-		return false;
-	snprintf(group, sizeof(group), "%s/ksm_swap_test", cgroup);
-	if (mkdir(group, 0755))
-		return false;
-	snprintf(reclaim_file, sizeof(reclaim_file), "%s/memory.reclaim", group);
-	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
-	return file_write(path, "0") == 0;
-}
+#define GROUP		"swap"
 
 #define SWAP_BYTES	(64 << 20)
 
@@ -109,17 +91,9 @@ FIXTURE_SETUP(swap)
 	ASSERT_TRUE(knobs_for_test());
 	swap_off();	/* from a test that was killed */
 	file_write(ZRAM "reset", "1");
-	ASSERT_TRUE(enter_cgroup());
+	ASSERT_TRUE(cgroups_mount() && cgroup_make(GROUP) && cgroup_enter(GROUP));
 	/* Then the test's memory is all there is to push out. */
 	ASSERT_EQ(0, mlockall(MCL_CURRENT));
-}
-
-static void remove_cgroups(void)
-{
-	/* The fixture's parent has not seen the name: look for it. */
-	if (system("for d in /tmp/ksm_cgroup_*; do rmdir $d/ksm_swap_test; "
-		   "umount $d; rmdir $d; done 2>/dev/null") < 0)
-		perror("# removing the cgroup");
 }
 
 FIXTURE_TEARDOWN_PARENT(swap)
@@ -128,10 +102,16 @@ FIXTURE_TEARDOWN_PARENT(swap)
 	EXPECT_TRUE(knobs_restore(&self->before));
 	swap_off();
 	EXPECT_EQ(0, file_write(ZRAM "reset", "1"));
-	remove_cgroups();
+	cgroups_remove();
 }
 
 #define SWAP_TEST(name)	TEST_F_TIMEOUT(swap, name, TEST_SECONDS)
+
+/* Push some of it out. */
+static inline void reclaim(const char *amount)
+{
+	file_write(cgroup_file(GROUP, "memory.reclaim"), amount);
+}
 
 static inline size_t swapped(char *map, size_t n)
 {
@@ -152,7 +132,7 @@ static inline bool push_out(char *map, size_t n)
 	int tries;
 
 	for (tries = 0; tries < 10000 && swapped(map, n) < n; tries++)
-		file_write(reclaim_file, "128K swappiness=max");
+		reclaim("128K swappiness=max");
 	return swapped(map, n) == n;
 }
 

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Merged pages and memory cgroups: who is charged, and what a limit does. */
+#include <signal.h>
+
+#include "cgroup.h"
+#include "ksm_harness.h"
+
+/* 8 MiB: more than the counters of a cgroup may lag behind, which is SLACK. */
+#define N		2048
+#define SLACK		64
+#define SHARING		256
+
+FIXTURE(memcg) {
+	struct knob_values before;
+};
+
+FIXTURE_SETUP(memcg)
+{
+	ASSERT_TRUE(knobs_save(&self->before));
+	ASSERT_TRUE(unmerge_everything());
+	ASSERT_TRUE(knobs_for_test());
+	ASSERT_EQ(0, knob_set("max_page_sharing", SHARING));
+	ASSERT_TRUE(cgroups_mount() && cgroup_make("a") && cgroup_make("b"));
+}
+
+FIXTURE_TEARDOWN_PARENT(memcg)
+{
+	EXPECT_TRUE(unmerge_everything());
+	EXPECT_TRUE(knobs_restore(&self->before));
+	cgroups_remove();
+}
+
+#define MEMCG_TEST(name)	TEST_F_TIMEOUT(memcg, name, TEST_SECONDS)
+
+/* A line of memory.stat or memory.events. */
+static long group_value(const char *group, const char *file, const char *key)
+{
+	char buf[8192], *line, *save;
+
+	if (file_read(cgroup_file(group, file), buf, sizeof(buf)) < 0)
+		return -1;
+	for (line = strtok_r(buf, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		if (!strncmp(line, key, strlen(key)) && line[strlen(key)] == ' ')
+			return atol(line + strlen(key));
+	return -1;
+}
+
+static long anon_pages(const char *group)
+{
+	return group_value(group, "memory.stat", "anon") / (long)pagesize;
+}
+
+/* Within the slack. The kernel brings the figure up to date every two seconds. */
+static bool anon_becomes(const char *group, long pages)
+{
+	int tries;
+
+	for (tries = 0; tries < 20000; tries++) {
+		if (labs(anon_pages(group) - pages) <= SLACK)
+			return true;
+		usleep(1000);
+	}
+	dprintf(2, "# group %s has %ld anonymous pages, not %ld\n", group,
+		anon_pages(group), pages);
+	return false;
+}
+
+static int set_limit(const char *group, long pages)
+{
+	char text[32];
+
+	if (!pages)
+		return file_write(cgroup_file(group, "memory.max"), "max");
+	snprintf(text, sizeof(text), "%ld", pages * (long)pagesize);
+	return file_write(cgroup_file(group, "memory.max"), text);
+}
+
+static bool within_limit(const char *group, long pages)
+{
+	return file_long(cgroup_file(group, "memory.current")) <= pages * (long)pagesize;
+}
+
+/* What a member of a group has, and what it is asked. */
+struct member {
+	const char *group;
+	uint64_t seed;		/* 0: zero pages */
+	bool unkillable;
+};
+
+enum { LOOK = 1, UNMERGE };
+
+static int peer_member(struct peer *p, void *arg)
+{
+	struct member *m = arg;
+	char *map = map_pages(N);
+	long question, i, answer;
+
+	CHECK(map);
+	CHECK(cgroup_enter(m->group));
+	CHECK(!m->unkillable || !file_write("/proc/self/oom_score_adj", "-1000"));
+	for (i = 0; i < N; i++) {
+		if (m->seed)
+			fill(page_of(map, i), m->seed);
+		else
+			memset(page_of(map, i), 0, pagesize);
+	}
+	CHECK(!madvise(map, N * pagesize, MADV_MERGEABLE));
+	CHECK(peer_meet(p));
+	while ((question = peer_swap(p, 0)) > 0) {
+		answer = 0;
+		if (question == UNMERGE && madvise(map, N * pagesize, MADV_UNMERGEABLE))
+			answer = errno;
+		for (i = 0; i < N; i++)
+			CHECK(m->seed ? holds(page_of(map, i), m->seed) :
+			      is_zero(page_of(map, i)));
+		CHECK(peer_swap(p, answer) == 0);
+	}
+	return 0;
+}
+
+static bool start_member(struct peer *p, struct member *m)
+{
+	return peer_start(p, peer_member, m) && peer_meet(p);
+}
+
+/* It has all its content, and answers; -1: it is gone. */
+static long ask(struct peer *p, int question)
+{
+	return peer_swap(p, question) == 0 ? peer_swap(p, 0) : -1;
+}
+
+static int end_member(struct peer *p)
+{
+	peer_swap(p, -1);
+	return peer_end(p);
+}
+
+MEMCG_TEST(merging_uncharges)
+{
+	struct member m = { .group = "a", .seed = 1 };
+	struct peer p;
+
+	ASSERT_TRUE(start_member(&p, &m));
+	ASSERT_TRUE(anon_becomes("a", N));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(N / SHARING, N - N / SHARING));
+	EXPECT_TRUE(anon_becomes("a", N / SHARING));
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_TRUE(anon_becomes("a", N));
+	EXPECT_EQ(0, ask(&p, LOOK));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(N / SHARING, N - N / SHARING));
+	EXPECT_EQ(0, ask(&p, UNMERGE));
+	EXPECT_TRUE(anon_becomes("a", N));
+	EXPECT_EQ(0, end_member(&p));
+	EXPECT_TRUE(anon_becomes("a", 0));
+}
+
+MEMCG_TEST(zero_pages_uncharge)
+{
+	struct member m = { .group = "a" };
+	struct peer p;
+
+	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
+	ASSERT_TRUE(start_member(&p, &m));
+	ASSERT_TRUE(anon_becomes("a", N));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(counter_reaches("ksm_zero_pages", N));
+	EXPECT_TRUE(anon_becomes("a", 0));
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_TRUE(anon_becomes("a", N));
+	EXPECT_EQ(0, ask(&p, LOOK));
+	EXPECT_EQ(0, end_member(&p));
+}
+
+/* Two groups share; one of them goes for good, with what was charged to it. */
+MEMCG_TEST(group_goes)
+{
+	struct member a = { .group = "a", .seed = 2 }, b = { .group = "b", .seed = 2 };
+	struct peer pa, pb;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_TRUE(start_member(&pa, i ? &a : &b));
+		ASSERT_TRUE(start_member(&pb, i ? &b : &a));
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_settles(2 * N / SHARING, 2 * N - 2 * N / SHARING));
+		EXPECT_TRUE(anon_becomes("a", N / SHARING));
+		EXPECT_TRUE(anon_becomes("b", N / SHARING));
+		ASSERT_EQ(0, end_member(&pa));
+		ASSERT_EQ(0, rmdir(cgroup_file(i ? "a" : "b", "")));
+		ASSERT_TRUE(ksm_settles(N / SHARING, N - N / SHARING));
+		EXPECT_EQ(0, ask(&pb, LOOK));
+		ASSERT_EQ(0, knob_set("run", 2));
+		EXPECT_TRUE(anon_becomes(i ? "b" : "a", N));
+		EXPECT_EQ(0, ask(&pb, LOOK));
+		ASSERT_EQ(0, end_member(&pb));
+		EXPECT_TRUE(anon_becomes(i ? "b" : "a", 0));
+		ASSERT_TRUE(cgroup_make(i ? "a" : "b"));
+	}
+}
+
+/* No room for the copies, and nobody to kill: it says so, and nothing is lost. */
+MEMCG_TEST(unmerge_at_the_limit)
+{
+	struct member a = { .group = "a", .seed = 3, .unkillable = true };
+	struct member b = { .group = "b", .seed = 3 };
+	struct peer pa, pb;
+
+	ASSERT_TRUE(start_member(&pa, &a));
+	ASSERT_TRUE(start_member(&pb, &b));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(2 * N / SHARING, 2 * N - 2 * N / SHARING));
+	ASSERT_EQ(0, set_limit("a", N / 2));
+	EXPECT_EQ(-ENOMEM, knob_set("run", 2));
+	EXPECT_EQ(0, knob("run"));
+	EXPECT_LT(0, knob("pages_shared"));
+	EXPECT_TRUE(within_limit("a", N / 2));
+	/* By its owner neither; it stays registered then. */
+	EXPECT_EQ(EAGAIN, ask(&pa, UNMERGE));
+	EXPECT_TRUE(within_limit("a", N / 2));
+	EXPECT_EQ(0, ask(&pa, LOOK));
+	EXPECT_EQ(0, ask(&pb, LOOK));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(2 * N / SHARING, 2 * N - 2 * N / SHARING));
+	/* With room it goes. */
+	ASSERT_EQ(0, set_limit("a", 0));
+	EXPECT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, knob("pages_shared"));
+	EXPECT_TRUE(anon_becomes("a", N));
+	EXPECT_EQ(0, ask(&pa, LOOK));
+	EXPECT_EQ(0, ask(&pb, LOOK));
+	EXPECT_EQ(0, end_member(&pa));
+	EXPECT_EQ(0, end_member(&pb));
+}
+
+/* The kernel may kill for it, but only inside the group that is full. */
+MEMCG_TEST(unmerge_kills_inside)
+{
+	struct member a = { .group = "a", .seed = 4 }, b = { .group = "b", .seed = 4 };
+	struct peer pa, pb;
+
+	ASSERT_TRUE(start_member(&pa, &a));
+	ASSERT_TRUE(start_member(&pb, &b));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(2 * N / SHARING, 2 * N - 2 * N / SHARING));
+	ASSERT_EQ(0, set_limit("a", N / 2));
+	knob_set("run", 2);
+	EXPECT_TRUE(within_limit("a", N / 2));
+	EXPECT_EQ(1, group_value("a", "memory.events", "oom_kill"));
+	EXPECT_EQ(-1, ask(&pa, LOOK));
+	EXPECT_EQ(128 + SIGKILL, end_member(&pa));
+	EXPECT_EQ(0, group_value("b", "memory.events", "oom_kill"));
+	EXPECT_EQ(0, ask(&pb, LOOK));
+	EXPECT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, knob("pages_shared"));
+	EXPECT_TRUE(anon_becomes("a", 0));
+	EXPECT_TRUE(anon_becomes("b", N));
+	EXPECT_EQ(0, ask(&pb, LOOK));
+	EXPECT_EQ(0, end_member(&pb));
+}
+
+/* The parent keeps its pages; the child, which is in the same group, has pairs. */
+static int peer_forks(struct peer *p, void *arg)
+{
+	char *map = map_pages(N);
+	pid_t child;
+	int i;
+
+	CHECK(map);
+	CHECK(cgroup_enter("a"));
+	for (i = 0; i < N; i++)
+		fill(page_of(map, i), 10 + i / 2);
+	child = fork_child();
+	if (child == 0) {
+		if (madvise(map, N * pagesize, MADV_MERGEABLE))
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	while (ksm_stat(child, "ksm_mergeable") != 1)
+		usleep(1000);
+	CHECK(peer_swap(p, (long)map) == 0);
+	CHECK(peer_swap(p, child) == 0);
+	CHECK(peer_meet(p));
+	for (i = 0; i < N; i++)
+		CHECK(holds(page_of(map, i), 10 + i / 2));
+	CHECK(!kill(child, SIGKILL));
+	CHECK(wait_child(child) == 128 + SIGKILL);
+	return 0;
+}
+
+/* Pages that a fork shares may have to be copied to be merged: that is charged. */
+MEMCG_TEST(copies_are_charged)
+{
+	bool copies;
+	struct peer p;
+	pid_t child;
+	char *map;
+
+	ASSERT_TRUE(peer_start(&p, peer_forks, NULL));
+	map = (char *)peer_swap(&p, 0);
+	child = peer_swap(&p, 0);
+	ASSERT_LT(0, child);
+	ASSERT_TRUE(anon_becomes("a", N));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(N / 2, N / 2));
+	/* One of each pair is merged in the parent as well, or in neither. */
+	copies = !((kflags_of(p.pid, map) | kflags_of(p.pid, page_of(map, 1))) & KPF_KSM_BIT);
+	EXPECT_TRUE(anon_becomes("a", copies ? N + N / 2 : N));
+	EXPECT_EQ(0, kill(child, 0));
+	EXPECT_TRUE(peer_meet(&p));
+	EXPECT_EQ(0, peer_end(&p));
+	EXPECT_TRUE(anon_becomes("a", 0));
+}
+
+TEST_HARNESS_MAIN
