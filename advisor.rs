@@ -225,6 +225,86 @@ mod tests {
         }
     }
 
+    /// A pass: units of 2^18 pages, the cost of one in ns, and the `pages_to_scan` that the in-tree
+    /// advisor had for it, as its formula gives from the passes before.
+    type Recorded = (u64, u64, u32);
+
+    /// Memory that grows by four and shrinks again, from one pass to the next.
+    const GROWS: [Recorded; 12] = [
+        (20, 1000, 500),
+        (20, 1000, 2500),
+        (20, 1000, 2270),
+        (20, 1000, 2270),
+        (80, 1000, 2270),
+        (80, 1000, 3861),
+        (80, 1000, 3336),
+        (80, 1000, 3114),
+        (20, 1000, 2895),
+        (20, 1000, 2410),
+        (20, 1000, 2410),
+        (20, 1000, 2410),
+    ];
+
+    /// Pages so costly that the share of the CPU is what limits it.
+    const COSTLY: [Recorded; 8] = [
+        (80, 4000, 500),
+        (80, 4000, 714),
+        (80, 4000, 1034),
+        (80, 4000, 1318),
+        (80, 4000, 1613),
+        (80, 4000, 1863),
+        (80, 4000, 2070),
+        (80, 4000, 2130),
+    ];
+
+    /// Little memory, and a pass that shall be short.
+    const SHORT: [Recorded; 5] = [
+        (1, 2000, 10),
+        (1, 2000, 100),
+        (1, 2000, 1000),
+        (1, 2000, 1000),
+        (1, 2000, 1000),
+    ];
+
+    /// Where a pass is like the one before, so that it could be known what it takes, it ends at
+    /// least as near to its time as with the in-tree advisor, and within the share of the CPU.
+    fn as_good_as_recorded(passes: &[Recorded], limits: Limits) {
+        let mut advisor = Advisor::new();
+        let mut batch = super::batch(limits.min_pages);
+        let mut before = None;
+        for &(units, ns, in_tree) in passes {
+            let pages = units << 18;
+            let off = |batch| {
+                takes(pages, ns, batch, limits)
+                    .0
+                    .abs_diff(limits.target_secs)
+            };
+            let share = |batch| takes(pages, ns, batch, limits).1;
+            if before == Some((units, ns)) {
+                assert!(off(batch) <= off(in_tree) + 1);
+                assert!(share(batch) <= limits.max_cpu.into());
+            }
+            before = Some((units, ns));
+            batch = advisor.advise(pass(pages, ns), limits);
+        }
+    }
+
+    #[test]
+    fn recorded_sequences() {
+        as_good_as_recorded(&GROWS, LIMITS);
+        let limits = Limits {
+            max_cpu: 30,
+            ..LIMITS
+        };
+        as_good_as_recorded(&COSTLY, limits);
+        let limits = Limits {
+            min_pages: 10,
+            target_secs: 20,
+            ..LIMITS
+        };
+        as_good_as_recorded(&SHORT, limits);
+    }
+
     /// Nothing that a clock or a counter could show leads to an overflow.
     #[test]
     fn extremes() {
