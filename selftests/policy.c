@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Who may share a page with whom, what is passed over, and how fast it goes. */
+#include <fcntl.h>
+#include <sys/uio.h>
+
 #include "ksm_fixture.h"
 
 #define N		24
@@ -72,6 +75,42 @@ KSM_TEST(room_is_used_again)
 	EXPECT_TRUE(all_hold(map, N, 1));
 	EXPECT_EQ(1, knob("stable_node_chains"));
 	EXPECT_EQ(N / 4, knob("stable_node_dups"));
+}
+
+/*
+ * A page whose last mapping goes while a pipe holds it leaves its node behind,
+ * which nobody shares: that is found out when it is time to look for such.
+ */
+KSM_TEST(pruned_in_time)
+{
+	char *map, *seen = map_pages(1);
+	struct iovec iov;
+	int fd[2];
+
+	ASSERT_NE(NULL, seen);
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ(0, knob_set("max_page_sharing", 2));
+	map = MERGEABLE_PAGES(4, 1);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(2, 2));
+	ASSERT_EQ(1, knob("stable_node_chains"));
+	ASSERT_EQ(2, knob("stable_node_dups"));
+	ASSERT_EQ(0, knob_set("stable_node_chains_prune_millisecs", 1000000));
+	iov = (struct iovec){ map, pagesize };
+	ASSERT_EQ(pagesize, vmsplice(fd[1], &iov, 1, 0));
+	/* Others with another content, whatever shared that page. */
+	for (int i = 3; i >= 0; i--)
+		if (pfn_of(0, page_of(map, i)) == pfn_of(0, map))
+			fill(page_of(map, i), 10 + i);
+	ASSERT_TRUE(ksm_settles(1, 1));
+	ASSERT_EQ(pagesize, read(fd[0], seen, pagesize));
+	EXPECT_TRUE(holds(seen, 1));
+	ASSERT_TRUE(ksm_passes(10));
+	EXPECT_EQ(1, knob("stable_node_chains"));
+	EXPECT_EQ(2, knob("stable_node_dups"));
+	ASSERT_EQ(0, knob_set("stable_node_chains_prune_millisecs", 1));
+	EXPECT_TRUE(counter_reaches("stable_node_chains", 0));
+	EXPECT_EQ(0, knob("stable_node_dups"));
 }
 
 KSM_TEST(old_pages_are_skipped)

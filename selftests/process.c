@@ -25,6 +25,49 @@ KSM_TEST(proc_files)
 	EXPECT_EQ(0, ksm_stat(0, "ksm_process_profit"));
 }
 
+/* Its lines, their order and their format. */
+KSM_TEST(stat_lines)
+{
+	char expected[256], text[256];
+	char *map = MERGED_PAGES(8, 1);
+
+	ASSERT_EQ(0, knob_set("run", 0));
+	snprintf(expected, sizeof(expected),
+		 "ksm_rmap_items 8\nksm_zero_pages 0\nksm_merging_pages 8\n"
+		 "ksm_process_profit %ld\nksm_merge_any: no\nksm_mergeable: yes\n",
+		 ksm_stat(0, "ksm_process_profit"));
+	ASSERT_LT(0, file_read("/proc/self/ksm_stat", text, sizeof(text)));
+	EXPECT_STREQ(expected, text);
+	ASSERT_LT(0, file_read("/proc/self/ksm_merging_pages", text, sizeof(text)));
+	EXPECT_STREQ("8\n", text);
+	/* A thread has the file too, with the same in it. */
+	ASSERT_LT(0, file_read("/proc/thread-self/ksm_stat", text, sizeof(text)));
+	EXPECT_STREQ(expected, text);
+	/* No advice is left, and no profit: the records cost something. */
+	ASSERT_EQ(0, munmap(map, 8 * pagesize));
+	EXPECT_EQ(0, ksm_stat(0, "ksm_mergeable"));
+}
+
+/* Only for its owner. */
+KSM_TEST(others_may_not_read)
+{
+	char stat[64], merging[64];
+	pid_t parent = getpid(), pid = fork_child();
+
+	snprintf(stat, sizeof(stat), "/proc/%d/ksm_stat", parent);
+	snprintf(merging, sizeof(merging), "/proc/%d/ksm_merging_pages", parent);
+	if (pid == 0) {
+		char text[256];
+
+		EXPECT_LT(0, file_read(stat, text, sizeof(text)));
+		ASSERT_EQ(0, setuid(65534));
+		EXPECT_EQ(-EACCES, file_read(stat, text, sizeof(text)));
+		EXPECT_EQ(-EACCES, file_read(merging, text, sizeof(text)));
+		_exit(0);
+	}
+	EXPECT_EQ(0, wait_child(pid));
+}
+
 static int peer_counted(struct peer *p, void *arg)
 {
 	char *map = map_pages(24);

@@ -9,6 +9,10 @@
 #define HUGE_SIZE	(2UL << 20)
 #define NR		512
 
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT	26
+#endif
+
 /* n huge pages in a row, proved to be such. */
 static char *map_huge(size_t n)
 {
@@ -99,6 +103,40 @@ KSM_TEST(nothing_to_merge)
 	EXPECT_EQ(0, c.shared);
 	EXPECT_EQ(NR, c.unshared);
 	EXPECT_TRUE(still_huge(map));
+}
+
+/* Two huge pages of which one has a pair in it: only that one is split. */
+KSM_TEST(only_what_merges_is_split)
+{
+	char *map = MAP_HUGE_PAGES(2), *twin = map_pages(1);
+	int i;
+
+	ASSERT_NE(NULL, twin);
+	for (i = 0; i < 2 * NR; i++)
+		fill(page_of(map, i), i);
+	/* Zero pages are none to merge while use_zero_pages is off. */
+	memset(page_of(map, 7), 0, pagesize);
+	ASSERT_EQ(0, madvise(map, 2 * HUGE_SIZE, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(4));
+	ASSERT_TRUE(still_huge(map) && still_huge(map + HUGE_SIZE));
+	/* An equal that changes all the time is none; all of it stays huge. */
+	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_EQ(0, madvise(twin, pagesize, MADV_MERGEABLE));
+	for (i = 0; i < 6; i++) {
+		fill(twin, NR + 100 + i % 2);
+		ASSERT_TRUE(ksm_step());
+		ASSERT_TRUE(still_huge(map) && still_huge(map + HUGE_SIZE));
+	}
+	ASSERT_EQ(0, knob_set("sleep_millisecs", 0));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 1));
+	EXPECT_TRUE(still_huge(map));
+	EXPECT_FALSE(still_huge(map + HUGE_SIZE));
+	EXPECT_EQ(pfn_of(0, twin), pfn_of(0, page_of(map, NR + 101)));
+	for (i = 0; i < 2 * NR; i++) {
+		ASSERT_TRUE(i == 7 || holds(page_of(map, i), i));
+	}
 }
 
 KSM_TEST(equal_huge_pages)
@@ -229,6 +267,37 @@ KSM_TEST(collapse_zero_pages)
 KSM_TEST(collapse_merged_pages)
 {
 	merge_and_collapse(_metadata, 15);
+}
+
+#define NR_HUGETLB	"/proc/sys/vm/nr_hugepages"
+
+/* hugetlb pages are no pages to merge, however equal; prctl() passes over them too. */
+KSM_TEST(hugetlb)
+{
+	long before = file_long(NR_HUGETLB);
+	char text[32], *map;
+	int i;
+
+	if (before < 0)
+		SKIP(return, "no hugetlb in this kernel");
+	snprintf(text, sizeof(text), "%ld", before + 2);
+	ASSERT_EQ(0, file_write(NR_HUGETLB, text));
+	map = mmap(NULL, 2 * HUGE_SIZE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	fill_all(map, 2 * NR, 1);
+	ASSERT_EQ(0, madvise(map, 2 * HUGE_SIZE, MADV_MERGEABLE));
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(4));
+	for (i = 0; i < 2 * NR; i++) {
+		ASSERT_FALSE(is_ksm(page_of(map, i)));
+	}
+	EXPECT_TRUE(all_hold(map, 2 * NR, 1));
+	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+	munmap(map, 2 * HUGE_SIZE);
+	snprintf(text, sizeof(text), "%ld", before);
+	EXPECT_EQ(0, file_write(NR_HUGETLB, text));
 }
 
 TEST_HARNESS_MAIN
