@@ -96,6 +96,9 @@ bool all_ksm(char *map, size_t n);
 bool no_two_share(char *map, size_t n);
 size_t distinct_pfns(char *map, size_t n);
 
+/* A counter of /proc/vmstat; -1: no such line. */
+long vm_event(const char *name);
+
 /* /proc/PID files; -1: no such line. */
 long ksm_stat(pid_t pid, const char *key);
 long merging_pages(pid_t pid);

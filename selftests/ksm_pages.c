@@ -198,6 +198,20 @@ static long line_value(pid_t pid, const char *file, const char *key)
 	return -1;
 }
 
+long vm_event(const char *name)
+{
+	FILE *f = fopen("/proc/vmstat", "r");
+	char key[64];
+	long value, found = -1;
+
+	while (f && found < 0 && fscanf(f, "%63s %ld", key, &value) == 2)
+		if (!strcmp(key, name))
+			found = value;
+	if (f)
+		fclose(f);
+	return found;
+}
+
 long ksm_stat(pid_t pid, const char *key)
 {
 	return line_value(pid, "ksm_stat", key);

@@ -15,17 +15,6 @@
 	}								\
 	static void name##_on_zram(struct __test_metadata *_metadata)
 
-static long vm_event(const char *name)
-{
-	static char buf[1 << 16];
-	char *line;
-
-	if (file_read("/proc/vmstat", buf, sizeof(buf)) < 0)
-		return -1;
-	line = strstr(buf, name);
-	return line ? strtol(line + strlen(name), NULL, 10) : -1;
-}
-
 ZRAM_TEST(out_and_in)
 {
 	char *map = MERGED_PAGES(N, 1);
@@ -198,7 +187,7 @@ ZRAM_TEST(copies_are_counted)
 {
 	char *a = MERGEABLE_PAGES(1, 14), *gap = map_pages(1);
 	char *b = MERGEABLE_PAGES(1, 14);
-	long copies = vm_event("ksm_swpin_copy ");
+	long copies = vm_event("ksm_swpin_copy");
 
 	ASSERT_NE(NULL, gap);
 	ASSERT_LE(0, copies);
@@ -207,7 +196,7 @@ ZRAM_TEST(copies_are_counted)
 	ASSERT_EQ(0, knob_set("run", 0));
 	ASSERT_TRUE(push_out(a, 1) && push_out(b, 1));
 	EXPECT_TRUE(holds(a, 14) && holds(b, 14));
-	EXPECT_LT(copies, vm_event("ksm_swpin_copy "));
+	EXPECT_LT(copies, vm_event("ksm_swpin_copy"));
 	EXPECT_NE(pfn_of(0, a), pfn_of(0, b));
 	fill(a, 15);
 	EXPECT_TRUE(holds(b, 14));

@@ -26,6 +26,23 @@ KSM_TEST(by_write)
 	EXPECT_EQ(2, merging_pages(0));
 }
 
+/* /proc/vmstat says how often a write had to copy; other ways back are no writes. */
+KSM_TEST(copies_are_counted)
+{
+	char *map = MERGED_PAGES(8, 15);
+	long copies;
+	int i;
+
+	ASSERT_EQ(0, knob_set("run", 0));
+	copies = vm_event("cow_ksm");
+	ASSERT_LE(0, copies);
+	for (i = 0; i < 5; i++)
+		*page_of(map, i) ^= 1;
+	EXPECT_EQ(copies + 5, vm_event("cow_ksm"));
+	ASSERT_EQ(0, madvise(map, 8 * pagesize, MADV_DONTNEED));
+	EXPECT_EQ(copies + 5, vm_event("cow_ksm"));
+}
+
 /* Two mappings, then one: the last one is still a merged page, not a private one. */
 KSM_TEST(sole_mapping_is_copied)
 {

@@ -180,6 +180,27 @@ KSM_TEST(unmerge_watched)
 	close(fd);
 }
 
+/* A page whose next write somebody waits for is not merged until he lets go. */
+KSM_TEST(watched_not_merged)
+{
+	char *map = MERGEABLE_PAGES(8, 16);
+	int fd = watch_writes(map, 4 * pagesize), i;
+
+	if (fd == -ENOSYS)
+		SKIP(return, "no userfaultfd");
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 3));
+	ASSERT_TRUE(ksm_passes(4));
+	for (i = 0; i < 4; i++) {
+		EXPECT_FALSE(is_ksm(page_of(map, i)));
+		EXPECT_NE(0, pagemap_of(0, page_of(map, i)) & PM_UFFD_WP_BIT);
+	}
+	close(fd);
+	ASSERT_TRUE(ksm_settles(1, 7));
+	EXPECT_TRUE(all_hold(map, 8, 16));
+}
+
 KSM_TEST(locked_memory)
 {
 	char *map = MERGED_PAGES(4, 11), *more = map_pages(4);
