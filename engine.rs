@@ -15,7 +15,7 @@ use crate::{
         kthread::{self, new_wait_queue, WaitQueue},
         provider::{self, Provider},
         signal, trace,
-        vma::unmerge_all,
+        vma::{any_advised, unmerge_all},
     },
     mm_slot::{MmSlot, Registry},
     rmap_item::Kind,
@@ -216,6 +216,8 @@ pub(crate) struct Engine {
     hasher: PageHasher,
     pub(crate) settings: Settings,
     run: Atomic<u32>,
+    /// Whether there may be merged pages that nobody asked for.
+    pub(crate) unasked: Atomic<bool>,
     stats: Stats,
     /// Below all that holds blocks: fields drop in this order.
     pub(crate) block_cache: BlockCache,
@@ -236,6 +238,7 @@ impl Engine {
                 hasher,
                 settings: Settings::new(),
                 run: Atomic::new(u32::from(Run::Stop)),
+                unasked: Atomic::new(false),
                 stats: Stats::new(),
                 block_cache,
             }),
@@ -338,17 +341,18 @@ impl Engine {
     /// Gives every process its own pages back.
     ///
     /// One round is not always enough: a fork may have copied a mapping behind it, a swap-in may
-    /// have been under way, and a process on its way out still maps what it did.
+    /// have been under way, a process on its way out still maps what it did, and one may be busy
+    /// with its address space.
     fn unmerge_all(&self, state: &mut State) -> Result {
         let mut begin = None;
         loop {
-            let mut id = 0;
+            let (mut id, mut all) = (0, true);
             while let Some(slot) = self.registry.after(id) {
                 id = slot.id();
-                self.unmerge_mm(state, &slot)?;
+                all &= self.unmerge_mm(state, &slot)?;
             }
             state.stable.detach_unmapped();
-            if state.stable.is_empty() {
+            if all && state.stable.is_empty() {
                 state.cursor = Cursor::start();
                 state.full_scans = 0;
                 return Ok(());
@@ -365,15 +369,15 @@ impl Engine {
         }
     }
 
-    fn unmerge_mm(&self, state: &mut State, slot: &MmSlot) -> Result {
-        if let Some(live) = slot.enter() {
-            unmerge_all(&live)?;
+    /// False: it was not possible now.
+    fn unmerge_mm(&self, state: &mut State, slot: &MmSlot) -> Result<bool> {
+        match slot.enter() {
+            Some(live) => unmerge_all(&live)?,
+            None if slot.has_exited() => self.registry.remove(slot),
+            None => return Ok(false),
         }
         state.forget_all(slot);
-        if slot.has_exited() {
-            self.registry.remove(slot);
-        }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -384,7 +388,6 @@ impl Provider for Engine {
         if self.registry.enter(&self.state, mm)? {
             self.wakeup.wake();
         }
-        trace::enter(mm);
         Ok(())
     }
 
@@ -395,6 +398,11 @@ impl Provider for Engine {
         }
     }
 
+    fn merges_unasked(&self) -> bool {
+        // The scanner merges with the mmap lock held for reading; who asks holds it for writing.
+        self.unasked.load(Relaxed)
+    }
+
     fn shares_swapin(&self) -> bool {
         self.run() != Run::Unmerge
     }
@@ -402,8 +410,17 @@ impl Provider for Engine {
     fn enrolled(&self, mut give: impl FnMut(&Mm)) {
         let mut state = self.state.lock();
         while let Some(slot) = self.registry.after(0) {
+            let unwanted = slot.enter().is_some_and(|live| {
+                let unwanted = !any_advised(&live);
+                if unwanted {
+                    self.unregister(&slot, &live);
+                }
+                unwanted
+            });
             self.drop_slot(&mut state, &slot);
-            give(slot.mm());
+            if !unwanted {
+                give(slot.mm());
+            }
         }
     }
 }

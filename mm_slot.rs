@@ -9,7 +9,10 @@
 use crate::{
     engine::State,
     intrusive::items::Blocks,
-    mm::address_space::{Gate, LiveMm},
+    mm::{
+        address_space::{Gate, LiveMm},
+        trace,
+    },
     scope::Scope,
 };
 use kernel::{
@@ -62,7 +65,7 @@ impl MmSlot {
         self.gate.mm()
     }
 
-    /// Locks the address space, unless it is gone.
+    /// Locks the address space, unless it is gone or cannot be locked now.
     pub(crate) fn enter(&self) -> Option<LiveMm<'_>> {
         self.gate.enter()
     }
@@ -136,6 +139,7 @@ impl Registry {
             drop((by_mm, by_id));
             return Ok(false);
         }
+        trace::enter(mm);
         let first = slots.by_id.is_empty();
         slots.by_mm.insert(by_mm);
         slots.by_id.insert(by_id);

@@ -11,7 +11,7 @@
 //!
 //! 1. [`Engine::state`](engine::Engine): all trees and records, and the cursor.
 //! 2. The gate of one address space, for which the hook `exit` waits.
-//! 3. Its `mmap_lock`, for reading. The hooks `enter` and `madvise` come with it held.
+//! 3. Its `mmap_lock`, for reading, for which nobody waits long. The hooks `enter` and `madvise` come with it held.
 //! 4. The folio lock, of a page and then, by trylock, of the merged page to replace it. The reverse
 //!    map and migration come with it held.
 //! 5. `anon_vma` locks, for a walk of the reverse map.

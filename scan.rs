@@ -215,7 +215,9 @@ impl Engine {
         state.cursor.enter(slot.id());
         slot.set_scope(self.settings.scope.get());
         let Some(live) = slot.enter() else {
-            self.drop_slot(state, &slot);
+            if slot.has_exited() {
+                self.drop_slot(state, &slot);
+            }
             state.cursor.leave();
             return Step::Visited(0);
         };

@@ -10,14 +10,17 @@
 //! the kernel remembers that over fork and exec, and unmerges what was merged unasked.
 
 use crate::{
+    control::{Control, Run},
     engine::{Engine, State},
     mm::{
+        address_space::LiveMm,
         kthread, provider, signal, tasks,
         vma::{any_advised, mergeable_vmas, unmerge_unasked},
     },
+    mm_slot::MmSlot,
     settings::Value,
 };
-use kernel::prelude::*;
+use kernel::{prelude::*, sync::atomic::Relaxed};
 
 /// Whose memory is merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,9 @@ impl Engine {
     /// Registers all processes. One that cannot be registered now is when the next pass begins.
     pub(crate) fn enrol_everyone(&self) {
         for mm in tasks::address_spaces() {
+            if self.run() != Run::Merge {
+                return;
+            }
             let _ = provider::enrol(&mm);
             kthread::cond_resched();
         }
@@ -55,7 +61,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As for unmerging; the scope is as before then.
+    /// As for unmerging; `EBUSY` where a process is busy with its address space. The scope is as
+    /// before then.
     pub(crate) fn change_scope(&self, scope: Scope) -> Result {
         let knob = &self.settings.scope;
         let mut state = self.state.lock();
@@ -64,11 +71,14 @@ impl Engine {
         }
         knob.set(scope);
         let mut result = Ok(());
-        if scope == Scope::Madvise {
+        if scope == Scope::All {
+            self.unasked.store(true, Relaxed);
+        } else {
             let _victim = signal::OomOrigin::new();
             result = self.narrow(&mut state);
-            if result.is_err() {
-                knob.set(Scope::All);
+            match result {
+                Ok(()) => self.unasked.store(false, Relaxed),
+                Err(_) => knob.set(Scope::All),
             }
         }
         self.publish(&state);
@@ -83,23 +93,33 @@ impl Engine {
         while let Some(slot) = self.registry.after(id) {
             id = slot.id();
             slot.set_scope(Scope::Madvise);
-            if let Some(live) = slot.enter() {
-                unmerge_unasked(&live)?;
-                let mut from = 0;
-                for vma in mergeable_vmas(&live, 0) {
-                    state.forget_range(&slot, from, vma.start());
-                    from = vma.end();
-                }
-                state.forget_range(&slot, from, usize::MAX);
-                if !any_advised(&live) {
-                    self.unregister(&slot, &live);
-                }
+            match slot.enter() {
+                Some(live) => self.narrow_one(state, &slot, live)?,
+                None if slot.has_exited() => {}
+                None => return Err(EBUSY),
             }
             if signal::pending() {
                 return Err(ERESTARTSYS);
             }
             kthread::cond_resched();
         }
+        Ok(())
+    }
+
+    fn narrow_one(&self, state: &mut State, slot: &MmSlot, live: LiveMm<'_>) -> Result {
+        unmerge_unasked(&live)?;
+        if !any_advised(&live) {
+            self.unregister(slot, &live);
+            drop(live);
+            state.forget_range(slot, 0, usize::MAX);
+            return Ok(());
+        }
+        let mut from = 0;
+        for vma in mergeable_vmas(&live, 0) {
+            state.forget_range(slot, from, vma.start());
+            from = vma.end();
+        }
+        state.forget_range(slot, from, usize::MAX);
         Ok(())
     }
 }

@@ -17,7 +17,11 @@ use kernel::{
         lock::{mutex::MutexBackend, Guard},
         Mutex,
     },
+    time::{delay::fsleep, Delta},
 };
+
+/// How long to wait for an mmap lock, at least.
+const PATIENCE_MS: u32 = 100;
 
 /// A registered address space, and what keeps its teardown apart from the scanner.
 ///
@@ -30,6 +34,8 @@ pub(crate) struct Gate {
     closed: Atomic<bool>,
     /// Whether memory is merged that nobody has advised.
     unasked: Atomic<bool>,
+    /// Whether the mmap lock was taken for long when we last tried.
+    stuck: Atomic<bool>,
     #[pin]
     lock: Mutex<()>,
 }
@@ -41,6 +47,7 @@ impl Gate {
             mm,
             closed: Atomic::new(false),
             unasked: Atomic::new(false),
+            stuck: Atomic::new(false),
             lock <- new_mutex!((), "rksm_gate"),
         })
     }
@@ -68,21 +75,41 @@ impl Gate {
         self.closed.store(true, Relaxed);
     }
 
-    /// Takes the mmap lock for reading, unless the address space is gone.
+    /// Takes the mmap lock for reading, unless the address space is gone, or the lock is taken and
+    /// stays so: a process may hold it for as long as a file server does not answer, and everybody
+    /// else would have to wait for it.
     pub(crate) fn enter(&self) -> Option<LiveMm<'_>> {
         let guard = self.lock.lock();
-        if self.is_closed() {
+        if self.is_closed() || !self.lock_mmap() {
             return None;
         }
-        // SAFETY: `mm` is kept from being freed by our reference, and from being torn down by
-        // `lock`.
-        unsafe { bindings::mmap_read_lock(self.mm.as_raw()) };
         // INVARIANT: Both were just taken, and the gate is open.
         Some(LiveMm {
             mm: &self.mm,
             unasked: self.unasked.load(Relaxed),
             _guard: guard,
         })
+    }
+
+    /// Takes the mmap lock for reading, or gives up. The gate is locked and open.
+    fn lock_mmap(&self) -> bool {
+        let tries = match self.stuck.load(Relaxed) {
+            true => 1,
+            false => PATIENCE_MS,
+        };
+        for attempt in 0..tries {
+            if attempt > 0 {
+                fsleep(Delta::from_millis(1));
+            }
+            // SAFETY: `mm` is kept from being freed by our reference, and from being torn down by
+            // the gate.
+            if unsafe { bindings::mmap_read_trylock(self.mm.as_raw()) } {
+                self.stuck.store(false, Relaxed);
+                return true;
+            }
+        }
+        self.stuck.store(true, Relaxed);
+        false
     }
 }
 
@@ -106,13 +133,19 @@ impl LiveMm<'_> {
     /// Whether memory is merged that nobody has advised. A process that wants to be left out says so
     /// under the mmap lock.
     pub(super) fn unasked(&self) -> bool {
+        self.unasked && !self.has_flag(bindings::MMF_VM_MERGE_NONE)
+    }
+
+    /// Whether its owner asked for all of it to be merged, whatever comes.
+    pub(super) fn merges_any(&self) -> bool {
+        self.has_flag(bindings::MMF_VM_MERGE_ANY)
+    }
+
+    fn has_flag(&self, flag: u32) -> bool {
         // SAFETY: The address space is live.
-        self.unasked && !unsafe { bindings::mm_flags_test(MERGE_NONE, self.mm.as_raw()) }
+        unsafe { bindings::mm_flags_test(flag as ffi::c_int, self.mm.as_raw()) }
     }
 }
-
-/// The flag of an address space that is merged only as far as it asks for it.
-const MERGE_NONE: ffi::c_int = bindings::MMF_VM_MERGE_NONE as ffi::c_int;
 
 impl Drop for LiveMm<'_> {
     fn drop(&mut self) {

@@ -36,6 +36,9 @@ pub(crate) trait Provider: Send + Sync + 'static {
     /// Forgets an address space, whose page tables are about to be torn down.
     fn exit(&self, mm: &Mm);
 
+    /// Whether there may be merged pages that nobody asked for.
+    fn merges_unasked(&self) -> bool;
+
     /// Whether a merged page that was found in the swap cache may be mapped as it is. If not, it
     /// is copied, and merged again later.
     fn shares_swapin(&self) -> bool;
@@ -133,7 +136,7 @@ impl<P: Provider> Registration<P> {
             owner: this_module::<crate::LocalModule>().as_ptr(),
             kobj: directory,
             rmap_item_size: P::ITEM_SIZE,
-            madvise: Some(madvise),
+            madvise: Some(Self::madvise),
             enter: Some(Self::enter),
             exit: Some(Self::exit),
             rmap_walk: Some(rmap_walk_hook),
@@ -149,6 +152,51 @@ impl<P: Provider> Registration<P> {
         let raw = PROVIDER.load(Ordering::Acquire).cast::<P>();
         // SAFETY: While a hook runs, `PROVIDER` is a `P` by its invariant.
         unsafe { &*raw }
+    }
+
+    /// `MADV_MERGEABLE` and `MADV_UNMERGEABLE` on one VMA. What is not suited is passed over silently,
+    /// as advice is.
+    ///
+    /// # Safety
+    ///
+    /// Called as `ksm_ops::madvise`: `vma` is valid with its mmap lock held for writing, `flags` too.
+    unsafe extern "C" fn madvise(
+        vma: *mut bindings::vm_area_struct,
+        start: ffi::c_ulong,
+        end: ffi::c_ulong,
+        advice: ffi::c_int,
+        flags: *mut bindings::vm_flags_t,
+    ) -> ffi::c_int {
+        let mergeable = bindings::vm_flags_t::from(bindings::VM_MERGEABLE);
+        // SAFETY: `flags` is valid, says the caller.
+        let now = unsafe { *flags };
+        match advice as u32 {
+            bindings::MADV_MERGEABLE if now & mergeable == 0 => {
+                // SAFETY: `vma` is valid, says the caller.
+                if unsafe { bindings::ksm_vma_compatible(vma) } {
+                    // SAFETY: `flags` is valid, says the caller.
+                    unsafe { *flags = now | mergeable };
+                }
+            }
+            bindings::MADV_UNMERGEABLE => {
+                // SAFETY: This is a hook.
+                let unasked = unsafe { Self::provider() }.merges_unasked();
+                // SAFETY: `vma` is valid, says the caller.
+                let has_pages = !unsafe { (*vma).anon_vma }.is_null();
+                // What nobody has advised may be merged too, and about to be moved.
+                if has_pages && (now & mergeable != 0 || unasked) {
+                    // SAFETY: The mmap lock is held for writing, says the caller.
+                    let err = unsafe { bindings::ksm_unmerge_range(vma, start, end, true) };
+                    if err != 0 {
+                        return err;
+                    }
+                }
+                // SAFETY: `flags` is valid, says the caller.
+                unsafe { *flags = now & !mergeable };
+            }
+            _ => {}
+        }
+        0
     }
 
     /// # Safety
@@ -192,56 +240,6 @@ impl<P: Provider> Drop for Registration<P> {
     }
 }
 
-/// The flag of an address space that is enrolled.
-const MERGEABLE: ffi::c_int = bindings::MMF_VM_MERGEABLE as ffi::c_int;
-
-/// `MADV_MERGEABLE` and `MADV_UNMERGEABLE` on one VMA. What is not suited is passed over silently,
-/// as advice is.
-///
-/// # Safety
-///
-/// Called as `ksm_ops::madvise`: `vma` is valid with its mmap lock held for writing, `flags` too.
-unsafe extern "C" fn madvise(
-    vma: *mut bindings::vm_area_struct,
-    start: ffi::c_ulong,
-    end: ffi::c_ulong,
-    advice: ffi::c_int,
-    flags: *mut bindings::vm_flags_t,
-) -> ffi::c_int {
-    let mergeable = bindings::vm_flags_t::from(bindings::VM_MERGEABLE);
-    // SAFETY: `flags` is valid, says the caller.
-    let now = unsafe { *flags };
-    match advice as u32 {
-        bindings::MADV_MERGEABLE if now & mergeable == 0 => {
-            // SAFETY: `vma` is valid, says the caller.
-            if unsafe { bindings::ksm_vma_compatible(vma) } {
-                // SAFETY: `flags` is valid, says the caller.
-                unsafe { *flags = now | mergeable };
-            }
-        }
-        bindings::MADV_UNMERGEABLE => {
-            // SAFETY: `vma` is valid, says the caller.
-            let has_pages = !unsafe { (*vma).anon_vma }.is_null();
-            // SAFETY: As above.
-            let mm = unsafe { (*vma).vm_mm };
-            // SAFETY: A VMA's address space is valid.
-            let enrolled = unsafe { bindings::mm_flags_test(MERGEABLE, mm) };
-            // Also what nobody has advised: it may be merged, and about to be moved.
-            if has_pages && enrolled {
-                // SAFETY: The mmap lock is held for writing, says the caller.
-                let err = unsafe { bindings::ksm_unmerge_range(vma, start, end, true) };
-                if err != 0 {
-                    return err;
-                }
-            }
-            // SAFETY: `flags` is valid, says the caller.
-            unsafe { *flags = now & !mergeable };
-        }
-        _ => {}
-    }
-    0
-}
-
 /// # Safety
 ///
 /// Called as `ksm_ops::rmap_walk`.
@@ -269,7 +267,7 @@ unsafe extern "C" fn folio_migrate(new: *mut bindings::folio, old: *mut bindings
 ///
 /// # Errors
 ///
-/// `ENOMEM`. `EINTR`: we are being killed.
+/// `ENOMEM`. `EAGAIN`: its mmap lock is taken.
 pub(crate) fn enrol(mm: &Mm) -> Result {
     // SAFETY: `mm` is live.
     to_result(unsafe { bindings::ksm_enrol_mm(mm.as_raw()) })

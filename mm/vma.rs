@@ -20,8 +20,13 @@ fn is_advised(vma: &VmaRef) -> bool {
 
 /// Whether `vma` is to be merged.
 fn is_mergeable(live: &LiveMm<'_>, vma: &VmaRef) -> bool {
+    is_advised(vma) || live.unasked() && is_compatible(vma)
+}
+
+/// Whether `vma` is of a kind that could be advised.
+fn is_compatible(vma: &VmaRef) -> bool {
     // SAFETY: A `VmaRef` is valid, and its mmap lock is held.
-    is_advised(vma) || live.unasked() && unsafe { bindings::ksm_vma_compatible(vma.as_ptr()) }
+    unsafe { bindings::ksm_vma_compatible(vma.as_ptr()) }
 }
 
 /// What finds the anonymous pages of `vma`, if it has had any.
@@ -128,7 +133,7 @@ fn unmerge(vma: &VmaRef, start: usize, end: usize) -> Result {
 /// As for [`MergeableVma::unmerge`].
 fn unmerge_each<'a>(vmas: impl Iterator<Item = &'a VmaRef>) -> Result {
     for vma in vmas {
-        if anon_vma_of(vma).is_some() {
+        if anon_vma_of(vma).is_some() && (is_advised(vma) || is_compatible(vma)) {
             unmerge(vma, vma.start(), vma.end())?;
         }
     }
@@ -161,9 +166,9 @@ pub(crate) fn mergeable_vmas<'a>(
     vmas(live, from).filter_map(|vma| MergeableVma::new(live, vma))
 }
 
-/// Whether any VMA is advised, also one that had no page so far.
+/// Whether any VMA is advised, also one that had no page so far, or one will be by itself.
 pub(crate) fn any_advised(live: &LiveMm<'_>) -> bool {
-    vmas(live, 0).any(is_advised)
+    live.merges_any() || vmas(live, 0).any(is_advised)
 }
 
 /// Whether there may be something to merge, sooner or later.

@@ -110,7 +110,7 @@ static const char *proc_path(pid_t pid, const char *file)
 	if (pid)
 		snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
 	else
-		snprintf(path, sizeof(path), "/proc/self/%s", file);
+		snprintf(path, sizeof(path), "/proc/thread-self/%s", file);
 	return path;
 }
 

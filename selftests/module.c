@@ -178,6 +178,36 @@ MODULE_TEST(zero_pages_change_hands)
 	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 8));
 }
 
+#define TRACING	"/sys/kernel/tracing/"
+
+/* Who never asked for merging is not left with in-tree KSM, which would enrol its children. */
+MODULE_TEST(unasked_is_forgotten)
+{
+	char text[4096];
+	pid_t pid;
+	int tries;
+
+	LOAD();
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(3));
+	EXPECT_LT(0, ksm_stat(0, "ksm_rmap_items"));
+	for (tries = 0; tries < 1000 && loaded(); tries++) {
+		ASSERT_EQ(0, knob_set("run", 2));
+		unload();
+	}
+	ASSERT_FALSE(loaded());
+	close(open(TRACING "trace", O_WRONLY | O_TRUNC));
+	ASSERT_EQ(0, file_write(TRACING "events/ksm/ksm_enter/enable", "1"));
+	pid = fork_child();
+	if (pid == 0)
+		_exit(0);
+	EXPECT_EQ(0, wait_child(pid));
+	EXPECT_EQ(0, file_write(TRACING "events/ksm/ksm_enter/enable", "0"));
+	EXPECT_LT(0, file_read(TRACING "trace", text, sizeof(text)));
+	EXPECT_EQ(NULL, strstr(text, "ksm_enter:"));
+}
+
 MODULE_TEST(second_load)
 {
 	LOAD();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Whose memory is merged: scope=all takes in those that have not asked for it. */
+#include <pthread.h>
 #include <signal.h>
+#include <sys/time.h>
 
 #include "ksm_harness.h"
 
@@ -159,6 +161,29 @@ static int is_left_out(void)
 	return 0;
 }
 
+/* In a process whose main thread has ended. */
+static void *second_thread(void *arg)
+{
+	char path[64], stat[128];
+	int i;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", getpid());
+	for (i = 0; i < 1000; i++) {
+		usleep(1000);
+		if (file_read(path, stat, sizeof(stat)) > 0 && strstr(stat, ") Z"))
+			_exit(knob_set("run", 1) || is_found());
+	}
+	_exit(1);
+}
+
+static int without_main_thread(void)
+{
+	pthread_t thread;
+
+	CHECK(!pthread_create(&thread, NULL, second_thread, NULL));
+	pthread_exit(NULL);
+}
+
 static pid_t exec_self(const char *what)
 {
 	pid_t pid = fork_child();
@@ -183,6 +208,14 @@ SCOPE_TEST(new_processes)
 		_exit(is_found());
 	EXPECT_EQ(0, wait_child(pid));
 	EXPECT_EQ(0, wait_child(exec_self("found")));
+}
+
+/* Also where only other threads than the first are left. */
+SCOPE_TEST(without_main_thread)
+{
+	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	EXPECT_EQ(0, wait_child(exec_self("without-main-thread")));
 }
 
 /* Who says no is left out, and so is whatever it starts; what it asks for is merged. */
@@ -229,6 +262,28 @@ SCOPE_TEST(leaves)
 	EXPECT_EQ(0, ksm_stat(0, "ksm_rmap_items"));
 }
 
+/* The same for one that asked for everything but a part, which was merged unasked. */
+SCOPE_TEST(leaves_with_a_part_unasked)
+{
+	char *map = unasked_pages(9), *asked = unasked_pages(9);
+
+	ASSERT_TRUE(map && asked);
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	ASSERT_EQ(0, madvise(map, N * pagesize, MADV_UNMERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	ASSERT_TRUE(gets_merged(map));
+	ASSERT_TRUE(gets_merged(asked));
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_TRUE(none_ksm(map));
+	EXPECT_TRUE(none_ksm(asked));
+	ASSERT_TRUE(ksm_passes(4));
+	EXPECT_TRUE(none_ksm(map));
+	EXPECT_TRUE(all_hold(map, N, 9));
+	EXPECT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, knob("pages_shared"));
+}
+
 /* run=2 finds what was merged unasked, in children too. */
 SCOPE_TEST(run_2)
 {
@@ -272,6 +327,36 @@ SCOPE_TEST(mremap)
 	EXPECT_TRUE(gets_merged(to));
 }
 
+static void nothing(int signal)
+{
+}
+
+/* Who did not ask for merging gets no EINTR by it. */
+SCOPE_TEST(mremap_is_not_interrupted)
+{
+	const struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = {};
+	const struct sigaction handler = { .sa_handler = nothing };
+	char *map = unasked_pages(10), *to = map_pages(N), *swap;
+	int i, failed = 0;
+
+	ASSERT_TRUE(map && to);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	ASSERT_TRUE(gets_merged(map));
+	ASSERT_EQ(0, sigaction(SIGALRM, &handler, NULL));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	for (i = 0; i < 5000; i++) {
+		failed += mremap(map, N * pagesize, N * pagesize,
+				 MREMAP_MAYMOVE | MREMAP_FIXED, to) != to;
+		swap = map;
+		map = to;
+		to = swap;
+	}
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &never, NULL));
+	EXPECT_EQ(0, failed);
+	EXPECT_TRUE(all_hold(map, N, 10));
+}
+
 /* Zero pages are given back too. */
 SCOPE_TEST(zero_pages)
 {
@@ -298,5 +383,7 @@ int main(int argc, char **argv)
 		return is_found();
 	if (argc == 2 && !strcmp(argv[1], "left-out"))
 		return is_left_out();
+	if (argc == 2 && !strcmp(argv[1], "without-main-thread"))
+		return without_main_thread();
 	return test_harness_run(argc, argv);
 }

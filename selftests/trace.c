@@ -96,14 +96,13 @@ TRACE_TEST(a_merge)
 	EXPECT_EQ(N - 1, count_with("rksm_merge_with_ksm_page:", want));
 	for (i = 0; i < N; i++) {
 		snprintf(want, sizeof(want), "address 0x%lx pfn ", (long)page_of(map, i));
-		EXPECT_EQ(1, count(want));
+		EXPECT_LE(1, count(want));
 	}
-	EXPECT_EQ(0, count("rksm_remove"));
 
 	ASSERT_EQ(0, knob_set("run", 2));
 	ASSERT_TRUE(traced());
 	snprintf(want, sizeof(want), " pfn %lu\n", pfn);
-	EXPECT_EQ(N, count_with("rksm_remove_rmap_item:", want));
+	EXPECT_LE(N, count_with("rksm_remove_rmap_item:", want));
 	EXPECT_EQ(1, count_with("rksm_remove_ksm_page:", want));
 }
 
