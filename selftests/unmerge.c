@@ -2,8 +2,13 @@
 /* Every way in which a merged page is given back. */
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 
 #include "ksm_fixture.h"
+
+#ifndef SYS_mseal
+#define SYS_mseal	462
+#endif
 
 KSM_TEST(by_write)
 {
@@ -202,6 +207,50 @@ KSM_TEST(by_exit)
 	EXPECT_TRUE(all_hold(map, 4, 7));
 }
 
+static int peer_with_ballast(struct peer *p, void *arg)
+{
+	enum { BALLAST = 16384 };
+	char *ballast = map_pages(BALLAST + 2), *map;
+	int i;
+
+	CHECK(ballast);
+	for (i = 0; i < BALLAST; i++)
+		*page_of(ballast, i) = 1;
+	/* An exit unmaps from the lowest address on, and comes to these last. */
+	map = page_of(ballast, BALLAST);
+	fill_all(map, 2, 15);
+	CHECK(!madvise(map, 2 * pagesize, MADV_MERGEABLE));
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));
+	return 0;
+}
+
+/*
+ * A process on its way out still maps merged pages that nothing counts any
+ * more: run=2 waits for them. A knob that may not change while there is a
+ * merged page shows whether one is left.
+ */
+KSM_TEST(waits_for_exit)
+{
+	int round;
+
+	for (round = 0; round < 5; round++) {
+		struct peer p;
+
+		ASSERT_TRUE(peer_start(&p, peer_with_ballast, NULL));
+		ASSERT_TRUE(peer_meet(&p));
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_settles(1, 1));
+		ASSERT_EQ(0, knob_set("run", 0));
+		ASSERT_EQ(0, kill(p.pid, SIGKILL));
+		while (knob("pages_shared"))
+			usleep(100);
+		ASSERT_EQ(0, knob_set("run", 2));
+		EXPECT_EQ(0, knob_set("max_page_sharing", 100 + round));
+		EXPECT_EQ(128 + SIGKILL, peer_end(&p));
+	}
+}
+
 static int peer_without_access(struct peer *p, void *arg)
 {
 	char *map = map_pages(4);
@@ -273,8 +322,11 @@ KSM_TEST(vma_flags_are_kept)
 	fill_all(map, 4, 14);
 	ASSERT_EQ(0, madvise(map, 4 * pagesize, MADV_DONTFORK));
 	ASSERT_EQ(0, madvise(map, 4 * pagesize, MADV_DONTDUMP));
+	/* One of the flags that do not fit into 32 bits. */
+	ASSERT_EQ(0, syscall(SYS_mseal, map, 4 * pagesize, 0));
 	vma_flags(map, before, sizeof(before));
 	ASSERT_NE(NULL, strstr(before, " dd"));
+	ASSERT_NE(NULL, strstr(before, " sl"));
 	ASSERT_EQ(0, madvise(map, 4 * pagesize, MADV_MERGEABLE));
 	vma_flags(map, with, sizeof(with));
 	EXPECT_NE(NULL, strstr(with, " mg"));
