@@ -15,11 +15,16 @@ KSM_TEST(mremap_moves)
 	char *map = MERGED_PAGES(8, 1), *target = map_pages(8), *moved;
 
 	ASSERT_NE(NULL, target);
+	ASSERT_EQ(0, knob_set("run", 0));
 	moved = mremap(map, 8 * pagesize, 8 * pagesize,
 		       MREMAP_MAYMOVE | MREMAP_FIXED, target);
 	ASSERT_EQ(target, moved);
+	/* No merged page moves: its reverse map would not find it there. */
+	EXPECT_TRUE(no_two_share(moved, 8));
+	EXPECT_FALSE(is_ksm(moved));
 	EXPECT_TRUE(all_hold(moved, 8, 1));
 	/* The advice moved with the memory. */
+	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 7));
 	EXPECT_EQ(1, distinct_pfns(moved, 8));
 	fill(moved, 2);
