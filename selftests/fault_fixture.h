@@ -3,31 +3,8 @@
 #ifndef FAULT_FIXTURE_H
 #define FAULT_FIXTURE_H
 
-#include <dirent.h>
-
 #include "fault.h"
 #include "ksm_harness.h"
-
-/* The scanner of the provider under test. */
-static pid_t scanner(void)
-{
-	bool rksm = access("/sys/module/rksm", F_OK) == 0;
-	DIR *dir = opendir("/proc");
-	char path[300], comm[32];
-	struct dirent *e;
-	pid_t found = 0;
-
-	while (dir && (e = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
-		if (atoi(e->d_name) > 0 &&
-		    file_read(path, comm, sizeof(comm)) > 0 &&
-		    !strcmp(comm, rksm ? "rksmd\n" : "ksmd\n"))
-			found = atoi(e->d_name);
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
 
 static void make_fail(pid_t pid, bool yes)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Knobs, waiting, and processes for the tests; ksm_pages.c has the memory side. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -342,6 +343,44 @@ bool counter_reaches(const char *name, long value)
 	struct counter_value want = { name, value };
 
 	return ksm_until(counter_is, &want);
+}
+
+pid_t scanner(void)
+{
+	bool rksm = access("/sys/module/rksm", F_OK) == 0;
+	DIR *dir = opendir("/proc");
+	char path[300], comm[32];
+	struct dirent *e;
+	pid_t found = 0;
+
+	while (dir && (e = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
+		if (atoi(e->d_name) > 0 &&
+		    file_read(path, comm, sizeof(comm)) > 0 &&
+		    !strcmp(comm, rksm ? "rksmd\n" : "ksmd\n"))
+			found = atoi(e->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+static long long scanner_cpu(void)
+{
+	char path[64], buf[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", scanner());
+	return file_read(path, buf, sizeof(buf)) > 0 ? strtoll(buf, NULL, 10) : -1;
+}
+
+long long passes_cpu(unsigned int n)
+{
+	long long before = scanner_cpu();
+
+	while (n--)
+		if (!ksm_step())
+			return -1;
+	return before < 0 ? -1 : scanner_cpu() - before;
 }
 
 /* A test whose peer died shall say so, not die of it. */

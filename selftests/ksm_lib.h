@@ -76,6 +76,9 @@ bool ksm_settles(long shared, long sharing);
 bool ksm_step(void);
 /* A counter reaches a value. */
 bool counter_reaches(const char *name, long value);
+/* The scanner's thread, and the time in ns that so many passes take of a CPU. */
+pid_t scanner(void);
+long long passes_cpu(unsigned int n);
 
 /* Memory: anonymous pages that are never part of a huge page. */
 char *map_pages(size_t n);
