@@ -189,7 +189,49 @@ KSM_TEST(prctl_bad_arguments)
 	EXPECT_EQ(0, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
 }
 
-/* In the child and after exec: this program again, with an argument. */
+/* After exec, in each case: this program again, with an argument. */
+static int has_no_counts(void)
+{
+	CHECK(merging_pages(0) == 0);
+	CHECK(ksm_stat(0, "ksm_rmap_items") == 0);
+	CHECK(ksm_stat(0, "ksm_zero_pages") == 0);
+	return 0;
+}
+
+/* exec() ends a child's share of the counts, and the new program has none. */
+KSM_TEST(exec_ends_counts)
+{
+	char *map = MERGEABLE_PAGES(16, 6);
+	struct counters c;
+	pid_t pid;
+
+	memset(page_of(map, 8), 0, 8 * pagesize);
+	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 7));
+	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 8));
+	ASSERT_EQ(0, knob_set("run", 0));
+	pid = fork_child();
+	if (pid == 0) {
+		char *args[] = { "process", "no-counts", NULL };
+
+		/* Counted for the child, before it leaves them behind. */
+		EXPECT_EQ(8, ksm_stat(0, "ksm_zero_pages"));
+		EXPECT_TRUE(ksm_step());
+		EXPECT_EQ(8, merging_pages(0));
+		execv("/proc/self/exe", args);
+		_exit(1);
+	}
+	EXPECT_EQ(0, wait_child(pid));
+	ASSERT_TRUE(ksm_step());
+	c = counters_at_rest();
+	EXPECT_EQ(1, c.shared);
+	EXPECT_EQ(7, c.sharing);
+	EXPECT_EQ(8, c.zero);
+	EXPECT_EQ(8, merging_pages(0));
+	EXPECT_EQ(8, ksm_stat(0, "ksm_zero_pages"));
+}
+
 static int merges_by_itself(void)
 {
 	char *map;
@@ -248,5 +290,7 @@ int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "after-exec"))
 		return merges_by_itself();
+	if (argc == 2 && !strcmp(argv[1], "no-counts"))
+		return has_no_counts();
 	return test_harness_run(argc, argv);
 }
