@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Huge pages whose parts have equal content. */
+#include <fcntl.h>
+#include <sys/uio.h>
+
 #include "ksm_fixture.h"
 
 #ifndef MADV_COLLAPSE
@@ -84,6 +87,35 @@ KSM_TEST(one_pair_inside)
 	EXPECT_EQ(pfn_of(0, page_of(map, 17)), pfn_of(0, page_of(map, 300)));
 	for (i = 0; i < NR; i++) {
 		ASSERT_TRUE(holds(page_of(map, i), i == 300 ? 17 : i));
+	}
+}
+
+/* Somebody else refers to it, so that it cannot be split: it is left whole until then. */
+KSM_TEST(split_fails)
+{
+	char *map = MAP_HUGE_PAGES(1), *seen = map_pages(1);
+	struct iovec iov = { page_of(map, 5), pagesize };
+	int fd[2], i;
+
+	ASSERT_NE(NULL, seen);
+	for (i = 0; i < NR; i++)
+		fill(page_of(map, i), i % 64);
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ(pagesize, vmsplice(fd[1], &iov, 1, 0));
+	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_MERGEABLE));
+	/* What is mapped in small parts is one huge page all the same. */
+	ASSERT_EQ(0, mprotect(map, pagesize, PROT_READ));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(6));
+	EXPECT_EQ(0, knob("pages_shared"));
+	EXPECT_TRUE(still_huge(map));
+	EXPECT_TRUE(no_two_share(map, NR));
+	ASSERT_EQ(pagesize, read(fd[0], seen, pagesize));
+	EXPECT_TRUE(holds(seen, 5));
+	ASSERT_EQ(0, mprotect(map, pagesize, PROT_READ | PROT_WRITE));
+	ASSERT_TRUE(ksm_settles(64, NR - 64));
+	for (i = 0; i < NR; i++) {
+		ASSERT_TRUE(holds(page_of(map, i), i % 64));
 	}
 }
 
