@@ -2,6 +2,7 @@
 /* Merged pages that the kernel moves to other frames. */
 #include <fcntl.h>
 #include <signal.h>
+#include <time.h>
 
 #include "numa_fixture.h"
 
@@ -47,12 +48,21 @@ KSM_TEST(merged_page_moves)
 	wait_child(pid);
 }
 
+/* It stops between two moves, so that all pages are there. */
+static bool stop(pid_t mover)
+{
+	int status;
+
+	return !kill(mover, SIGSTOP) &&
+	       waitpid(mover, &status, WUNTRACED) == mover && WIFSTOPPED(status);
+}
+
 /* To and fro, while pages are merged, written and unmerged. */
 KSM_TEST(moves_under_scanner)
 {
 	char *map = MERGEABLE_PAGES(N, 3);
 	pid_t mover, parent = getpid();
-	int i, status;
+	int i;
 
 	NEED_TWO_NODES();
 	ASSERT_EQ(0, knob_set("run", 1));
@@ -82,10 +92,7 @@ KSM_TEST(moves_under_scanner)
 	/* Unmerging finds pages that are on the move as well. */
 	for (i = 0; i < 20; i++) {
 		ASSERT_EQ(0, knob_set("run", 2));
-		/* It stops between two moves, so that all pages are there. */
-		kill(mover, SIGSTOP);
-		ASSERT_EQ(mover, waitpid(mover, &status, WUNTRACED));
-		ASSERT_TRUE(WIFSTOPPED(status));
+		ASSERT_TRUE(stop(mover));
 		ASSERT_TRUE(no_two_share(map, N));
 		ASSERT_EQ(0, knob("pages_shared"));
 		kill(mover, SIGCONT);
@@ -143,6 +150,59 @@ KSM_TEST(range_changes_nodes)
 	}
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, N - 1));
+}
+
+static long long cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+/* What ten moves of a merged page cost, for each of which its mappings are walked twice. */
+static long long moves_cost(char *page)
+{
+	long long begin = cpu_ns();
+	int i;
+
+	for (i = 0; i < 10; i++)
+		if (!move_page(0, page, !node_of(page)))
+			return -1;
+	return cpu_ns() - begin;
+}
+
+/*
+ * Many VMAs may hang on one anon_vma. A walk over the mappings of a page looks
+ * at those that can map it, not at all of them for each mapping.
+ */
+KSM_TEST(walk_is_bounded)
+{
+	enum { MAPPINGS = 250, VMAS = 8192 };
+	char *plain = MERGEABLE_PAGES(MAPPINGS, 9), *many = map_pages(VMAS + MAPPINGS);
+	long long plain_cost, many_cost;
+	int i;
+
+	NEED_TWO_NODES();
+	ASSERT_NE(NULL, many);
+	/* Written while it is one VMA, then split. */
+	fill_all(many, MAPPINGS, 10);
+	for (i = 0; i < VMAS; i += 2) {
+		ASSERT_EQ(0, mprotect(page_of(many, MAPPINGS + i), pagesize, PROT_READ));
+	}
+	ASSERT_EQ(0, madvise(many, MAPPINGS * pagesize, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(2, 2 * (MAPPINGS - 1)));
+	ASSERT_EQ(0, knob_set("run", 0));
+	plain_cost = moves_cost(plain);
+	many_cost = moves_cost(many);
+	ASSERT_LT(0, plain_cost);
+	ASSERT_LT(0, many_cost);
+	EXPECT_LT(many_cost, 5 * plain_cost) {
+		TH_LOG("ten moves: %lld us, among many VMAs %lld us",
+		       plain_cost / 1000, many_cost / 1000);
+	}
+	EXPECT_TRUE(all_hold(plain, MAPPINGS, 9) && all_hold(many, MAPPINGS, 10));
 }
 
 /* The kernel tidies up memory while its pages are merged, written, unmerged. */
