@@ -152,6 +152,45 @@ KSM_TEST(range_changes_nodes)
 	ASSERT_TRUE(ksm_settles(1, N - 1));
 }
 
+/*
+ * Advice is withdrawn from a page that is on the move: none of its mappings is
+ * missed. That there are many makes a move take long.
+ */
+KSM_TEST(unmerged_on_the_move)
+{
+	enum { MAPPINGS = 250, ROUNDS = 40 };
+	char *map = MERGEABLE_PAGES(MAPPINGS, 8);
+	pid_t mover, parent = getpid();
+	int i, j;
+
+	NEED_TWO_NODES();
+	ASSERT_EQ(0, madvise(map, MAPPINGS * pagesize, MADV_DONTFORK));
+	mover = fork_child();
+	if (mover == 0) {
+		for (i = 0;; i++)
+			move_page(parent, map, i % 2);
+	}
+	for (i = 0; i < ROUNDS; i++) {
+		ASSERT_TRUE(stop(mover));
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_settles(1, MAPPINGS - 1));
+		ASSERT_EQ(0, knob_set("run", 0));
+		kill(mover, SIGCONT);
+		usleep(rand() % 5000);
+		ASSERT_EQ(0, madvise(map, MAPPINGS * pagesize, MADV_UNMERGEABLE));
+		ASSERT_TRUE(stop(mover));
+		for (j = 0; j < MAPPINGS; j++) {
+			ASSERT_FALSE(is_ksm(page_of(map, j)));
+		}
+		ASSERT_TRUE(no_two_share(map, MAPPINGS));
+		ASSERT_EQ(0, madvise(map, MAPPINGS * pagesize, MADV_MERGEABLE));
+		kill(mover, SIGCONT);
+	}
+	EXPECT_TRUE(all_hold(map, MAPPINGS, 8));
+	kill(mover, SIGKILL);
+	wait_child(mover);
+}
+
 static long long cpu_ns(void)
 {
 	struct timespec ts;
