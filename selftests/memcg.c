@@ -290,8 +290,11 @@ static int peer_forks(struct peer *p, void *arg)
 	return 0;
 }
 
-/* Pages that a fork shares may have to be copied to be merged: that is charged. */
-MEMCG_TEST(copies_are_charged)
+/*
+ * Pages that a fork shares may have to be copied to be merged. The copies are
+ * charged; and where there is no room for them, nobody is killed for it.
+ */
+static void merge_forked(struct __test_metadata *_metadata, bool limited)
 {
 	bool copies;
 	struct peer p;
@@ -303,15 +306,35 @@ MEMCG_TEST(copies_are_charged)
 	child = peer_swap(&p, 0);
 	ASSERT_LT(0, child);
 	ASSERT_TRUE(anon_becomes("a", N));
+	if (limited) {
+		ASSERT_EQ(0, set_limit("a", N + N / 4));
+	}
 	ASSERT_EQ(0, knob_set("run", 1));
-	ASSERT_TRUE(ksm_settles(N / 2, N / 2));
+	if (limited) {
+		ASSERT_TRUE(ksm_passes(10));
+	} else {
+		ASSERT_TRUE(ksm_settles(N / 2, N / 2));
+	}
+	EXPECT_EQ(0, group_value("a", "memory.events", "oom_kill"));
 	/* One of each pair is merged in the parent as well, or in neither. */
 	copies = !((kflags_of(p.pid, map) | kflags_of(p.pid, page_of(map, 1))) & KPF_KSM_BIT);
-	EXPECT_TRUE(anon_becomes("a", copies ? N + N / 2 : N));
+	if (!limited) {
+		EXPECT_TRUE(anon_becomes("a", copies ? N + N / 2 : N));
+	}
 	EXPECT_EQ(0, kill(child, 0));
 	EXPECT_TRUE(peer_meet(&p));
 	EXPECT_EQ(0, peer_end(&p));
 	EXPECT_TRUE(anon_becomes("a", 0));
+}
+
+MEMCG_TEST(copies_are_charged)
+{
+	merge_forked(_metadata, false);
+}
+
+MEMCG_TEST(no_room_for_copies)
+{
+	merge_forked(_metadata, true);
 }
 
 TEST_HARNESS_MAIN
