@@ -223,6 +223,10 @@ impl FrozenPage<'_> {
         let (vma, address) = (self.mapped.vma(), self.mapped.span.address());
         // SAFETY: `target` holds a reference.
         unsafe { bindings::folio_get(folio) };
+        // The last one that mapped it may have freed it with MADV_FREE, which leaves it clean for
+        // reclaim to drop. Now somebody needs it. The lock keeps reclaim out.
+        // SAFETY: `target` holds a reference.
+        unsafe { bindings::folio_mark_dirty(folio) };
         // SAFETY: The page is a merged one, so its content and exclusivity allow further
         // mappings; the reference taken above is the mapping's.
         unsafe { bindings::folio_add_anon_rmap_pte(folio, page, vma, address, 0) };

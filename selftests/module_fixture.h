@@ -6,43 +6,8 @@
 #ifndef MODULE_FIXTURE_H
 #define MODULE_FIXTURE_H
 
-#include <fcntl.h>
-#include <sys/syscall.h>
-
 #include "ksm_harness.h"
-
-#define RKSM_DIR	"/sys/kernel/mm/rksm"
-#define KSM_DIR		"/sys/kernel/mm/ksm"
-
-static bool loaded(void)
-{
-	return access("/sys/module/rksm", F_OK) == 0;
-}
-
-static int load(void)
-{
-	int fd = open(getenv("RKSM_KO"), O_RDONLY | O_CLOEXEC), err;
-
-	if (fd < 0)
-		return -errno;
-	err = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
-	close(fd);
-	return err;
-}
-
-static int unload(void)
-{
-	return syscall(SYS_delete_module, "rksm", O_NONBLOCK) ? -errno : 0;
-}
-
-/*
- * The module's KUnit suites run each time it is loaded, and take longer than
- * all the rest. They have run before; not here.
- */
-static void kunit_suites(const char *glob)
-{
-	file_write("/sys/module/kunit/parameters/filter_glob", glob);
-}
+#include "module_lib.h"
 
 FIXTURE(module) {
 	bool was_loaded;

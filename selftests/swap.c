@@ -202,4 +202,50 @@ ZRAM_TEST(copies_are_counted)
 	EXPECT_TRUE(holds(b, 14));
 }
 
+/*
+ * The last owner of a merged page needs it no more. Reclaim may drop the page
+ * then, unless another one shares it meanwhile, who never said so.
+ */
+ZRAM_TEST(freed_then_shared)
+{
+	char *map = MERGED_PAGES(2, 10), *late;
+	int tries;
+
+	fill(page_of(map, 1), 11);
+	ASSERT_TRUE(ksm_settles(1, 0));
+	ASSERT_EQ(0, madvise(map, pagesize, MADV_FREE));
+	late = MERGEABLE_PAGES(1, 10);
+	ASSERT_TRUE(ksm_settles(1, 1));
+	ASSERT_EQ(pfn_of(0, map), pfn_of(0, late));
+	ASSERT_EQ(0, knob_set("run", 0));
+	/* Pages that were freed so are reclaimed along with files. */
+	for (tries = 0; tries < 200 && pfn_of(0, late); tries++)
+		reclaim("128K swappiness=0");
+	EXPECT_TRUE(holds(late, 10));
+	EXPECT_TRUE(is_zero(map) || holds(map, 10));
+}
+
+/*
+ * Unmerging makes copies, which are nobody's to drop: a child that frees its
+ * mapping of one says nothing of its parent's.
+ */
+ZRAM_TEST(unmerged_then_freed_by_child)
+{
+	char *map = MERGED_PAGES(N, 12);
+	int tries;
+	pid_t pid;
+
+	ASSERT_EQ(0, madvise(map, N * pagesize, MADV_UNMERGEABLE));
+	ASSERT_TRUE(no_two_share(map, N));
+	pid = fork_child();
+	if (pid == 0)
+		_exit(madvise(map, N * pagesize, MADV_FREE) != 0);
+	ASSERT_EQ(0, wait_child(pid));
+	/* Freed pages wait in a list of the CPU; this empties it. */
+	file_write("/proc/sys/vm/compact_memory", "1");
+	for (tries = 0; tries < 200 && pfn_of(0, map); tries++)
+		madvise(map, N * pagesize, MADV_PAGEOUT);
+	EXPECT_TRUE(all_hold(map, N, 12));
+}
+
 TEST_HARNESS_MAIN
