@@ -9,7 +9,7 @@ RKSM ?= 1
 export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_TIMEOUT VM_LOG VM_KOPT
 export RKSM_RUN := $(value RUN)
 
-.PHONY: all kernel vm demo check fmt clippy clean help
+.PHONY: all kernel vm demo check torture fmt clippy clean help
 
 all:
 	@tools/build.sh $(KERNEL)
@@ -27,6 +27,10 @@ demo:
 
 check:
 	@KDIR= tools/check.sh $(KERNELS)
+
+torture:
+	@tools/build.sh $(KERNEL)
+	@TORTURE_SECONDS='$(SECONDS)' SEED='$(SEED)' tools/torture.sh $(KERNEL)
 
 fmt:
 	@tools/fmt.sh
@@ -47,6 +51,7 @@ make vm RUN='command'
               failure into 2: tools/vm.sh has the exact status)
 make demo     the demo: two guests and a process share their memory
 make check    every test; ends with a line that counts them
+make torture  everything at random, and each byte must be right
 make fmt      formats the Rust source
 make clippy   compiles with the kernel's clippy lints
 make clean    removes what was built here, not the cache
@@ -59,6 +64,7 @@ VM_KOPT='option ...'        for the kernel's command line
 VM_LOG=<file>               where the kernel log goes (build/log/vm-*.log)
 RKSM=0                      do not load the module
 KERNELS='plain debug uml'   the kernels that `make check` tests
+SECONDS=60 SEED=<number>    for `make torture`: how long, and the same steps again
 
 In the machine: the host's files, writes stay in memory; $$RKSM_KO is the
 module, $$RKSM_LOGS is build/log on the host.

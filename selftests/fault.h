@@ -41,6 +41,15 @@ static inline bool fail_percent(int percent)
 	       !file_write(FAIL_PAGE "probability", text);
 }
 
+/* Whether the percentage counts for a task. */
+static inline void make_fail(pid_t pid, bool yes)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/make-it-fail", pid);
+	file_write(path, yes ? "1" : "0");
+}
+
 /* fail-nth of a task; the file stays open, so that using it allocates nothing. */
 static inline int open_fail_nth(pid_t pid)
 {

@@ -6,14 +6,6 @@
 #include "fault.h"
 #include "ksm_harness.h"
 
-static void make_fail(pid_t pid, bool yes)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/make-it-fail", pid);
-	file_write(path, yes ? "1" : "0");
-}
-
 FIXTURE(fault) {
 	struct knob_values before;
 };

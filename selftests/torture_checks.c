@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What must hold of the counters while everybody rests and the scanner stands between two passes. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "torture.h"
+
+/* The sums of what each process is told. */
+struct sums {
+	long items, merging, zero;
+};
+
+/* What the page tables say. */
+struct truth {
+	long merged, frames, tracked;
+};
+
+static struct sums sums_of(const pid_t *pids, int n)
+{
+	struct sums sums = {};
+
+	while (n--) {
+		sums.items += ksm_stat(pids[n], "ksm_rmap_items");
+		sums.merging += merging_pages(pids[n]);
+		sums.zero += ksm_stat(pids[n], "ksm_zero_pages");
+	}
+	return sums;
+}
+
+/* The frames of merged pages, as often as they are mapped. */
+struct frames {
+	uint64_t *pfn;
+	size_t n, room;
+};
+
+static void look_at(struct truth *truth, struct frames *frames, uint64_t entry, int kpageflags)
+{
+	uint64_t pfn = entry & ((1ULL << 55) - 1), flags = 0;
+
+	if (!(entry & PM_PRESENT_BIT) || !pfn ||
+	    pread(kpageflags, &flags, sizeof(flags), pfn * sizeof(flags)) != sizeof(flags))
+		return;
+	truth->tracked += !!(flags & KPF_ANON_BIT);
+	if (!(flags & KPF_KSM_BIT))
+		return;
+	if (frames->n == frames->room) {
+		frames->room = 2 * frames->room + 1024;
+		frames->pfn = realloc(frames->pfn, frames->room * sizeof(*frames->pfn));
+	}
+	frames->pfn[frames->n++] = pfn;
+}
+
+/* All pages in the mergeable mappings of a process. */
+static void look_at_process(pid_t pid, struct truth *truth, struct frames *frames)
+{
+	int kpageflags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC), pagemap;
+	unsigned long start, end, first = 0, last = 0;
+	char path[64], line[4096];
+	uint64_t entries[512];
+	FILE *smaps;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	smaps = fopen(path, "r");
+	while (smaps && fgets(line, sizeof(line), smaps)) {
+		char perms[8];
+
+		if (sscanf(line, "%lx-%lx %7s ", &start, &end, perms) == 3) {
+			first = start;
+			last = end;
+			continue;
+		}
+		if (strncmp(line, "VmFlags:", 8) || !strstr(line, " mg"))
+			continue;
+		while (first < last) {
+			size_t n = (last - first) / pagesize, i;
+
+			n = n < 512 ? n : 512;
+			if (pread(pagemap, entries, n * 8, first / pagesize * 8) != (ssize_t)n * 8)
+				break;
+			for (i = 0; i < n; i++)
+				look_at(truth, frames, entries[i], kpageflags);
+			first += n * pagesize;
+		}
+	}
+	if (smaps)
+		fclose(smaps);
+	close(pagemap);
+	close(kpageflags);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static struct truth truth_of(const pid_t *pids, int n)
+{
+	struct frames frames = {};
+	struct truth truth = {};
+	size_t i;
+
+	while (n--)
+		look_at_process(pids[n], &truth, &frames);
+	truth.merged = frames.n;
+	if (frames.n)
+		qsort(frames.pfn, frames.n, sizeof(*frames.pfn), by_value);
+	for (i = 0; i < frames.n; i++)
+		truth.frames += i == 0 || frames.pfn[i] != frames.pfn[i - 1];
+	free(frames.pfn);
+	return truth;
+}
+
+struct equation {
+	const char *what;
+	long left, right;
+};
+
+static bool holds_all(const struct equation *eq, size_t n, bool print)
+{
+	bool good = true;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (eq[i].left == eq[i].right)
+			continue;
+		good = false;
+		if (print)
+			dprintf(2, "# does not add up: %s: %ld, %ld\n", eq[i].what, eq[i].left,
+				eq[i].right);
+	}
+	return good;
+}
+
+/* rksm has records of zero pages, in-tree KSM has not. */
+static bool is_rksm(void)
+{
+	return access("/sys/module/rksm", F_OK) == 0;
+}
+
+static bool add_up(const pid_t *pids, int n, bool print)
+{
+	struct counters c = counters_now();
+	struct sums sums = sums_of(pids, n);
+	struct truth truth = truth_of(pids, n);
+	long tracked = c.shared + c.sharing + c.unshared + c.volatiles;
+	struct equation equations[] = {
+		{ "ksm_rmap_items of all, and tracked pages", sums.items,
+		  tracked + (is_rksm() ? c.zero : 0) },
+		{ "ksm_merging_pages of all, and shared + sharing", sums.merging,
+		  c.shared + c.sharing },
+		{ "ksm_zero_pages of all, and of the system", sums.zero, c.zero },
+		{ "mappings of merged pages, and shared + sharing", truth.merged,
+		  c.shared + c.sharing },
+		{ "merged pages, and shared", truth.frames, c.shared },
+		{ "anonymous pages that are mergeable, and tracked pages", truth.tracked, tracked },
+	};
+
+	return holds_all(equations, sizeof(equations) / sizeof(*equations), print);
+}
+
+bool counters_add_up(const pid_t *pids, int n)
+{
+	int tries;
+
+	/* A page that was locked when the scanner came by is recorded in a later pass. */
+	for (tries = 0; tries < 10; tries++) {
+		if (knob_set("run", 1) || !ksm_passes(2) || knob_set("run", 0))
+			return false;
+		if (add_up(pids, n, false))
+			return true;
+	}
+	counters_print("at rest");
+	add_up(pids, n, true);
+	return false;
+}
+
+bool nothing_is_left(const pid_t *pids, int n)
+{
+	struct counters c = counters_now();
+	struct sums sums = sums_of(pids, n);
+	struct truth truth = truth_of(pids, n);
+	struct equation equations[] = {
+		{ "pages_shared after run=2", c.shared, 0 },
+		{ "pages_sharing after run=2", c.sharing, 0 },
+		{ "pages_unshared after run=2", c.unshared, 0 },
+		{ "pages_volatile after run=2", c.volatiles, 0 },
+		{ "ksm_zero_pages after run=2", c.zero, 0 },
+		{ "ksm_rmap_items of all after run=2", sums.items, 0 },
+		{ "ksm_merging_pages of all after run=2", sums.merging, 0 },
+		{ "ksm_zero_pages of all after run=2", sums.zero, 0 },
+		{ "mappings of merged pages after run=2", truth.merged, 0 },
+	};
+
+	return holds_all(equations, sizeof(equations) / sizeof(*equations), true);
+}

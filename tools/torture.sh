@@ -1,0 +1,38 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# torture.sh KERNEL: builds the integrity torture and runs it in the test
+# machine, with what build.sh left in build/KERNEL. TORTURE_SECONDS is how long, SEED
+# is for the same steps again, TORTURE has further options of the program.
+# Fails if the program does, or if the kernel log has a complaint.
+
+. "$(dirname "$0")/lib.sh"
+
+name=$1
+source=$(<"$repo/build/$name/ksrc")
+tests=$repo/build/$name/tests
+seconds=${TORTURE_SECONDS:-60}
+export VM_LOG=${VM_LOG:-$repo/build/log/torture-$name.log}
+# More than one node and one CPU, but see tools/check for User-Mode Linux.
+[ "$name" = uml ] || export VM_NUMA=${VM_NUMA:-2}
+[ "$name" != debug ] || export VM_MEM=${VM_MEM:-3G}
+# A rest ends only when everybody has verified all there is, however slow.
+export VM_TIMEOUT=${VM_TIMEOUT:-$((2 * seconds + 900))}
+
+"$repo/tools/check/build-tests.sh" "$source" "$tests" "$name" >&2
+printf -v RKSM_RUN '%q --seconds %q%s %s' "$tests/torture" "$seconds" \
+	"${SEED:+ --seed $SEED}" "${TORTURE:-}"
+# Without the module it is in-tree KSM that is tortured.
+[ "${RKSM:-1}" != 0 ] || RKSM_RUN="RKSM_KO= $RKSM_RUN"
+export RKSM_RUN
+status=0
+"$repo/tools/vm.sh" "$name" || status=$?
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$repo/tools/check python3 - "$VM_LOG" <<'END' || status=1
+import sys
+import klog
+
+bad = klog.findings(sys.argv[1])
+print(*bad, sep="\n", end="\n" if bad else "")
+sys.exit(bool(bad))
+END
+[ "$status" = 0 ] || say "torture: FAILED (status $status); the kernel log is $VM_LOG"
+exit "$status"
