@@ -4,5 +4,5 @@
 
 . "$(dirname "$0")/lib.sh"
 
-"$repo/tools/packages.sh" git perl python3 shellcheck make
+"$repo/tools/packages.sh" git perl python3 shellcheck make libnuma-dev
 exec /usr/bin/python3 -B "$repo/tools/check" "$@"

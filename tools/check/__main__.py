@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import kernel_tests
 import klog
 import ktap
 import rust_source
@@ -30,9 +31,6 @@ CPUS = {"plain": "2", "debug": "2", "uml": "1"}
 # Migration needs a node to go to.
 NUMA = {"plain": "2", "debug": "2", "uml": "1"}
 MEM = {"plain": "2G", "debug": "3G", "uml": "1G"}
-# What ksm_functional_tests.c has, so that none of its cases can get lost.
-FUNCTIONAL = "ksm_functional_tests"
-FUNCTIONAL_CASES = 10
 
 
 def say(text):
@@ -138,7 +136,7 @@ class Check:
         self.report(f"{name}: machine", results, kernel_log)
         self.kunit(name, out, source)
         if name != "uml":
-            self.functional(name, out, source)
+            self.kernel_tests(name, out, source)
         self.selftests(name, out, source)
         self.aftermath(name, out, kernel_log)
 
@@ -155,12 +153,17 @@ class Check:
             results.failed += [f"{name}/kunit/{suite}/{case}: did not run" for case in cases - ran]
         self.report(f"{name}: KUnit", results, out / KERNEL_LOG)
 
-    def functional(self, name, out, source):
-        path = out / "functional.ktap"
-        results = ktap.parse(read(path), source, f"{name}/{FUNCTIONAL}")
-        for lost in range(FUNCTIONAL_CASES - len(results)):
-            results.failed.append(f"{name}/{FUNCTIONAL}: case {lost + 1} that did not run")
-        self.report(f"{name}: the kernel's functional tests", results, path)
+    def kernel_tests(self, name, out, source):
+        """What fails in-tree counts as well: no fault of rksm's, but without it
+        there is nothing to compare with."""
+        path = {provider: out / f"kernel-tests-{provider}.ktap" for provider in ("in-tree", "rksm")}
+        in_tree, rksm = (
+            kernel_tests.judge(read(path[provider]), source, f"{name}/{provider}")
+            for provider in path
+        )
+        kernel_tests.compare(rksm, in_tree)
+        self.report(f"{name}: the kernel's tests, in-tree", in_tree, path["in-tree"])
+        self.report(f"{name}: the kernel's tests, rksm", rksm, path["rksm"])
 
     def selftests(self, name, out, source):
         """`make run_tests` succeeds whatever happens: only what it says counts,
@@ -170,7 +173,7 @@ class Check:
         results = ktap.parse(ktap.from_kselftest(text), source, name)
         for program in sorted((REPO / "build" / name / "tests").iterdir()):
             ended = re.search(rf"^(not )?ok \d+ selftests: .*: {program.name}\b", text, re.MULTILINE)
-            if program.name != FUNCTIONAL and os.access(program, os.X_OK) and not ended:
+            if program.is_file() and os.access(program, os.X_OK) and not ended:
                 results.failed.append(f"{name}/{program.name}: did not run to its end")
         self.report(f"{name}: selftests", results, path)
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # build-tests.sh SOURCE OUT SET: builds the test programs of user space:
-# ours, and the kernel's own functional tests of KSM as they are.
+# ours, and the kernel's own of KSM as they are.
 
 . "$(dirname "$0")/../lib.sh"
 . "$repo/tools/env.sh"
@@ -12,7 +12,10 @@ mkdir -p "$out"
 make -C "$repo/selftests" KSRC="$source" OUTPUT="$out" SET="$set" LLVM="-$llvm"
 
 [ "$set" != uml ] || exit 0
-"clang-$llvm" -O2 -Wall -U_FORTIFY_SOURCE -D_GNU_SOURCE \
-	-I "$selftests" -I "$source" -isystem "$source/tools/include/uapi" \
-	"$selftests"/mm/{ksm_functional_tests,vm_util,hugepage_settings}.c \
-	-o "$out/ksm_functional_tests" -lrt -lpthread -lm
+mkdir -p "$out/kernel"
+for program in ksm_tests ksm_functional_tests merge rmap; do
+	"clang-$llvm" -O2 -Wall -U_FORTIFY_SOURCE -D_GNU_SOURCE= \
+		-I "$selftests" -I "$source" -isystem "$source/tools/include/uapi" \
+		"$selftests"/mm/{"$program",vm_util,hugepage_settings}.c \
+		-o "$out/kernel/$program" -lrt -lpthread -lm -lnuma
+done

@@ -17,13 +17,17 @@ for suite in /sys/kernel/debug/kunit/rksm*; do
 	cat "$suite/results" >"$results/kunit/${suite##*/}"
 done
 
-if [ -x "$tests/ksm_functional_tests" ]; then
-	note "the kernel's own functional tests of KSM"
-	# They wait for whole passes, which take minutes in small batches.
-	pages=$(cat /sys/kernel/mm/rksm/pages_to_scan)
-	echo 5000 >/sys/kernel/mm/rksm/pages_to_scan
-	(cd "$tests" && ./ksm_functional_tests) >"$results/functional.ktap" 2>&1
-	echo "$pages" >/sys/kernel/mm/rksm/pages_to_scan
+# kernel_tests PROVIDER
+kernel_tests() {
+	note "the kernel's own tests of KSM: $1"
+	timeout 900 unshare --mount tools/check/kernel-tests.sh "$tests/kernel" \
+		>"$results/kernel-tests-$1.ktap" 2>&1
+}
+
+# In-tree KSM goes first: where it passes and rksm does not, the fault is ours.
+if [ "$set" != uml ]; then
+	rmmod rksm && kernel_tests in-tree
+	insmod "$RKSM_KO" && kernel_tests rksm
 fi
 
 note "selftests"

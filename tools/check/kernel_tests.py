@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Judges the kernel's own tests of KSM: each ran against in-tree KSM first, so
+that a difference is rksm's."""
+
+import re
+from pathlib import Path
+
+import ktap
+
+LIST = Path(__file__).with_name("kernel-tests.list")
+
+
+def expected():
+    """{command: how many cases it has}"""
+    lines = re.findall(r"^(\d+) (.+)$", LIST.read_text(), re.MULTILINE)
+    return {command: int(cases) for cases, command in lines}
+
+
+def judge(text, source, prefix):
+    """One run of all, in which no case may get lost."""
+    results = ktap.parse(text, source, prefix)
+    names = results.passed + results.failed + results.skipped
+    for command, cases in expected().items():
+        ended = sum(name.startswith(f"{prefix}/{command}/") for name in names)
+        if ended < cases:
+            results.failed.append(f"{prefix}/{command}/{cases - ended} of {cases} cases: did not run")
+    return results
+
+
+def compare(rksm, in_tree):
+    """What only rksm skips has failed; what in-tree KSM fails too is marked.
+    By command, since a case may be called otherwise when it fails."""
+    failed = {command_of(name) for name in in_tree.failed}
+    skipped = {command_of(name) for name in in_tree.skipped}
+    ours = [name for name in rksm.skipped if command_of(name) not in skipped]
+    rksm.skipped = [name for name in rksm.skipped if name not in ours]
+    rksm.failed = [
+        f"{name} (fails in-tree as well)" if command_of(name) in failed else name
+        for name in rksm.failed
+    ]
+    rksm.failed += [f"{name} (skipped, and not in-tree)" for name in ours]
+
+
+def command_of(name):
+    """A case is called KERNEL/PROVIDER/COMMAND/CASE."""
+    return name.split("/", 2)[-1].partition("/")[0]
