@@ -9,7 +9,7 @@ RKSM ?= 1
 export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_TIMEOUT VM_LOG VM_KOPT
 export RKSM_RUN := $(value RUN)
 
-.PHONY: all kernel vm demo check torture fmt clippy clean help
+.PHONY: all kernel vm demo check check-full torture fmt clippy clean help
 
 all:
 	@tools/build.sh $(KERNEL)
@@ -27,6 +27,9 @@ demo:
 
 check:
 	@KDIR= tools/check.sh $(KERNELS)
+
+check-full:
+	@KDIR= tools/check.sh --full $(KERNELS)
 
 torture:
 	@tools/build.sh $(KERNEL)
@@ -51,6 +54,9 @@ make vm RUN='command'
               failure into 2: tools/vm.sh has the exact status)
 make demo     the demo: two guests and a process share their memory
 make check    every test; ends with a line that counts them
+make check-full
+              the same on the debug kernel and User-Mode Linux, with ten minutes
+              of torture on each
 make torture  everything at random, and each byte must be right
 make fmt      formats the Rust source
 make clippy   compiles with the kernel's clippy lints

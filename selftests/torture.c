@@ -26,7 +26,7 @@ const char *replay;
 
 static const char usage[] =
 	"usage: torture [option ...]\n"
-	"  --seconds N      how long it runs (60)\n"
+	"  --seconds N      how long it runs ($TORTURE_SECONDS, or 60)\n"
 	"  --seed N         the same seed, processes and threads: the same steps of each worker\n"
 	"  --processes N    (3)\n"
 	"  --threads N      in each process (2)\n"
@@ -197,7 +197,7 @@ int main(int argc, char **argv)
 {
 	struct totals totals = { .counters_right = true, .unmerged = true, .reloaded = true };
 	struct options options = { .seconds = 60, .reclaim = true, .faults = true };
-	const char *ko = getenv("RKSM_KO");
+	const char *ko = getenv("RKSM_KO"), *seconds = getenv("TORTURE_SECONDS");
 	struct worker *workers[MAX_WORKERS];
 	pid_t pids[MAX_WORKERS];
 	struct knob_values before;
@@ -211,6 +211,8 @@ int main(int argc, char **argv)
 	if (getrandom(&control->seed, sizeof(control->seed), 0) < 0)
 		control->seed = getpid();
 	control->seed %= 1000000000;
+	if (seconds)
+		options.seconds = number(seconds, 0, 1000000);
 	parse(argc, argv, &options);
 	options.reload = options.reload && ko && *ko;
 	n = control->processes * control->threads;

@@ -22,7 +22,9 @@ LOGS = REPO / "build/log"
 KERNEL_LOG = "kernel.log"
 # The debug kernel is slow: it runs while the others are built and run.
 KERNELS = ("debug", "plain", "uml")
+KERNELS_FULL = ("debug", "uml")
 MACHINES_AT_ONCE = 2
+TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
 # Seconds after which a machine is stuck; several times what it needs.
 TIMEOUT = {"plain": 1200, "debug": 2700, "uml": 900}
 # With more than one CPU, User-Mode Linux flushes no TLB but its own: whatever
@@ -38,8 +40,10 @@ def say(text):
 
 
 class Check:
-    def __init__(self):
+    def __init__(self, full):
+        self.full = full
         self.results = ktap.Results()
+        self.summary = []
         self.started = time.monotonic()
 
     def report(self, what, results, log=None):
@@ -49,6 +53,7 @@ class Check:
         if results.skipped:
             line += f", {len(results.skipped)} skipped"
         say(line)
+        self.summary.append(line)
         for name in results.failed:
             print(f"    FAILED {name}", flush=True)
         for name in results.skipped:
@@ -114,15 +119,15 @@ class Check:
         self.report(f"{name}: build of the tests", results, log)
         return tests if good else None
 
-    @staticmethod
-    def boot(name, source, tests):
+    def boot(self, name, source, tests):
         say(f"{name}: boot and run the tests")
         out = LOGS / f"check-{name}"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         env = dict(os.environ, VM_LOG=str(out / KERNEL_LOG), RKSM="1", VM_MEM=MEM[name])
         env |= {"VM_CPUS": CPUS[name], "VM_NUMA": NUMA[name], "VM_TIMEOUT": str(TIMEOUT[name])}
-        env["RKSM_RUN"] = f"tools/check/guest.sh '{out}' '{source}' '{tests}' {name}"
+        seconds = TORTURE_SECONDS_FULL if self.full else TORTURE_SECONDS
+        env["RKSM_RUN"] = f"TORTURE_SECONDS={seconds} tools/check/guest.sh '{out}' '{source}' '{tests}' {name}"
         started = time.monotonic()
         status = subprocess.run([REPO / "tools/vm.sh", name], env=env, check=False).returncode
         say(f"{name}: the machine ran for {time.monotonic() - started:.0f} s")
@@ -192,6 +197,8 @@ class Check:
 
     def end(self):
         results = self.results
+        if self.full:
+            print("summary:", *self.summary, sep="\n    ", flush=True)
         minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
         say(f"took {minutes} min {seconds} s; logs are in {LOGS}")
         line = f"{len(results.passed)} passed, {len(results.failed)} failed"
@@ -213,12 +220,13 @@ def run_logged(command, path):
 
 def main():
     parser = argparse.ArgumentParser(prog="check", description=__doc__)
-    parser.add_argument("kernels", nargs="*", default=list(KERNELS), help="plain, debug, uml")
+    parser.add_argument("--full", action="store_true", help="debug and uml, with a longer torture")
+    parser.add_argument("kernels", nargs="*", help="plain, debug, uml")
     args = parser.parse_args()
     LOGS.mkdir(parents=True, exist_ok=True)
-    check = Check()
+    check = Check(args.full)
     check.rules()
-    check.run(args.kernels)
+    check.run(args.kernels or (KERNELS_FULL if args.full else KERNELS))
     return check.end()
 
 
