@@ -20,7 +20,6 @@ settings() {
 
 restore() {
 	local knob value
-	umount $knobs/sleep_millisecs || return
 	echo 2 >$knobs/run
 	while read -r knob value; do
 		echo "$value" >"$knobs/$knob"
@@ -32,9 +31,16 @@ restore() {
 # fail if the pass that ended had begun before the change: in up to one run of
 # three, since ksm_tests has passes follow each other at once. So the scanner
 # rests between them, and ksm_tests writes to another sleep_millisecs.
-rest_between_passes() {
+with_rests() {
+	local sleep status
+	sleep=$(<$knobs/sleep_millisecs)
 	echo 200 | tee $knobs/sleep_millisecs >/run/sleep_millisecs
-	mount --bind /run/sleep_millisecs $knobs/sleep_millisecs
+	mount --bind /run/sleep_millisecs $knobs/sleep_millisecs || return
+	"$@"
+	status=$?
+	umount $knobs/sleep_millisecs || return
+	echo "$sleep" >$knobs/sleep_millisecs
+	return $status
 }
 
 ended=0
@@ -49,7 +55,6 @@ result() {
 }
 
 before=$(settings)
-rest_between_passes || exit 1
 echo "KTAP version 1"
 echo "1..$((${#list[@]} + 1))"
 for line in "${list[@]}"; do
@@ -57,7 +62,11 @@ for line in "${list[@]}"; do
 	# Small batches would make passes take minutes.
 	echo 5000 >$knobs/pages_to_scan
 	start=$SECONDS
-	"./${command[0]}" "${command[@]:1}" 2>&1 | sed 's/^/  /'
+	case ${command[*]} in
+	"ksm_tests -U"* | "ksm_tests -N"*) run=(with_rests) ;;
+	*) run=() ;;
+	esac
+	"${run[@]}" "./${command[0]}" "${command[@]:1}" 2>&1 | sed 's/^/  /'
 	status=${PIPESTATUS[0]}
 	echo "  # took $((SECONDS - start)) s"
 	result "$status" "${command[*]}"
