@@ -8,8 +8,10 @@
 
 source=$1 out=$2 set=$3
 selftests=$source/tools/testing/selftests
+# A program of an earlier state would be one that did not run.
+rm -rf "$out"
 mkdir -p "$out"
-make -C "$repo/selftests" KSRC="$source" OUTPUT="$out" SET="$set" LLVM="-$llvm"
+make -j"$(nproc)" -C "$repo/selftests" KSRC="$source" OUTPUT="$out" SET="$set" LLVM="-$llvm"
 
 [ "$set" != uml ] || exit 0
 mkdir -p "$out/kernel"
