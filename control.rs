@@ -79,6 +79,7 @@ pub(crate) trait Control: Send + Sync + 'static {
     ///
     /// - `ENOMEM` if there was no memory to unmerge all; it can be tried again.
     /// - `ERESTARTSYS` if a signal came meanwhile.
+    /// - `EBUSY` if a process held on to a merged page, or to its mmap lock, for ten seconds.
     fn set_run(&self, run: Run) -> Result;
 
     /// All other knobs.
@@ -112,7 +113,7 @@ pub(crate) trait Control: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As for [`Run::Unmerge`]; nothing has changed then.
+    /// As for [`Run::Unmerge`]; the scope is as before then, though some of it may be unmerged.
     fn set_scope(&self, scope: Scope) -> Result;
 
     /// Says who decides on how many pages to look at, which begins with a default.

@@ -15,7 +15,7 @@ use crate::{
         kthread::{self, new_wait_queue, WaitQueue},
         provider::{self, Provider},
         signal, trace,
-        vma::{any_advised, unmerge_all},
+        vma::any_advised,
     },
     mm_slot::{MmSlot, Registry},
     rmap_item::Kind,
@@ -34,12 +34,8 @@ use kernel::{
         atomic::{Atomic, Relaxed},
         Arc, Mutex,
     },
-    time::{delay::fsleep, Delta, Instant, Monotonic},
+    time::{Delta, Instant, Monotonic},
 };
-
-/// How long unmerging waits for merged pages that it cannot get at: those of a process that is
-/// exiting.
-const UNMERGE_TIMEOUT_SECS: i64 = 10;
 
 /// Bytes of metadata for each tracked page of a dense range.
 const ITEM_BYTES: usize = size_of::<Block>().div_ceil(SLOTS);
@@ -165,7 +161,7 @@ impl State {
     }
 
     /// Forgets all that is known of the pages of `slot`.
-    fn forget_all(&mut self, slot: &MmSlot) {
+    pub(crate) fn forget_all(&mut self, slot: &MmSlot) {
         self.forget_range(slot, 0, usize::MAX);
     }
 }
@@ -336,48 +332,6 @@ impl Engine {
     pub(crate) fn unregister(&self, slot: &MmSlot, live: &LiveMm<'_>) {
         self.registry.remove(slot);
         provider::forget(live.mm());
-    }
-
-    /// Gives every process its own pages back.
-    ///
-    /// One round is not always enough: a fork may have copied a mapping behind it, a swap-in may
-    /// have been under way, a process on its way out still maps what it did, and one may be busy
-    /// with its address space.
-    fn unmerge_all(&self, state: &mut State) -> Result {
-        let mut begin = None;
-        loop {
-            let (mut id, mut all) = (0, true);
-            while let Some(slot) = self.registry.after(id) {
-                id = slot.id();
-                all &= self.unmerge_mm(state, &slot)?;
-            }
-            state.stable.detach_unmapped();
-            if all && state.stable.is_empty() {
-                state.cursor = Cursor::start();
-                state.full_scans = 0;
-                return Ok(());
-            }
-            if signal::pending() {
-                return Err(ERESTARTSYS);
-            }
-            // From the end of the first round, which may have had much to do.
-            let begin = *begin.get_or_insert_with(Instant::<Monotonic>::now);
-            if begin.elapsed() > Delta::from_secs(UNMERGE_TIMEOUT_SECS) {
-                return Err(EBUSY);
-            }
-            fsleep(Delta::from_millis(10));
-        }
-    }
-
-    /// False: it was not possible now.
-    fn unmerge_mm(&self, state: &mut State, slot: &MmSlot) -> Result<bool> {
-        match slot.enter() {
-            Some(live) => unmerge_all(&live)?,
-            None if slot.has_exited() => self.registry.remove(slot),
-            None => return Ok(false),
-        }
-        state.forget_all(slot);
-        Ok(true)
     }
 }
 

@@ -187,8 +187,8 @@ pub(crate) fn two(
     };
     if outcome != Outcome::Merged {
         stable.unshare(item);
-        // Without memory for a copy the page stays a merged one with one mapping, which the
-        // scanner finds again.
+        // Without memory for a copy, or where the process is busy with its address space, the page
+        // stays a merged one with one mapping, which the scanner finds again.
         let _ = unmerge(item);
     }
     outcome

@@ -75,6 +75,11 @@ impl MmSlot {
         self.gate.set_unasked(scope == Scope::All);
     }
 
+    /// Whether the address space could not be locked when it was last tried.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.gate.is_stuck()
+    }
+
     /// Whether the address space is gone. Its page tables are never looked at again then.
     pub(crate) fn has_exited(&self) -> bool {
         self.gate.is_closed()

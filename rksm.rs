@@ -36,6 +36,7 @@ mod settings;
 mod smart_scan;
 mod stable_tree;
 mod sysfs;
+mod unmerge;
 mod unstable_tree;
 mod zero_page;
 

@@ -61,8 +61,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As for unmerging; `EBUSY` where a process is busy with its address space. The scope is as
-    /// before then.
+    /// As for unmerging; the scope is as before then, though some of it may be unmerged.
     pub(crate) fn change_scope(&self, scope: Scope) -> Result {
         let knob = &self.settings.scope;
         let mut state = self.state.lock();
@@ -89,21 +88,22 @@ impl Engine {
 
     /// Gives back what was merged unasked, and forgets who has not asked for anything.
     fn narrow(&self, state: &mut State) -> Result {
-        let mut id = 0;
-        while let Some(slot) = self.registry.after(id) {
-            id = slot.id();
-            slot.set_scope(Scope::Madvise);
-            match slot.enter() {
-                Some(live) => self.narrow_one(state, &slot, live)?,
-                None if slot.has_exited() => {}
-                None => return Err(EBUSY),
+        self.until_done(|| {
+            let (mut id, mut all) = (0, true);
+            while let Some(slot) = self.registry.after(id) {
+                id = slot.id();
+                slot.set_scope(Scope::Madvise);
+                match slot.enter() {
+                    Some(live) => self.narrow_one(state, &slot, live)?,
+                    None => all &= slot.has_exited(),
+                }
+                if signal::pending() {
+                    return Err(ERESTARTSYS);
+                }
+                kthread::cond_resched();
             }
-            if signal::pending() {
-                return Err(ERESTARTSYS);
-            }
-            kthread::cond_resched();
-        }
-        Ok(())
+            Ok(all)
+        })
     }
 
     fn narrow_one(&self, state: &mut State, slot: &MmSlot, live: LiveMm<'_>) -> Result {

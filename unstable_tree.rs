@@ -32,6 +32,7 @@ pub(crate) enum Found<'c> {
 enum Verdict {
     Order(Ordering),
     Equal(AnonPage),
+    /// Nothing is to be done: it is the same page, or one that cannot be looked at now.
     Same,
     /// It is gone, or changed since.
     Stale,
@@ -78,7 +79,10 @@ fn key_of(sums: &Sums<'_>, content: &PageView<'_>, nid: i32) -> Key {
 /// Looks at the page of a candidate whose checksum is that of `page`.
 fn judge(sums: &Sums<'_>, candidate: &Item, page: &AnonPage) -> Verdict {
     let Some(other) = page_of(candidate) else {
-        return Verdict::Stale;
+        return match candidate.mm().is_busy() {
+            true => Verdict::Same,
+            false => Verdict::Stale,
+        };
     };
     if other.is(page) {
         return Verdict::Same;

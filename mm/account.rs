@@ -25,6 +25,14 @@ pub(crate) fn add(mm: &Mm, items: isize, merging: isize) {
     }
 }
 
+/// Whether merging has placed zero pages in `mm`.
+pub(crate) fn has_zero_pages(mm: &Mm) -> bool {
+    // SAFETY: `mm` is live.
+    let count = unsafe { &raw mut (*mm.as_raw()).__bindgen_anon_1.ksm_zero_pages };
+    // SAFETY: The field is an atomic of the kernel's.
+    unsafe { Atomic::<isize>::from_ptr(count.cast()) }.load(Relaxed) != 0
+}
+
 /// How many zero pages merging has placed in all.
 pub(crate) fn zero_pages() -> i64 {
     // SAFETY: The kernel's counter is a valid atomic for ever.

@@ -68,6 +68,11 @@ impl Gate {
         self.unasked.store(unasked, Relaxed);
     }
 
+    /// Whether the mmap lock could not be had when it was last tried.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.load(Relaxed)
+    }
+
     /// Waits until nobody looks at the address space any more, and lets nobody in again. Called
     /// once it has no users left, and before it is torn down.
     pub(crate) fn close(&self) {
@@ -94,7 +99,7 @@ impl Gate {
     /// Takes the mmap lock for reading, or gives up. The gate is locked and open.
     fn lock_mmap(&self) -> bool {
         let tries = match self.stuck.load(Relaxed) {
-            true => 1,
+            true => PATIENCE_MS / 10,
             false => PATIENCE_MS,
         };
         for attempt in 0..tries {

@@ -43,7 +43,8 @@ pub(crate) trait Provider: Send + Sync + 'static {
     /// is copied, and merged again later.
     fn shares_swapin(&self) -> bool;
 
-    /// Hands over each address space that was enrolled, once, when the provider is gone.
+    /// Hands over each address space that was enrolled and that asked for merging, once, when the
+    /// provider is gone.
     fn enrolled(&self, give: impl FnMut(&Mm));
 
     /// What an rmap_item takes, in bytes: counted against the profit of a process.

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Giving back what was merged.
+
+use crate::{
+    engine::{Engine, State},
+    mm::{account, signal, vma::unmerge_all},
+    mm_slot::MmSlot,
+    scan::Cursor,
+};
+use kernel::{
+    prelude::*,
+    time::{delay::fsleep, Delta, Instant, Monotonic},
+};
+
+/// How long unmerging waits for merged pages that it cannot get at: those of a process that is
+/// exiting, or busy with its address space.
+const UNMERGE_TIMEOUT_SECS: i64 = 10;
+
+impl Engine {
+    /// Gives every process its own pages back.
+    ///
+    /// One round is not always enough: a fork may have copied a mapping behind it, a swap-in may
+    /// have been under way, a process on its way out still maps what it did, and one may be busy
+    /// with its address space.
+    pub(crate) fn unmerge_all(&self, state: &mut State) -> Result {
+        self.until_done(|| {
+            let (mut id, mut all) = (0, true);
+            while let Some(slot) = self.registry.after(id) {
+                id = slot.id();
+                all &= self.unmerge_mm(state, &slot)?;
+            }
+            state.stable.detach_unmapped();
+            Ok(all && state.stable.is_empty())
+        })?;
+        state.cursor = Cursor::start();
+        state.full_scans = 0;
+        Ok(())
+    }
+
+    /// Repeats a round until it says that all is done.
+    ///
+    /// # Errors
+    ///
+    /// Those of the round. `ERESTARTSYS`: a signal came. `EBUSY`: it did not get done in ten
+    /// seconds.
+    pub(crate) fn until_done(&self, mut round: impl FnMut() -> Result<bool>) -> Result {
+        let mut begin = None;
+        while !round()? {
+            if signal::pending() {
+                return Err(ERESTARTSYS);
+            }
+            // From the end of the first round, which may have had much to do.
+            let begin = *begin.get_or_insert_with(Instant::<Monotonic>::now);
+            if begin.elapsed() > Delta::from_secs(UNMERGE_TIMEOUT_SECS) {
+                return Err(EBUSY);
+            }
+            fsleep(Delta::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// False: it was not possible now. A process that is busy with its address space may have nothing
+    /// to give back, as the stable tree says; its records wait until the scanner comes by.
+    fn unmerge_mm(&self, state: &mut State, slot: &MmSlot) -> Result<bool> {
+        match slot.enter() {
+            Some(live) => unmerge_all(&live)?,
+            None if slot.has_exited() => self.registry.remove(slot),
+            None => return Ok(!account::has_zero_pages(slot.mm())),
+        }
+        state.forget_all(slot);
+        Ok(true)
+    }
+}
