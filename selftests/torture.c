@@ -142,9 +142,13 @@ static struct worker *new_worker(int process, int thread)
 	return w;
 }
 
-static void print_operations(struct worker **workers, int n)
+/* An operation that was tried so often must have succeeded once, or it tests nothing. */
+#define TRIED_ENOUGH	300
+
+static bool print_operations(struct worker **workers, int n)
 {
 	uint64_t steps = 0;
+	bool all = true;
 	size_t op;
 	int i;
 
@@ -157,8 +161,10 @@ static void print_operations(struct worker **workers, int n)
 		}
 		steps += done + failed;
 		ksft_print_msg("%-16s %8lu done %8lu not\n", operation_name(op), done, failed);
+		all &= done || failed < TRIED_ENOUGH;
 	}
 	ksft_print_msg("%llu steps\n", (unsigned long long)steps);
+	return all;
 }
 
 /* Nobody's memory is anybody's concern after a fault. */
@@ -201,7 +207,7 @@ int main(int argc, char **argv)
 	struct worker *workers[MAX_WORKERS];
 	pid_t pids[MAX_WORKERS];
 	struct knob_values before;
-	bool was_loaded = loaded();
+	bool was_loaded = loaded(), operations;
 	int i, n;
 
 	control = shared(sizeof(*control));
@@ -218,7 +224,7 @@ int main(int argc, char **argv)
 	n = control->processes * control->threads;
 
 	ksft_print_header();
-	ksft_set_plan(4);
+	ksft_set_plan(5);
 	if (asprintf((char **)&replay, "torture --seed %llu --processes %d --threads %d",
 		     (unsigned long long)control->seed, control->processes, control->threads) < 0)
 		ksft_exit_fail_perror("asprintf");
@@ -234,7 +240,11 @@ int main(int argc, char **argv)
 		ksft_exit_fail_msg("the knobs cannot be set\n");
 	swap_off();
 	file_write(ZRAM "reset", "1");
-	options.reclaim = options.reclaim && swap_on_zram() && enter_swap_group();
+	options.reclaim = options.reclaim && access(ZRAM, F_OK) == 0;
+	if (!options.reclaim)
+		ksft_print_msg("nothing is pushed out\n");
+	else if (!swap_on_zram() || !enter_swap_group())
+		ksft_exit_fail_msg("there is a RAM disk, but no swap on it\n");
 	options.faults = options.faults && access(FAILSLAB, F_OK) == 0 && any_allocation_may_fail();
 	if (!options.faults)
 		ksft_print_msg("no allocation fails\n");
@@ -250,8 +260,9 @@ int main(int argc, char **argv)
 	direct(workers, pids, &options, &totals);
 	end_workers(pids);
 
-	print_operations(workers, n);
+	operations = print_operations(workers, n);
 	results(&totals, &options);
+	ksft_test_result(operations, "each operation succeeds at times\n");
 	if (options.faults)
 		fail_percent(0);
 	if (!unmerge_everything() || !knobs_restore(&before))

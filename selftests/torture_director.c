@@ -104,6 +104,7 @@ static void pick_scope(bool all)
 static void pick_faults(int percent)
 {
 	note("%d %% of the scanner's allocations fail", percent);
+	must(scanner(), "there is no scanner");
 	make_fail(scanner(), true);
 	must(fail_percent(percent), "no fault injection");
 }
@@ -206,7 +207,6 @@ static void toggle(void)
 /* In between, the in-tree code has the same memory. */
 static void reload(void)
 {
-	struct knob_values in_tree;
 	int err;
 
 	if (!unmerge())
@@ -217,7 +217,6 @@ static void reload(void)
 		totals->reloaded = false;
 		return;
 	}
-	knobs_save(&in_tree);
 	set("sleep_millisecs", 0);
 	set("pages_to_scan", 100000);
 	set("use_zero_pages", choose(0, 1));
@@ -226,6 +225,8 @@ static void reload(void)
 	/* With in-tree run at 1, it is to take over merged pages. */
 	if (choose(0, 1))
 		set("run", choose(0, 2));
+	knob_write("sleep_millisecs", "20");
+	knob_write("pages_to_scan", "100");
 	err = load();
 	note("load: %s", err ? strerror(-err) : "ok");
 	if (!must(!err, "the module does not load")) {
@@ -270,7 +271,7 @@ static bool alive(void)
 	int i, status;
 
 	for (i = 0; i < control->processes; i++) {
-		if (waitpid(pids[i], &status, WNOHANG) != pids[i])
+		if (pids[i] < 0 || waitpid(pids[i], &status, WNOHANG) != pids[i])
 			continue;
 		fault("process %d ended by itself: %s %d", i,
 		      WIFEXITED(status) ? "status" : "signal",

@@ -159,8 +159,17 @@ int direct_read(struct worker *w, const struct step *s)
 	if (!all_are(w, s, n, writable))
 		return -EFAULT;
 	len = pread(disk, map, n * pagesize, first * pagesize);
-	if (len < 0)
-		return -errno;
+	if (len < 0) {
+		int err = -errno;
+
+		/* Some of it may have been written. */
+		for (i = 0; i < n; i++) {
+			content(data, first + i);
+			memcpy(map + i * pagesize, data, pagesize);
+			wrote(w, s->area, s->page + i, 0, data, pagesize);
+		}
+		return err;
+	}
 	for (i = 0; i < n; i++) {
 		if ((i + 1) * pagesize > (size_t)len)
 			report(w, s->area, s->page + i, "a short read: %zd bytes", len);

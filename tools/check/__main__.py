@@ -22,7 +22,6 @@ LOGS = REPO / "build/log"
 KERNEL_LOG = "kernel.log"
 # The debug kernel is slow: it runs while the others are built and run.
 KERNELS = ("debug", "plain", "uml")
-KERNELS_FULL = ("debug", "uml")
 MACHINES_AT_ONCE = 2
 TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
 # Seconds after which a machine is stuck; several times what it needs.
@@ -42,6 +41,7 @@ def say(text):
 class Check:
     def __init__(self, full):
         self.full = full
+        self.source = None
         self.results = ktap.Results()
         self.summary = []
         self.started = time.monotonic()
@@ -76,10 +76,10 @@ class Check:
             results.case(name, not complaints)
         self.report("patches", results)
 
-    def clippy(self):
+    def clippy(self, name):
         log = LOGS / "clippy.log"
         results = ktap.Results()
-        results.case("clippy", run_logged([str(REPO / "tools/clippy.sh"), "plain"], log) == 0)
+        results.case("clippy", run_logged([str(REPO / "tools/clippy.sh"), name], log) == 0)
         self.report("clippy", results, log)
 
     @staticmethod
@@ -104,8 +104,9 @@ class Check:
         if built.returncode:
             return None
         source = Path((REPO / "build" / name / "ksrc").read_text().strip())
-        if name == "plain":
-            self.clippy()
+        if not self.source:
+            self.source = source
+            self.clippy(name)
             self.patches(source)
         tests = self.build_tests(name, source)
         return (name, source, tests) if tests else None
@@ -125,8 +126,9 @@ class Check:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         env = dict(os.environ, VM_LOG=str(out / KERNEL_LOG), RKSM="1", VM_MEM=MEM[name])
-        env |= {"VM_CPUS": CPUS[name], "VM_NUMA": NUMA[name], "VM_TIMEOUT": str(TIMEOUT[name])}
         seconds = TORTURE_SECONDS_FULL if self.full else TORTURE_SECONDS
+        timeout = TIMEOUT[name] + 2 * seconds
+        env |= {"VM_CPUS": CPUS[name], "VM_NUMA": NUMA[name], "VM_TIMEOUT": str(timeout)}
         env["RKSM_RUN"] = f"TORTURE_SECONDS={seconds} tools/check/guest.sh '{out}' '{source}' '{tests}' {name}"
         started = time.monotonic()
         status = subprocess.run([REPO / "tools/vm.sh", name], env=env, check=False).returncode
@@ -220,13 +222,13 @@ def run_logged(command, path):
 
 def main():
     parser = argparse.ArgumentParser(prog="check", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="debug and uml, with a longer torture")
+    parser.add_argument("--full", action="store_true", help="with a longer torture")
     parser.add_argument("kernels", nargs="*", help="plain, debug, uml")
     args = parser.parse_args()
     LOGS.mkdir(parents=True, exist_ok=True)
     check = Check(args.full)
     check.rules()
-    check.run(args.kernels or (KERNELS_FULL if args.full else KERNELS))
+    check.run(args.kernels or KERNELS)
     return check.end()
 
 

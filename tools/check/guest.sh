@@ -45,9 +45,6 @@ leaks=/sys/kernel/debug/kmemleak
 if [ -e $leaks ]; then
 	note "looking for leaks"
 	sleep 6
-	echo scan >$leaks
-	sleep 6
-	echo scan >$leaks
-	cat $leaks >"$results/kmemleak"
+	echo scan >$leaks && sleep 6 && echo scan >$leaks && cat $leaks >"$results/kmemleak"
 fi
 note "end"

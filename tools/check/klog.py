@@ -12,7 +12,7 @@ BAD = re.compile(
     r"inconsistent lock state|sleeping function called|scheduling while atomic|"
     r"Bad page|Bad rss-counter|bad: scheduling|corrupted page table|refcount_t: |"
     r"list_(add|del) corruption|ODEBUG: |UBSAN: |KASAN: |unreferenced object|"
-    r"kmemleak: \d+ new suspected|rust_kernel: panicked|panicked at|"
+    r"kmemleak: \d+ new suspected|[Mm]emory leak detector disabled|Memory pool empty|Bad swap (file|offset)|rust_kernel: panicked|panicked at|"
     r"DEBUG_LOCKS_WARN_ON|unexpected IRQ trap"
 )
 
