@@ -103,6 +103,7 @@ void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The operations. */
 extern const size_t nr_operations;
 const char *operation_name(size_t operation);
+bool operation_skipped(size_t operation);
 void operations_probe(bool reclaim);
 /* It is drawn, and not done: the other steps stay the same. */
 bool operation_skip(const char *name);

@@ -153,6 +153,11 @@ bool operation_skip(const char *name)
 	return false;
 }
 
+bool operation_skipped(size_t operation)
+{
+	return missing[operation];
+}
+
 static void is_missing(const char *name)
 {
 	operation_skip(name);

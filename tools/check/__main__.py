@@ -59,6 +59,8 @@ class Check:
         for name in results.skipped:
             print(f"    skipped {name}", flush=True)
         if log and results.failed:
+            if log.suffix == ".ktap":
+                self.complain(ktap.why(read(log)))
             print(f"    log: {log}", flush=True)
 
     def rules(self):
@@ -187,7 +189,10 @@ class Check:
     def aftermath(self, name, out, kernel_log):
         """The module unloads, nothing leaked, the kernel had no complaints."""
         results = ktap.Results()
-        results.case(f"{name}/unload", read(out / "unload").strip() == "ok")
+        unload = read(out / "unload").strip()
+        results.case(f"{name}/unload", unload == "ok")
+        if unload != "ok":
+            self.complain(unload.splitlines()[:20])
         if name == "debug":
             leaks = out / "kmemleak"
             results.case(f"{name}/kmemleak", leaks.exists() and not read(leaks).strip())
@@ -195,6 +200,7 @@ class Check:
         bad = klog.findings(kernel_log)
         results.case(f"{name}/kernel log", not bad)
         self.complain(bad[:20])
+        self.complain(klog.first_report(kernel_log))
         self.report(f"{name}: aftermath", results, kernel_log)
 
     def end(self):

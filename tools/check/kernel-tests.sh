@@ -34,7 +34,7 @@ restore() {
 with_rests() {
 	local sleep status
 	sleep=$(<$knobs/sleep_millisecs)
-	echo 200 | tee $knobs/sleep_millisecs >/run/sleep_millisecs
+	echo 1000 | tee $knobs/sleep_millisecs >/run/sleep_millisecs
 	mount --bind /run/sleep_millisecs $knobs/sleep_millisecs || return
 	"$@"
 	status=$?

@@ -17,7 +17,19 @@ BAD = re.compile(
 )
 
 
+# What stands beneath a head line: registers, and the call trace.
+REPORT_LINES = 40
+
+
 def findings(path):
     """The head lines of all reports in the log."""
     with open(path, encoding="utf-8", errors="replace") as log:
         return [line.rstrip() for line in log if BAD.search(line)]
+
+
+def first_report(path):
+    """The first head line and what follows it."""
+    with open(path, encoding="utf-8", errors="replace") as log:
+        lines = [line.rstrip() for line in log]
+    start = next((at for at, line in enumerate(lines) if BAD.search(line)), len(lines))
+    return lines[start : start + REPORT_LINES]

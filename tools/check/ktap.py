@@ -30,6 +30,20 @@ def from_kselftest(text):
     return "KTAP version 1\n" + re.sub(r"^# ", "  ", text, flags=re.MULTILINE)
 
 
+def why(text, at_most=8):
+    """What was printed of each case that failed: the lines since the one before."""
+    said = []
+    for line in text.splitlines():
+        line = line.removeprefix("# ").strip()
+        if line.startswith("not ok"):
+            yield from said[-at_most:]
+            yield line
+        if line.startswith(("ok ", "not ok ")):
+            said = []
+        else:
+            said.append(line)
+
+
 def parse(text, source, prefix):
     """`source` is the kernel tree whose parser is used."""
     path = str(source / "tools/testing/kunit")
