@@ -55,7 +55,8 @@ make vm RUN='command'
 make demo     the demo: two guests and a process share their memory
 make check    every test; ends with a line that counts them
 make check-full
-              the same, with ten minutes of torture on each kernel, and a summary
+              the same with nothing left out on the debug kernel, ten minutes
+              of torture on each kernel, and a summary
 make torture  everything at random, and each byte must be right
 make fmt      formats the Rust source
 make clippy   compiles with the kernel's clippy lints

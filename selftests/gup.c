@@ -188,7 +188,7 @@ KSM_TEST(merged_page_in_pipe)
  */
 KSM_TEST(direct_io)
 {
-	enum { N = 16, ROUNDS = 500 };
+	enum { N = 16 };
 	char *map = MERGEABLE_PAGES(N, 10);
 	int fd, i;
 
@@ -202,7 +202,7 @@ KSM_TEST(direct_io)
 	fill_all(map, N, 11);
 	ASSERT_EQ(N * pagesize, pwrite(fd, map, N * pagesize, N * pagesize));
 	ASSERT_EQ(0, knob_set("run", 1));
-	for (i = 0; i < ROUNDS; i++) {
+	for (i = 0; i < rounds(500); i++) {
 		off_t image = i % 2 * N * pagesize;
 
 		ASSERT_EQ(N * pagesize, pread(fd, map, N * pagesize, image));

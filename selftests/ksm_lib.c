@@ -27,6 +27,14 @@ static void __attribute__((constructor)) init_pagesize(void)
 	pagesize = sysconf(_SC_PAGESIZE);
 }
 
+int rounds(int n)
+{
+	const char *percent = getenv("KSM_ROUNDS");
+	long r = percent && *percent ? n * strtol(percent, NULL, 10) / 100 : n;
+
+	return r > 1 ? r : 1;
+}
+
 const char *ksm_dir(void)
 {
 	const char *dir = getenv("KSM_SYSFS");

@@ -25,6 +25,9 @@
 
 extern size_t pagesize;
 
+/* How often to do what one does many times: $KSM_ROUNDS percent of n. */
+int rounds(int n);
+
 /* The provider's directory: $KSM_SYSFS, or the name every tool uses. */
 const char *ksm_dir(void);
 

@@ -158,7 +158,7 @@ KSM_TEST(range_changes_nodes)
  */
 KSM_TEST(unmerged_on_the_move)
 {
-	enum { MAPPINGS = 250, ROUNDS = 40 };
+	enum { MAPPINGS = 250 };
 	char *map = MERGEABLE_PAGES(MAPPINGS, 8);
 	pid_t mover, parent = getpid();
 	int i, j;
@@ -170,7 +170,7 @@ KSM_TEST(unmerged_on_the_move)
 		for (i = 0;; i++)
 			move_page(parent, map, i % 2);
 	}
-	for (i = 0; i < ROUNDS; i++) {
+	for (i = 0; i < rounds(40); i++) {
 		ASSERT_TRUE(stop(mover));
 		ASSERT_EQ(0, knob_set("run", 1));
 		ASSERT_TRUE(ksm_settles(1, MAPPINGS - 1));

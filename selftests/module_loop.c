@@ -46,7 +46,7 @@ static void __attribute__((noreturn)) fork_for_ever(char *map, size_t n)
 }
 
 /*
- * Twenty rounds among processes that fork, exit, and read the knobs. A page
+ * Rounds among processes that fork, exit, and read the knobs. A page
  * that an exiting process still maps when run=2 passes keeps the module a
  * little longer; so ask again, the way a user would.
  */
@@ -66,7 +66,7 @@ MODULE_TEST(load_and_unload)
 	if (pid[1] == 0)
 		read_for_ever();
 
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < rounds(20); i++) {
 		LOAD();
 		held2 = open(KSM_DIR "/full_scans", O_RDONLY);
 		ASSERT_LE(0, held2);

@@ -33,7 +33,7 @@ KSM_TEST(write_under_merge)
 	for (i = 0; i < N; i++)
 		*last_word(page_of(map, i)) = 0;
 	ASSERT_EQ(0, knob_set("run", 1));
-	last = knob("full_scans") + 400;
+	last = knob("full_scans") + rounds(400);
 	while (knob("full_scans") < last) {
 		for (i = 0; i < N; i++) {
 			volatile uint64_t *word = last_word(page_of(map, i));
@@ -101,7 +101,7 @@ KSM_TEST(threads)
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, pthread_create(&thread[i], NULL, count_up, &w));
 	}
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < rounds(10); i++) {
 		ASSERT_TRUE(ksm_passes(20));
 		ASSERT_EQ(0, knob_set("run", 2));
 		ASSERT_EQ(0, knob_set("run", 1));
@@ -128,7 +128,7 @@ KSM_TEST(threads_and_madvise)
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, pthread_create(&thread[i], NULL, count_up, &w));
 	}
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < rounds(100); i++) {
 		char *part = page_of(w.map, i % (N - 8)), *extra;
 
 		ASSERT_EQ(0, madvise(part, 8 * pagesize, MADV_UNMERGEABLE));

@@ -24,6 +24,8 @@ KERNEL_LOG = "kernel.log"
 KERNELS = ("debug", "plain", "uml")
 MACHINES_AT_ONCE = 2
 TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
+# How many of a test's rounds the debug kernel does, in percent: all with --full.
+ROUNDS_DEBUG = 25
 # Seconds after which a machine is stuck; several times what it needs.
 TIMEOUT = {"plain": 1200, "debug": 2700, "uml": 900}
 # With more than one CPU, User-Mode Linux flushes no TLB but its own: whatever
@@ -131,7 +133,12 @@ class Check:
         seconds = TORTURE_SECONDS_FULL if self.full else TORTURE_SECONDS
         timeout = TIMEOUT[name] + 2 * seconds
         env |= {"VM_CPUS": CPUS[name], "VM_NUMA": NUMA[name], "VM_TIMEOUT": str(timeout)}
-        env["RKSM_RUN"] = f"TORTURE_SECONDS={seconds} tools/check/guest.sh '{out}' '{source}' '{tests}' {name}"
+        providers, pattern = kernel_tests.plan(name, self.full)
+        rounds = ROUNDS_DEBUG if name == "debug" and not self.full else 100
+        env["RKSM_RUN"] = (
+            f"TORTURE_SECONDS={seconds} KSM_ROUNDS={rounds} KERNEL_TESTS='{pattern}' "
+            f"tools/check/guest.sh '{out}' '{source}' '{tests}' {name} {' '.join(providers)}"
+        )
         started = time.monotonic()
         status = subprocess.run([REPO / "tools/vm.sh", name], env=env, check=False).returncode
         say(f"{name}: the machine ran for {time.monotonic() - started:.0f} s")
@@ -144,8 +151,7 @@ class Check:
         results.case(f"{name}/the machine ran to its end (status {status})", status == 0)
         self.report(f"{name}: machine", results, kernel_log)
         self.kunit(name, out, source)
-        if name != "uml":
-            self.kernel_tests(name, out, source)
+        self.kernel_tests(name, out, source)
         self.selftests(name, out, source)
         self.aftermath(name, out, kernel_log)
 
@@ -165,14 +171,16 @@ class Check:
     def kernel_tests(self, name, out, source):
         """What fails in-tree counts as well: no fault of rksm's, but without it
         there is nothing to compare with."""
-        path = {provider: out / f"kernel-tests-{provider}.ktap" for provider in ("in-tree", "rksm")}
-        in_tree, rksm = (
-            kernel_tests.judge(read(path[provider]), source, f"{name}/{provider}")
-            for provider in path
-        )
-        kernel_tests.compare(rksm, in_tree)
-        self.report(f"{name}: the kernel's tests, in-tree", in_tree, path["in-tree"])
-        self.report(f"{name}: the kernel's tests, rksm", rksm, path["rksm"])
+        providers, pattern = kernel_tests.plan(name, self.full)
+        path = {provider: out / f"kernel-tests-{provider}.ktap" for provider in providers}
+        results = {
+            provider: kernel_tests.judge(read(path[provider]), source, f"{name}/{provider}", pattern)
+            for provider in providers
+        }
+        if "in-tree" in results:
+            kernel_tests.compare(results["rksm"], results["in-tree"])
+        for provider in providers:
+            self.report(f"{name}: the kernel's tests, {provider}", results[provider], path[provider])
 
     def selftests(self, name, out, source):
         """`make run_tests` succeeds whatever happens: only what it says counts,
@@ -228,7 +236,7 @@ def run_logged(command, path):
 
 def main():
     parser = argparse.ArgumentParser(prog="check", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="with a longer torture")
+    parser.add_argument("--full", action="store_true", help="everything on the debug kernel, and a longer torture")
     parser.add_argument("kernels", nargs="*", help="plain, debug, uml")
     args = parser.parse_args()
     LOGS.mkdir(parents=True, exist_ok=True)

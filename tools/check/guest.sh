@@ -1,10 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# guest.sh RESULTS SOURCE TESTS SET: runs the test suites inside the test
-# machine, module loaded, and leaves what they say in the folder RESULTS.
-# The host judges it.
+# guest.sh RESULTS SOURCE TESTS SET [PROVIDER...]: runs the test suites inside
+# the test machine, module loaded, and leaves what they say in the folder
+# RESULTS. The host judges it. The kernel's own tests run for each PROVIDER,
+# those that KERNEL_TESTS matches; what else of the environment counts is
+# TORTURE_SECONDS and KSM_ROUNDS.
 
 results=$1 source=$2 tests=$3 set=$4
+shift 4
 mkdir -p "$results/kunit"
 
 note() {
@@ -20,15 +23,16 @@ done
 # kernel_tests PROVIDER
 kernel_tests() {
 	note "the kernel's own tests of KSM: $1"
-	timeout 900 unshare --mount tools/check/kernel-tests.sh "$tests/kernel" \
+	timeout 900 unshare --mount tools/check/kernel-tests.sh "$tests/kernel" "$KERNEL_TESTS" \
 		>"$results/kernel-tests-$1.ktap" 2>&1
 }
 
-# In-tree KSM goes first: where it passes and rksm does not, the fault is ours.
-if [ "$set" != uml ]; then
-	rmmod rksm && kernel_tests in-tree
-	insmod "$RKSM_KO" && kernel_tests rksm
-fi
+for provider; do
+	case $provider in
+	in-tree) rmmod rksm && kernel_tests in-tree && insmod "$RKSM_KO" ;;
+	rksm) kernel_tests rksm ;;
+	esac
+done
 
 note "selftests"
 make -s -C selftests run_tests KSRC="$source" OUTPUT="$tests" SET="$set" LLVM=-22 \
