@@ -6,7 +6,7 @@ KERNEL ?= plain
 RKSM ?= 1
 
 # What the scripts read. RUN goes as it was typed: make must not expand its $.
-export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_TIMEOUT VM_LOG VM_KOPT
+export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_DIMM VM_TIMEOUT VM_LOG VM_KOPT
 export RKSM_RUN := $(value RUN)
 
 .PHONY: all kernel vm demo check check-full torture fmt clippy clean help
@@ -66,6 +66,7 @@ KERNEL=plain|debug|uml      which test kernel (plain)
 KDIR=<prepared kernel tree> use this kernel and do not build one
 ACCEL=auto|kvm|tcg          auto: KVM only where a trial boot works
 VM_CPUS=2 (uml: 1) VM_MEM=2G VM_NUMA=1 VM_TIMEOUT=<seconds>
+VM_DIMM=<size>              plugs in a memory module that can be taken out
 VM_KOPT='option ...'        for the kernel's command line
 VM_LOG=<file>               where the kernel log goes (build/log/vm-*.log)
 RKSM=0                      do not load the module

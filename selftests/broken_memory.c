@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -11,15 +12,26 @@
 
 #define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
 #define BLOCKS		"/sys/devices/system/memory/"
+/* A memory module, to the firmware. */
+#define DIMM		"/sys/bus/acpi/devices/PNP0C80:00/"
 #define N		8
 #define MPOL_BIND	2
 
 static char *poisoned_map;
 static volatile sig_atomic_t bus_errors;
+static siginfo_t bus_error;
+static sigjmp_buf after_bus_error;
 
 static void on_bus_error(int sig, siginfo_t *info, void *context)
 {
 	bus_errors++;
+	bus_error = *info;
+}
+
+static void leave_on_bus_error(int sig, siginfo_t *info, void *context)
+{
+	on_bus_error(sig, info, context);
+	siglongjmp(after_bus_error, 1);
 }
 
 /* Signals at once, not when the page is touched. */
@@ -82,10 +94,36 @@ static int peer_is_told(struct peer *p, void *arg)
 	return 0;
 }
 
+/* It did not ask to be told: it lives until it touches the page. */
+static int peer_touches_it(struct peer *p, void *arg)
+{
+	struct sigaction action = {
+		.sa_sigaction = leave_on_bus_error,
+		.sa_flags = SA_SIGINFO,
+	};
+	char *map = map_pages(N);
+
+	CHECK(map);
+	CHECK(!sigaction(SIGBUS, &action, NULL));
+	fill_all(map, N, 1);
+	CHECK(!madvise(map, N * pagesize, MADV_MERGEABLE));
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));
+	CHECK(bus_errors == 0);
+	CHECK(pfn_of(0, map) == 0);
+	if (!sigsetjmp(after_bus_error, 1))
+		CHECK(!holds(map, 1) && false);
+	CHECK(bus_errors == 1);
+	CHECK(bus_error.si_code == BUS_MCEERR_AR);
+	CHECK(bus_error.si_addr == map);
+	CHECK(!munmap(map, N * pagesize));
+	return 0;
+}
+
 /* Every process that maps the broken page is found, and told where. */
 KSM_TEST(memory_failure)
 {
-	struct peer breaks, told;
+	struct peer breaks, told, touches;
 	char text[32];
 	long pfn;
 
@@ -93,9 +131,10 @@ KSM_TEST(memory_failure)
 		SKIP(return, "no hwpoison in debugfs");
 	ASSERT_TRUE(peer_start(&breaks, peer_breaks_page, NULL));
 	ASSERT_TRUE(peer_start(&told, peer_is_told, NULL));
-	ASSERT_TRUE(peer_meet(&breaks) && peer_meet(&told));
+	ASSERT_TRUE(peer_start(&touches, peer_touches_it, NULL));
+	ASSERT_TRUE(peer_meet(&breaks) && peer_meet(&told) && peer_meet(&touches));
 	ASSERT_EQ(0, knob_set("run", 1));
-	ASSERT_TRUE(ksm_settles(2, 3 * N - 2));
+	ASSERT_TRUE(ksm_settles(2, 4 * N - 2));
 	ASSERT_EQ(0, knob_set("run", 0));
 	ASSERT_TRUE(peer_meet(&told));
 	pfn = peer_swap(&breaks, 0);
@@ -103,6 +142,8 @@ KSM_TEST(memory_failure)
 	EXPECT_TRUE(peer_meet(&breaks));
 	EXPECT_EQ(0, peer_end(&breaks));
 	EXPECT_TRUE(peer_meet(&told));
+	EXPECT_TRUE(peer_meet(&touches));
+	EXPECT_EQ(0, peer_end(&touches));
 	snprintf(text, sizeof(text), "%ld", pfn);
 	/* It may stay out of use while the provider remembers it. */
 	file_write(UNPOISON, text);
@@ -204,6 +245,76 @@ KSM_TEST(memory_offline)
 	ASSERT_EQ(0, set_state(block, "offline"));
 	ASSERT_EQ(0, set_state(block, "online_kernel"));
 	for (i = 0; i < ARRAY_SIZE(map); i++) {
+		EXPECT_TRUE(all_hold(map[i], N, 10 + i));
+	}
+}
+
+/* Makes the blocks of a memory module such that they can go; the name of one. */
+static bool movable_module(const char *module, char *name)
+{
+	DIR *dir = opendir(module);
+	char path[PATH_MAX];
+	struct dirent *e;
+	bool good = dir;
+
+	name[0] = 0;
+	while (dir && (e = readdir(dir))) {
+		if (strncmp(e->d_name, "physical_node", strlen("physical_node")))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", module, e->d_name);
+		if (!realpath(path, path) || strncmp(basename(path), "memory", 6))
+			continue;
+		strcpy(name, basename(path));
+		set_state(name, "offline");
+		good &= set_state(name, "online_movable") == 0;
+	}
+	if (dir)
+		closedir(dir);
+	return good && name[0];
+}
+
+/*
+ * The memory module with merged pages is taken out of the machine: there is
+ * not even a memory map where they were.
+ */
+KSM_TEST(memory_removed)
+{
+	char block[NAME_MAX + 1], path[PATH_MAX], *map[40];
+	size_t i, inside = 0;
+	int tries;
+
+	if (access(DIMM "eject", F_OK))
+		SKIP(return, "no memory module to take out");
+	ASSERT_TRUE(movable_module(DIMM, block));
+	ASSERT_TRUE(use_node_of(block));
+	for (i = 0; i < ARRAY_SIZE(map); i++)
+		map[i] = MERGEABLE_PAGES(N, 10 + i);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(ARRAY_SIZE(map), ARRAY_SIZE(map) * (N - 1)));
+	for (i = 0; i < ARRAY_SIZE(map); i++)
+		inside += in_block(block, pfn_of(0, map[i]));
+	EXPECT_LT(0, inside);
+	/* The scanner has yet to find out that nobody shares these any more. */
+	ASSERT_EQ(0, knob_set("run", 0));
+	for (i = 0; i < ARRAY_SIZE(map); i += 4) {
+		ASSERT_EQ(0, munmap(map[i], N * pagesize));
+	}
+	ASSERT_EQ(0, file_write(DIMM "eject", "1"));
+	snprintf(path, sizeof(path), BLOCKS "%s", block);
+	for (tries = 0; tries < 60000 && !access(path, F_OK); tries++)
+		usleep(1000);
+	ASSERT_NE(0, access(path, F_OK));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(2));
+	for (i = 0; i < ARRAY_SIZE(map); i++) {
+		if (i % 4 == 0)
+			map[i] = MERGEABLE_PAGES(N, 10 + i);
+		EXPECT_TRUE(all_hold(map[i], N, 10 + i));
+	}
+	ASSERT_TRUE(ksm_settles(ARRAY_SIZE(map), ARRAY_SIZE(map) * (N - 1)));
+	for (i = 0; i < ARRAY_SIZE(map); i++) {
+		EXPECT_EQ(1, distinct_pfns(map[i], N));
+		EXPECT_FALSE(in_block(block, pfn_of(0, map[i])));
 		EXPECT_TRUE(all_hold(map[i], N, 10 + i));
 	}
 }

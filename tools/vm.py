@@ -73,7 +73,7 @@ def mebibytes(text):
     units = {"G": 1024, "M": 1}
     number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "M")
     if unit not in units or not number.isdigit() or not int(number):
-        raise VmError(f"VM_MEM={text} is not a size such as 2G or 1536M")
+        raise VmError(f"{text} is not a size of memory such as 2G or 1536M")
     return int(number) * units[unit]
 
 
@@ -189,13 +189,22 @@ class Qemu(Machine):
         if self.accel == "tcg":
             # On a busy host the emulated timer may miss the check at boot.
             line += ["--disable-kvm", "-a", "no_timer_check"]
+            # An emulated CPU that the host does not run for half a minute is no
+            # locked-up kernel. What has locked up is found after two.
+            line += ["-a", "watchdog_thresh=60", "-a", "rcupdate.rcu_cpu_stall_timeout=120"]
             # Under nested paging the emulated CPU now and then finds no page
             # where there is one, and a guest in the machine dies of it.
             line += ["-a", "kvm_amd.npt=0"]
         return line
 
     def qemu_options(self, ports):
+        args = self.args
         options = ["-machine", f"accel={self.accel}"]
+        if args.dimm:
+            dimm, limit = mebibytes(args.dimm), mebibytes(args.mem) + mebibytes(args.dimm)
+            options += ["-m", f"slots=1,maxmem={limit}M"]
+            options += ["-object", f"memory-backend-ram,id=dimm,size={dimm}M"]
+            options += ["-device", "pc-dimm,memdev=dimm,node=0"]
         for name, path in ports.items():
             options += ["-chardev", f"file,id=rksm.{name},path={path}"]
             options += ["-device", "virtio-serial-pci"]
@@ -214,7 +223,7 @@ class Qemu(Machine):
 
     def shell_line(self):
         line = self.virtme() + ["--shell", str(self.run_dir / "shell")]
-        return line + ["--qemu-opts", "-machine", f"accel={self.accel}"]
+        return line + ["--qemu-opts", *self.qemu_options({})]
 
 
 class Uml(Machine):
@@ -224,6 +233,8 @@ class Uml(Machine):
         args = self.args
         if args.numa > 1:
             raise VmError("User-Mode Linux has no NUMA")
+        if args.dimm:
+            raise VmError("User-Mode Linux has no memory modules")
         line = [args.kernel, f"mem={mebibytes(args.mem)}M", "root=/dev/root", "rootfstype=hostfs"]
         line += ["ro", "rootflags=/", f"uml_dir={self.run_dir}/", "umid=rksm", "panic=-1"]
         # More than one CPU needs the seccomp way of running user space.
@@ -282,6 +293,7 @@ def parse():
     parser.add_argument("--cpus", type=int, default=2)
     parser.add_argument("--mem", default="2G")
     parser.add_argument("--numa", type=int, default=1)
+    parser.add_argument("--dimm", help="size of a memory module that can be taken out")
     parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
     parser.add_argument("--timeout", type=float, help="seconds")
     parser.add_argument("--kopt", action="append", default=[], help="kernel option")

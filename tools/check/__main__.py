@@ -34,6 +34,8 @@ CPUS = {"plain": "2", "debug": "2", "uml": "1"}
 # Migration needs a node to go to.
 NUMA = {"plain": "2", "debug": "2", "uml": "1"}
 MEM = {"plain": "2G", "debug": "3G", "uml": "1G"}
+# One block, to be taken out of the machine.
+DIMM = {"plain": "128M", "debug": "128M", "uml": ""}
 
 
 def say(text):
@@ -132,7 +134,8 @@ class Check:
         env = dict(os.environ, VM_LOG=str(out / KERNEL_LOG), RKSM="1", VM_MEM=MEM[name])
         seconds = TORTURE_SECONDS_FULL if self.full else TORTURE_SECONDS
         timeout = TIMEOUT[name] + 2 * seconds
-        env |= {"VM_CPUS": CPUS[name], "VM_NUMA": NUMA[name], "VM_TIMEOUT": str(timeout)}
+        env |= {"VM_CPUS": CPUS[name], "VM_NUMA": NUMA[name], "VM_DIMM": DIMM[name]}
+        env["VM_TIMEOUT"] = str(timeout)
         providers, pattern = kernel_tests.plan(name, self.full)
         rounds = ROUNDS_DEBUG if name == "debug" and not self.full else 100
         env["RKSM_RUN"] = (
