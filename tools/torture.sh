@@ -6,10 +6,12 @@
 # Fails if the program does, or if the kernel log has a complaint.
 
 . "$(dirname "$0")/lib.sh"
+. "$repo/tools/env.sh"
 
 name=$1
 source=$(<"$repo/build/$name/ksrc")
-tests=$repo/build/$name/tests
+# Not where make check has its tests, which may be running.
+tests=$repo/build/$name/torture
 seconds=${TORTURE_SECONDS:-60}
 export VM_LOG=${VM_LOG:-$repo/build/log/torture-$name.log}
 # More than one node and one CPU, but see tools/check for User-Mode Linux.
@@ -18,7 +20,7 @@ export VM_LOG=${VM_LOG:-$repo/build/log/torture-$name.log}
 # A rest ends only when everybody has verified all there is, however slow.
 export VM_TIMEOUT=${VM_TIMEOUT:-$((2 * seconds + 900))}
 
-"$repo/tools/check/build-tests.sh" "$source" "$tests" "$name" >&2
+make -s -C "$repo/selftests" KSRC="$source" OUTPUT="$tests" TESTS=torture LLVM="-$llvm" >&2
 printf -v RKSM_RUN '%q --seconds %q%s %s' "$tests/torture" "$seconds" \
 	"${SEED:+ --seed $SEED}" "${TORTURE:-}"
 # Without the module it is in-tree KSM that is tortured.

@@ -2,6 +2,7 @@
 """make check: builds everything, runs every test, counts single test cases."""
 
 import argparse
+import fcntl
 import os
 import re
 import shutil
@@ -243,10 +244,16 @@ def main():
     parser.add_argument("kernels", nargs="*", help="plain, debug, uml")
     args = parser.parse_args()
     LOGS.mkdir(parents=True, exist_ok=True)
-    check = Check(args.full)
-    check.rules()
-    check.run(args.kernels or KERNELS)
-    return check.end()
+    with (LOGS / "check.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another make check is running in {REPO}")
+            return 1
+        check = Check(args.full)
+        check.rules()
+        check.run(args.kernels or KERNELS)
+        return check.end()
 
 
 if __name__ == "__main__":
