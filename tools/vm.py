@@ -192,6 +192,9 @@ class Qemu(Machine):
             # An emulated CPU that the host does not run for half a minute is no
             # locked-up kernel. What has locked up is found after two.
             line += ["-a", "watchdog_thresh=60", "-a", "rcupdate.rcu_cpu_stall_timeout=120"]
+            # An interrupt in the instant at boot in which the kernel has not yet
+            # found out again that it has five levels is an error to KASAN.
+            line += ["-a", "no5lvl"]
             # Under nested paging the emulated CPU now and then finds no page
             # where there is one, and a guest in the machine dies of it.
             line += ["-a", "kvm_amd.npt=0"]
