@@ -34,7 +34,8 @@ TIMEOUT = {"plain": 1200, "debug": 2700, "uml": 900}
 CPUS = {"plain": "2", "debug": "2", "uml": "1"}
 # Migration needs a node to go to.
 NUMA = {"plain": "2", "debug": "2", "uml": "1"}
-MEM = {"plain": "2G", "debug": "3G", "uml": "1G"}
+# User-Mode Linux: so much that the module lies far off from the kernel.
+MEM = {"plain": "2G", "debug": "3G", "uml": "3G"}
 # One block, to be taken out of the machine.
 DIMM = {"plain": "128M", "debug": "128M", "uml": ""}
 
