@@ -33,6 +33,13 @@ impl Engine {
             state.stable.detach_unmapped();
             Ok(all && state.stable.is_empty())
         })?;
+        // Nothing is merged any more. What is still recorded of processes that were busy is of no
+        // use, and the nodes in it would keep the module loaded.
+        let mut id = 0;
+        while let Some(slot) = self.registry.after(id) {
+            id = slot.id();
+            state.forget_all(&slot);
+        }
         state.cursor = Cursor::start();
         state.full_scans = 0;
         Ok(())
@@ -61,7 +68,7 @@ impl Engine {
     }
 
     /// False: it was not possible now. A process that is busy with its address space may have nothing
-    /// to give back, as the stable tree says; its records wait until the scanner comes by.
+    /// to give back, as the stable tree says; what is recorded of it is left alone.
     fn unmerge_mm(&self, state: &mut State, slot: &MmSlot) -> Result<bool> {
         match slot.enter() {
             Some(live) => unmerge_all(&live)?,
