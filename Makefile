@@ -6,10 +6,10 @@ KERNEL ?= plain
 RKSM ?= 1
 
 # What the scripts read. RUN goes as it was typed: make must not expand its $.
-export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_DIMM VM_TIMEOUT VM_LOG VM_KOPT
+export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_DIMM VM_ICOUNT VM_TIMEOUT VM_LOG VM_KOPT
 export RKSM_RUN := $(value RUN)
 
-.PHONY: all kernel vm demo check check-full torture fmt clippy clean help
+.PHONY: all kernel vm demo check check-full torture bench fmt clippy clean help
 
 all:
 	@tools/build.sh $(KERNEL)
@@ -35,12 +35,16 @@ torture:
 	@tools/build.sh $(KERNEL)
 	@TORTURE_SECONDS='$(SECONDS)' SEED='$(SEED)' tools/torture.sh $(KERNEL)
 
+bench:
+	@SEED='$(SEED)' ONLY='$(ONLY)' tools/bench.sh $(or $(PLATFORM),uml) $(or $(SIZE),normal)
+
 fmt:
 	@tools/fmt.sh
 
 clippy:
 	@tools/build.sh $(KERNEL) kernel
 	@tools/clippy.sh $(KERNEL)
+	@tools/bench-build.sh clippy
 
 clean:
 	rm -rf build
@@ -58,6 +62,7 @@ make check-full
               the same with nothing left out on the debug kernel, ten minutes
               of torture on each kernel, and a summary
 make torture  everything at random, and each byte must be right
+make bench    measures rksm beside in-tree KSM; table, JSON and charts
 make fmt      formats the Rust source
 make clippy   compiles with the kernel's clippy lints
 make clean    removes what was built here, not the cache
@@ -72,6 +77,8 @@ VM_LOG=<file>               where the kernel log goes (build/log/vm-*.log)
 RKSM=0                      do not load the module
 KERNELS='plain debug uml'   the kernels that `make check` tests
 SECONDS=60 SEED=<number>    for `make torture`: how long, and the same steps again
+SIZE=small|normal|full PLATFORM=uml|qemu|icount ONLY=<workload> SEED=<number>
+                            for `make bench`; small takes 3 minutes
 
 In the machine: the host's files, writes stay in memory; $$RKSM_KO is the
 module, $$RKSM_LOGS is build/log on the host.

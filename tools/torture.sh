@@ -28,13 +28,6 @@ printf -v RKSM_RUN '%q --seconds %q%s %s' "$tests/torture" "$seconds" \
 export RKSM_RUN
 status=0
 "$repo/tools/vm.sh" "$name" || status=$?
-PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$repo/tools/check python3 - "$VM_LOG" <<'END' || status=1
-import sys
-import klog
-
-bad = klog.findings(sys.argv[1])
-print(*bad, sep="\n", end="\n" if bad else "")
-sys.exit(bool(bad))
-END
+/usr/bin/python3 "$repo/tools/check/klog.py" "$VM_LOG" || status=1
 [ "$status" = 0 ] || say "torture: FAILED (status $status); the kernel log is $VM_LOG"
 exit "$status"

@@ -203,6 +203,11 @@ class Qemu(Machine):
     def qemu_options(self, ports):
         args = self.args
         options = ["-machine", f"accel={self.accel}"]
+        if args.icount:
+            if self.accel != "tcg":
+                raise VmError("only an emulated CPU counts its instructions")
+            # Two nanoseconds each.
+            options += ["-icount", "shift=1,sleep=off"]
         if args.dimm:
             dimm, limit = mebibytes(args.dimm), mebibytes(args.mem) + mebibytes(args.dimm)
             options += ["-m", f"slots=1,maxmem={limit}M"]
@@ -236,8 +241,8 @@ class Uml(Machine):
         args = self.args
         if args.numa > 1:
             raise VmError("User-Mode Linux has no NUMA")
-        if args.dimm:
-            raise VmError("User-Mode Linux has no memory modules")
+        if args.dimm or args.icount:
+            raise VmError("User-Mode Linux has no memory modules, and counts no instructions")
         line = [args.kernel, f"mem={mebibytes(args.mem)}M", "root=/dev/root", "rootfstype=hostfs"]
         line += ["ro", "rootflags=/", f"uml_dir={self.run_dir}/", "umid=rksm", "panic=-1"]
         # More than one CPU needs the seccomp way of running user space.
@@ -296,6 +301,7 @@ def parse():
     parser.add_argument("--cpus", type=int, default=2)
     parser.add_argument("--mem", default="2G")
     parser.add_argument("--numa", type=int, default=1)
+    parser.add_argument("--icount", action="store_true", help="the clock counts instructions")
     parser.add_argument("--dimm", help="size of a memory module that can be taken out")
     parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
     parser.add_argument("--timeout", type=float, help="seconds")

@@ -90,6 +90,17 @@ class Check:
         results.case("clippy", run_logged([str(REPO / "tools/clippy.sh"), name], log) == 0)
         self.report("clippy", results, log)
 
+    def bench(self):
+        """The benchmark; whether it runs is seen on User-Mode Linux."""
+        results = ktap.Results()
+        log = LOGS / "bench.log"
+        for what in ("clippy", "test", ""):
+            command = [str(REPO / "tools/bench-build.sh"), *what.split()]
+            results.case(f"bench/{what or 'build'}", run_logged(command, log) == 0)
+            if results.failed:
+                break
+        self.report("bench", results, log)
+
     @staticmethod
     def complain(complaints):
         for text in complaints:
@@ -115,6 +126,7 @@ class Check:
         if not self.source:
             self.source = source
             self.clippy(name)
+            self.bench()
             self.patches(source)
         tests = self.build_tests(name, source)
         return (name, source, tests) if tests else None
@@ -158,6 +170,8 @@ class Check:
         self.kunit(name, out, source)
         self.kernel_tests(name, out, source)
         self.selftests(name, out, source)
+        if name == "uml":
+            self.bench_ran(name, out)
         self.aftermath(name, out, kernel_log)
 
     def kunit(self, name, out, source):
@@ -198,6 +212,20 @@ class Check:
             if program.is_file() and os.access(program, os.X_OK) and not ended:
                 results.failed.append(f"{name}/{program.name}: did not run to its end")
         self.report(f"{name}: selftests", results, path)
+
+    def bench_ran(self, name, out):
+        results = ktap.Results()
+        said = read(out / "bench").splitlines()
+        results.case(f"{name}/a small run", said[-1:] == ["ok"])
+        if results.failed:
+            self.complain(said[-5:])
+        command = [REPO / "build/rksm-bench", "report", out / "bench.jsonl", "--out", out / "bench.report"]
+        log = out / "bench.report.log"
+        good = run_logged(command, log) == 0
+        charts = ("growth.svg", "merging-guests.svg", "merging-half-duplicates.svg")
+        good &= all("</svg>" in read(out / "bench.report" / chart) for chart in charts)
+        results.case(f"{name}/its report", good)
+        self.report(f"{name}: benchmark", results, log)
 
     def aftermath(self, name, out, kernel_log):
         """The module unloads, nothing leaked, the kernel had no complaints."""

@@ -38,10 +38,20 @@ note "selftests"
 make -s -C selftests run_tests KSRC="$source" OUTPUT="$tests" SET="$set" LLVM=-22 \
 	>"$results/selftests.ktap" 2>&1
 
+# Not to measure anything, but to see that it can. User-Mode Linux is fast.
+if [ "$set" = uml ]; then
+	note "benchmark"
+	timeout 300 build/rksm-bench run --size tiny --module "$RKSM_KO" --out "$results/bench.jsonl" \
+		>"$results/bench" 2>&1 && echo ok >>"$results/bench"
+fi
+
 note "unloading"
-{
-	echo 2 >/sys/kernel/mm/rksm/run && rmmod rksm
-} >"$results/unload" 2>&1 && echo ok >"$results/unload"
+if { echo 2 >/sys/kernel/mm/rksm/run && rmmod rksm; } >"$results/unload" 2>&1; then
+	echo ok >"$results/unload"
+else
+	grep . /sys/module/rksm/refcnt /sys/kernel/mm/ksm/* /proc/[0-9]*/ksm_merging_pages \
+		>>"$results/unload" 2>&1
+fi
 
 # An object must be five seconds old, and unreferenced in two scans, before
 # kmemleak believes that it leaked.

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Searches a kernel log for what must not be in one."""
+"""Searches a kernel log for what must not be in one; as a program too, which
+prints it, and fails if there is any."""
 
 import re
+import sys
 
 # Fault injection prints a stack trace of its own, so "Call Trace" alone says
 # nothing; every report below has a head line.
@@ -33,3 +35,9 @@ def first_report(path):
         lines = [line.rstrip() for line in log]
     start = next((at for at, line in enumerate(lines) if BAD.search(line)), len(lines))
     return lines[start : start + REPORT_LINES]
+
+
+if __name__ == "__main__":
+    found = findings(sys.argv[1])
+    print(*found, sep="\n", end="\n" if found else "")
+    sys.exit(bool(found))

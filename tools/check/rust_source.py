@@ -12,7 +12,7 @@ CASE = re.compile(r"#\[test\]\s*(?:#\[[^\]]*\]\s*)*fn\s+(\w+)")
 
 def files(repo):
     """Every Rust file of the module."""
-    skipped = {"build", "target", ".git"}
+    skipped = {"build", "tools", ".git"}
     for path in sorted(repo.rglob("*.rs")):
         if not skipped & set(path.relative_to(repo).parts):
             yield path

@@ -1,0 +1,48 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# bench.sh PLATFORM SIZE: measures rksm beside in-tree KSM in one boot of the
+# test machine, and shows a table; JSON and charts go to build/bench/PLATFORM.
+# PLATFORM is uml, qemu, or icount: QEMU with a clock that counts instructions.
+
+. "$(dirname "$0")/lib.sh"
+
+platform=$1 size=$2
+kernel=plain
+export VM_CPUS=1
+case $platform in
+uml) kernel=uml ;;
+qemu) VM_CPUS=2 ;;
+icount) export VM_ICOUNT=1 ;;
+*) die "PLATFORM=$platform: there are uml, qemu and icount" ;;
+esac
+case $size in
+small) mem=2G ;;
+normal) mem=4G ;;
+full) mem=13G ;;
+*) die "SIZE=$size: there are small, normal and full" ;;
+esac
+export VM_MEM=${VM_MEM:-$mem}
+if [ $kernel = uml ]; then
+	free=$(df --output=avail -B1 /dev/shm | tail -n 1)
+	[ "$free" -ge "$(numfmt --from=iec "$VM_MEM")" ] ||
+		die "User-Mode Linux keeps its memory in /dev/shm: $VM_MEM are needed, $((free >> 20))M are free"
+fi
+"$repo/tools/build.sh" $kernel
+program=$("$repo/tools/bench-build.sh")
+
+out=$repo/build/bench/$platform
+mkdir -p "$out" "$repo/build/log/bench"
+figures=$repo/build/log/bench/$platform.jsonl
+export VM_LOG=${VM_LOG:-$repo/build/log/bench/$platform.log} RKSM=1
+export VM_TIMEOUT=${VM_TIMEOUT:-14400}
+printf -v RKSM_RUN '%q ' "$program" run --module "$repo/build/$kernel/rksm.ko" --out "$figures" \
+	--size "$size" --seed "${SEED:-1}" --only "${ONLY:-}"
+export RKSM_RUN
+status=0
+"$repo/tools/vm.sh" $kernel || status=$?
+/usr/bin/python3 "$repo/tools/check/klog.py" "$VM_LOG" || status=1
+rm -f "$out"/*
+# What was measured until it failed is shown all the same.
+"$program" report "$figures" --out "$out" || status=1
+[ $status = 0 ] || die "the benchmark failed (status $status); the kernel log is $VM_LOG"
+say "figures and charts: $out; every single run: $figures"

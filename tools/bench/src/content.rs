@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is in the pages of each workload.
+
+use rand::{rngs::SmallRng, RngCore, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+use crate::memory::{HUGE_PAGE, PAGE};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// No two alike.
+    Unique,
+    /// Each content twice.
+    Half,
+    /// All alike.
+    Equal,
+    /// Alike but for the last word: to tell two apart takes reading them whole.
+    LastWord,
+    /// Four guests of one image: zero pages, image, data of their own, some of it rewritten all the
+    /// time.
+    Guests,
+    /// Many processes with little memory, half of it the same in all.
+    Small,
+    /// A process that forks; its children write to some of what they were given, by twos the same.
+    Fork,
+    /// Half duplicates again, in huge pages.
+    Huge,
+}
+
+impl Kind {
+    pub const ALL: [Self; 8] = [
+        Self::Unique,
+        Self::Half,
+        Self::Equal,
+        Self::LastWord,
+        Self::Guests,
+        Self::Small,
+        Self::Fork,
+        Self::Huge,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unique => "unique",
+            Self::Half => "half duplicates",
+            Self::Equal => "all equal",
+            Self::LastWord => "last word differs",
+            Self::Guests => "guests",
+            Self::Small => "small processes",
+            Self::Fork => "fork tree",
+            Self::Huge => "huge pages",
+        }
+    }
+
+    /// How many processes share the memory.
+    pub fn processes(self) -> usize {
+        match self {
+            Self::Guests => 4,
+            Self::Small => 64,
+            _ => 1,
+        }
+    }
+
+    /// How many pages each of them has, of so many in all. Huge pages are not cut.
+    pub fn pages_each(self, pages: usize) -> usize {
+        match self {
+            Self::Huge => pages.next_multiple_of(HUGE_PAGE / PAGE),
+            _ => pages.div_ceil(self.processes()),
+        }
+    }
+}
+
+/// The content of one page.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Content {
+    Zero,
+    /// At random; the same number gives the same page.
+    Random(u64),
+    /// Everything the same but the last word.
+    LastWord(u64),
+    /// Random, and rewritten all the time.
+    Busy(u64),
+}
+
+impl Content {
+    /// What process `who` has in page `index` of its `pages`.
+    pub fn of(kind: Kind, seed: u64, who: usize, index: usize, pages: usize) -> Self {
+        let own = || Self::Random(number(seed, 1 + who, index));
+        let common = || Self::Random(number(seed, 0, index));
+        match kind {
+            Kind::Unique => own(),
+            Kind::Half | Kind::Huge => Self::Random(number(seed, 0, index % pages.div_ceil(2))),
+            Kind::Equal => Self::Random(seed),
+            Kind::LastWord => Self::LastWord(number(seed, 1 + who, index)),
+            Kind::Small | Kind::Fork if index.is_multiple_of(2) => common(),
+            Kind::Small | Kind::Fork => own(),
+            Kind::Guests => match index % 20 {
+                0..4 => Self::Zero,
+                4..12 => common(),
+                12..19 => own(),
+                _ => Self::Busy(number(seed, 1 + who, index)),
+            },
+        }
+    }
+
+    pub fn fill(self, page: &mut [u64; PAGE / 8]) {
+        match self {
+            Self::Zero => page.fill(0),
+            Self::Random(seed) | Self::Busy(seed) => {
+                let mut random = SmallRng::seed_from_u64(seed);
+                page.fill_with(|| random.next_u64());
+            }
+            Self::LastWord(last) => {
+                page.fill(0x5a);
+                page[PAGE / 8 - 1] = last;
+            }
+        }
+    }
+}
+
+/// A number of its own for each page of each process.
+fn number(seed: u64, who: usize, index: usize) -> u64 {
+    SmallRng::seed_from_u64(seed ^ ((who as u64) << 40) ^ index as u64).next_u64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn distinct(kind: Kind, pages: usize) -> usize {
+        let each = kind.pages_each(pages);
+        let contents = (0..kind.processes())
+            .flat_map(|who| (0..each).map(move |index| Content::of(kind, 1, who, index, each)));
+        contents.collect::<HashSet<_>>().len()
+    }
+
+    #[test]
+    fn as_many_as_the_names_say() {
+        assert_eq!(distinct(Kind::Unique, 1000), 1000);
+        assert_eq!(distinct(Kind::Half, 1000), 500);
+        assert_eq!(distinct(Kind::Equal, 1000), 1);
+        assert_eq!(distinct(Kind::LastWord, 1000), 1000);
+        // Each has 52 zero pages, 102 of the image, 96 of its own.
+        assert_eq!(distinct(Kind::Guests, 1000), 1 + 102 + 4 * 96);
+        assert_eq!(distinct(Kind::Small, 640), 5 + 64 * 5);
+        assert_eq!(distinct(Kind::Huge, 1024), 512);
+    }
+}

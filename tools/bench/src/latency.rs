@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a process notices of being scanned: how long its page faults take, and how long its mmap
+//! lock is held.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use nix::mount::{mount, MsFlags};
+
+use crate::{
+    content::Content, figures::Figure, knobs, measure::Figures, memory::Memory, provider::Scanner,
+};
+
+const TRACING: &str = "/sys/kernel/tracing";
+/// Enough for what a pass over 50 000 pages takes of locks.
+const BUFFER_KIB: &str = "131072";
+/// Pages of each stretch of memory that is mapped, touched and unmapped.
+const STRETCH: usize = 256;
+
+/// Page faults with the scanner at rest, and with it at work on this very process. With one CPU
+/// it would only be seen how that is shared.
+pub fn faults(pages: usize, faults: usize) -> Result<Figures> {
+    if std::thread::available_parallelism()?.get() < 2 {
+        return Ok(Figures::new());
+    }
+    knobs::for_measuring(&[("pages_to_scan", "1000"), ("sleep_millisecs", "0")])?;
+    let mut memory = Memory::new(pages, false)?;
+    for index in 0..pages {
+        Content::Random(index as u64).fill(memory.page(index));
+    }
+    memory.mergeable()?;
+    fault_times(faults)?;
+    let mut quiet = fault_times(faults)?;
+    knobs::set("run", 1)?;
+    sleep(Duration::from_millis(500));
+    let mut scanned = fault_times(faults)?;
+    knobs::set("run", 2)?;
+    knobs::set("run", 0)?;
+    Ok(Figures::from([
+        (Figure::QuietFaultP50Us, percentile(&mut quiet, 50.0)),
+        (Figure::QuietFaultP99Us, percentile(&mut quiet, 99.0)),
+        (Figure::FaultP50Us, percentile(&mut scanned, 50.0)),
+        (Figure::FaultP99Us, percentile(&mut scanned, 99.0)),
+        (Figure::FaultMaxUs, percentile(&mut scanned, 100.0)),
+    ]))
+}
+
+fn fault_times(count: usize) -> Result<Vec<f64>> {
+    let mut times = Vec::with_capacity(count);
+    while times.len() < count {
+        let mut stretch = Memory::new(STRETCH, false)?;
+        stretch.mergeable()?;
+        for index in 0..STRETCH {
+            let start = Instant::now();
+            stretch.page(index)[0] = 1;
+            times.push(start.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    Ok(times)
+}
+
+fn percentile(times: &mut [f64], percent: f64) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[((times.len() - 1) as f64 * percent / 100.0) as usize]
+}
+
+/// The kernel's trace of mmap locks that the scanner takes, and this process when it writes to a
+/// knob. Tracing ends when this is dropped.
+pub struct LockTrace(PathBuf);
+
+impl LockTrace {
+    pub fn start(scanner: &Scanner) -> Result<Self> {
+        if !Path::new(TRACING).join("events").exists() {
+            let nothing = None::<&str>;
+            mount(
+                Some("tracefs"),
+                TRACING,
+                Some("tracefs"),
+                MsFlags::empty(),
+                nothing,
+            )
+            .context("tracefs")?;
+        }
+        let trace = Self(PathBuf::from(TRACING));
+        trace.set("trace_clock", "mono")?;
+        trace.set("buffer_size_kb", BUFFER_KIB)?;
+        trace.set("trace", "")?;
+        trace.set(
+            "set_event_pid",
+            &format!("{} {}", scanner.pid(), std::process::id()),
+        )?;
+        for event in ["acquire_returned", "released"] {
+            trace.set(&format!("events/mmap_lock/mmap_lock_{event}/enable"), "1")?;
+        }
+        Ok(trace)
+    }
+
+    fn set(&self, file: &str, text: &str) -> Result<()> {
+        knobs::write(&self.0.join(file), text)
+    }
+
+    /// How long one of them was held. `None`: there were more than the trace has room for.
+    pub fn longest(self) -> Result<Option<Duration>> {
+        self.set("events/mmap_lock/enable", "0")?;
+        if self.lost()? {
+            return Ok(None);
+        }
+        let mut since = HashMap::new();
+        let mut longest = 0.0_f64;
+        for line in BufReader::new(File::open(self.0.join("trace"))?).lines() {
+            let line = line?;
+            let Some(event) = Event::parse(&line) else {
+                continue;
+            };
+            if event.taken {
+                since.insert(event.mm.to_owned(), event.seconds);
+            } else if let Some(start) = since.remove(event.mm) {
+                longest = longest.max(event.seconds - start);
+            }
+        }
+        Ok(Some(Duration::from_secs_f64(longest)))
+    }
+
+    fn lost(&self) -> Result<bool> {
+        for cpu in fs::read_dir(self.0.join("per_cpu"))? {
+            let stats = fs::read_to_string(cpu?.path().join("stats"))?;
+            if stats
+                .lines()
+                .any(|line| line.starts_with("overrun:") && !line.ends_with(" 0"))
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Drop for LockTrace {
+    fn drop(&mut self) {
+        for (file, text) in [
+            ("events/mmap_lock/enable", "0"),
+            ("set_event_pid", ""),
+            ("trace", ""),
+            ("buffer_size_kb", "16"),
+        ] {
+            self.set(file, text).ok();
+        }
+    }
+}
+
+/// A lock was taken, or released.
+#[derive(Debug, PartialEq)]
+struct Event<'a> {
+    seconds: f64,
+    taken: bool,
+    mm: &'a str,
+}
+
+impl<'a> Event<'a> {
+    /// `ksmd-30 [000] ..... 12.345678: mmap_lock_released: mm=00000000abc memcg_path= write=false`
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut words = line
+            .split_whitespace()
+            .skip_while(|word| !word.ends_with(':'));
+        let seconds = words.next()?.trim_end_matches(':').parse().ok()?;
+        let taken = match words.next()? {
+            "mmap_lock_acquire_returned:" if line.ends_with("success=true") => true,
+            "mmap_lock_released:" => false,
+            _ => return None,
+        };
+        let mm = words.find_map(|word| word.strip_prefix("mm="))?;
+        Some(Self { seconds, taken, mm })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_trace() {
+        let head = " ksmd-30 [000] ..... 12.345678: mmap_lock_";
+        let event = |taken| {
+            Some(Event {
+                seconds: 12.345_678,
+                taken,
+                mm: "000012ab",
+            })
+        };
+        let released = format!("{head}released: mm=000012ab memcg_path= write=false");
+        assert_eq!(Event::parse(&released), event(false));
+        let taken =
+            format!("{head}acquire_returned: mm=000012ab memcg_path= write=false success=true");
+        assert_eq!(Event::parse(&taken), event(true));
+        let failed =
+            format!("{head}acquire_returned: mm=000012ab memcg_path= write=false success=false");
+        assert_eq!(Event::parse(&failed), None);
+        assert_eq!(
+            Event::parse("# entries-in-buffer/entries-written: 1/1   #P:1"),
+            None
+        );
+    }
+
+    #[test]
+    fn percentiles() {
+        let mut times: Vec<_> = (0..=100).rev().map(f64::from).collect();
+        assert_eq!(percentile(&mut times, 50.0), 50.0);
+        assert_eq!(percentile(&mut times, 99.0), 99.0);
+        assert_eq!(percentile(&mut times, 100.0), 100.0);
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Measures page merging: rksm beside the kernel's own KSM, in one boot, under the same processes.
+//!
+//! `run` measures, inside the test machine; `report` shows what it found, anywhere.
+
+mod actor;
+mod chart;
+mod content;
+mod figures;
+mod knobs;
+mod latency;
+mod measure;
+mod memory;
+mod plan;
+mod provider;
+mod record;
+mod report;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::plan::Size;
+
+/// Measures page merging: rksm beside the kernel's own KSM.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measures, as root, in a machine in which rksm can be loaded and unloaded.
+    Run {
+        /// The module.
+        #[arg(long)]
+        module: PathBuf,
+        /// Where the figures go: a line of JSON for each run.
+        #[arg(long)]
+        out: PathBuf,
+        /// How much memory, how often.
+        #[arg(long, value_enum, default_value = "normal")]
+        size: Size,
+        /// Content and order come from it.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Only workloads whose name has this in it.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
+    /// Shows what `run` found: a table, JSON, and charts.
+    Report {
+        /// What `run` wrote.
+        figures: PathBuf,
+        /// The folder for the JSON and the charts.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// A process with memory to merge; `run` starts these.
+    #[command(hide = true)]
+    Actor { role: String },
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Run {
+            module,
+            out,
+            size,
+            seed,
+            only,
+        } => plan::run(&module, &out, size, seed, &only),
+        Command::Report { figures, out } => report::report(&figures, &out),
+        Command::Actor { role } => actor::act(&role),
+    }
+}

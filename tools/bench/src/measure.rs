@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One run of one workload under one provider.
+
+use std::{
+    collections::BTreeMap,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{ensure, Context, Result};
+
+use crate::{
+    actor::{Actor, Role, CHILDREN},
+    content::Kind,
+    figures::Figure,
+    knobs,
+    latency::LockTrace,
+    memory::PAGE,
+    plan::Effort,
+    provider::Scanner,
+    record::{Point, Workload},
+};
+
+/// Between two looks at the counters. Long enough not to be what is measured.
+const LOOK: Duration = Duration::from_millis(2);
+/// Passes without a change after which nothing more is merged.
+const CALM_PASSES: u32 = 3;
+const MOST_PASSES: usize = 60;
+/// Smart scan sees a page in one pass, and skips it in the next eight.
+const SMART_CYCLE: i64 = 9;
+/// Of what can be saved.
+const NEARLY_ALL: f64 = 0.99;
+
+pub type Figures = BTreeMap<Figure, f64>;
+
+/// The processes of a workload, with their memory filled and not yet mergeable.
+struct Stage {
+    workload: Workload,
+    actors: Vec<Actor>,
+    anon_bytes: i64,
+}
+
+impl Stage {
+    fn new(workload: Workload, seed: u64) -> Result<Self> {
+        let kind = workload.kind;
+        let role = |who| Role {
+            kind,
+            seed,
+            who,
+            pages: kind.pages_each(workload.pages),
+        };
+        let actors = (0..kind.processes())
+            .map(|who| Actor::start(role(who)))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            workload,
+            actors,
+            anon_bytes: 0,
+        })
+    }
+
+    fn merge(&mut self) -> Result<()> {
+        self.actors.iter_mut().try_for_each(Actor::merge)?;
+        self.anon_bytes = knobs::anon_bytes()?;
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.actors.iter_mut().try_for_each(Actor::check)
+    }
+
+    /// Mapped ones, each as often as it is mapped.
+    fn pages(&self) -> f64 {
+        let kind = self.workload.kind;
+        let forks = if kind == Kind::Fork { 1 + CHILDREN } else { 1 };
+        (kind.pages_each(self.workload.pages) * kind.processes() * forks) as f64
+    }
+
+    /// Memory that is not needed any more, as the kernel counts it: no provider's own figure.
+    fn saved_pages(&self) -> Result<f64> {
+        Ok(((self.anon_bytes - knobs::anon_bytes()?) / PAGE as i64) as f64)
+    }
+}
+
+/// A run that is not timed: what is saved, in how many passes, and how long locks are held for it.
+/// Says how far the provider's own counters go.
+pub fn rehearse(workload: Workload, seed: u64, scanner: &Scanner) -> Result<(Figures, i64)> {
+    // A pass is one batch, and a rest follows in which to look.
+    knobs::for_measuring(&[("pages_to_scan", "4294967295"), ("sleep_millisecs", "20")])?;
+    let mut stage = Stage::new(workload, seed)?;
+    stage.merge()?;
+    let trace = LockTrace::start(scanner)?;
+    let first = knobs::get("full_scans")?;
+    let mut saved_after = vec![0];
+    let mut calm = 0;
+    knobs::set("run", 1)?;
+    while calm < CALM_PASSES && saved_after.len() <= MOST_PASSES {
+        let seen = saved_after.len() as i64;
+        wait_until(|| Ok(knobs::get("full_scans")? - first >= seen))?;
+        let saved = knobs::saved()?;
+        let before = saved_after[saved_after.len() - 1];
+        // The first pass only takes down what there is.
+        let change = (saved - before).abs() * 1000 > saved || seen < 2;
+        calm = if change { 0 } else { calm + 1 };
+        saved_after.push(saved);
+    }
+    let saved = saved_after[saved_after.len() - 1];
+    let mut figures = Figures::from([(Figure::SavedPages, stage.saved_pages()?)]);
+    let enough = saved as f64 * NEARLY_ALL;
+    if let Some(passes) = saved_after
+        .iter()
+        .position(|&saved| saved as f64 >= enough)
+        .filter(|&n| n > 0)
+    {
+        figures.insert(Figure::MergePasses, passes as f64);
+    }
+    stage.check()?;
+    knobs::set("run", 0)?;
+    knobs::set("run", 2)?;
+    if let Some(held) = trace.longest()? {
+        figures.insert(Figure::LockHeldMaxUs, held.as_secs_f64() * 1e6);
+    }
+    stage.check()?;
+    Ok((figures, saved))
+}
+
+/// A timed run. `saved` is what merging comes to.
+pub fn measure(
+    workload: Workload,
+    seed: u64,
+    saved: i64,
+    scanner: &Scanner,
+    effort: &Effort,
+) -> Result<(Figures, Vec<Point>)> {
+    knobs::for_measuring(&[("pages_to_scan", "1000"), ("sleep_millisecs", "0")])?;
+    let mut stage = Stage::new(workload, seed)?;
+    let mut figures = Figures::new();
+    let start = Instant::now();
+    stage.actors.iter_mut().try_for_each(Actor::read)?;
+    let read = start.elapsed().as_nanos() as f64;
+    figures.insert(
+        Figure::ReadNsPerPage,
+        read / (stage.pages() / forks_of(workload)),
+    );
+    let slabs = knobs::slab_bytes()?;
+    stage.merge()?;
+
+    let curve = merge(scanner, saved, &mut figures)?;
+    let (cpu, scanned, _) = at_rest(scanner, effort.rest, 1)?;
+    ensure!(scanned > 0, "nothing is scanned at rest");
+    figures.insert(Figure::RestNsPerPage, cpu / scanned as f64);
+    let records = (knobs::slab_bytes()? - slabs) as f64;
+    figures.insert(Figure::RecordBytesPerPage, records / stage.pages());
+    if !workload.growth {
+        knobs::set("smart_scan", 1)?;
+        passes(4 * SMART_CYCLE)?;
+        let (cpu, scanned, skipped) = at_rest(scanner, effort.rest, SMART_CYCLE)?;
+        ensure!(scanned + skipped > 0, "nothing is scanned at rest");
+        figures.insert(Figure::SmartRestNsPerPage, cpu / (scanned + skipped) as f64);
+        knobs::set("smart_scan", 0)?;
+    }
+    stage.check()?;
+
+    knobs::set("run", 0)?;
+    let start = Instant::now();
+    knobs::set("run", 2)?;
+    figures.insert(Figure::UnmergeSeconds, start.elapsed().as_secs_f64());
+    stage.check()?;
+    Ok((figures, curve))
+}
+
+fn forks_of(workload: Workload) -> f64 {
+    if workload.kind == Kind::Fork {
+        (1 + CHILDREN) as f64
+    } else {
+        1.0
+    }
+}
+
+/// From the first look at a page until nearly all is merged, and then until nothing changes.
+fn merge(scanner: &Scanner, saved: i64, figures: &mut Figures) -> Result<Vec<Point>> {
+    let start = Instant::now();
+    let cpu_before = scanner.cpu_time()?;
+    let enough = (saved as f64 * NEARLY_ALL) as i64;
+    let mut curve = Vec::new();
+    knobs::set("run", 1)?;
+    let mut progress = Progress::new()?;
+    loop {
+        // The counter first: merged by then, at the latest.
+        let saved_pages = knobs::saved()?;
+        let point = Point {
+            seconds: start.elapsed().as_secs_f64(),
+            cpu_seconds: (scanner.cpu_time()? - cpu_before).as_secs_f64(),
+            saved_pages,
+        };
+        curve.push(point);
+        if saved > 0 && point.saved_pages >= enough {
+            figures.insert(Figure::MergeSeconds, point.seconds);
+            figures.insert(Figure::MergeCpuSeconds, point.cpu_seconds);
+            break;
+        }
+        if progress.passes()? >= MOST_PASSES as i64 / 6 {
+            // It does not come to what the rehearsal came to; the report misses the figures.
+            break;
+        }
+        sleep(LOOK);
+    }
+    passes(i64::from(CALM_PASSES))?;
+    let step = curve.len().div_ceil(200);
+    let last = curve[curve.len() - 1];
+    Ok(curve.into_iter().step_by(step).chain([last]).collect())
+}
+
+/// The scanner's CPU time in ns, over whole passes, and the pages that it scanned and skipped. The
+/// number of passes is a multiple of `cycle`, or so great that it does not matter.
+fn at_rest(scanner: &Scanner, at_least: Duration, cycle: i64) -> Result<(f64, i64, i64)> {
+    passes(1)?;
+    let start = Instant::now();
+    let counters =
+        || Ok::<_, anyhow::Error>((knobs::get("pages_scanned")?, knobs::get("pages_skipped")?));
+    let cpu_before = scanner.cpu_time()?;
+    let before = counters()?;
+    let mut progress = Progress::new()?;
+    loop {
+        let passes = progress.passes()?;
+        let whole = passes % cycle == 0 || passes > 20 * cycle;
+        if start.elapsed() >= at_least && passes >= 2 && whole {
+            break;
+        }
+        sleep(LOOK);
+    }
+    let cpu = scanner.cpu_time()? - cpu_before;
+    let after = counters()?;
+    Ok((
+        cpu.as_nanos() as f64,
+        after.0 - before.0,
+        after.1 - before.1,
+    ))
+}
+
+/// Waits for whole passes.
+fn passes(n: i64) -> Result<()> {
+    let mut progress = Progress::new()?;
+    while progress.passes()? < n {
+        sleep(LOOK);
+    }
+    Ok(())
+}
+
+fn wait_until(done: impl Fn() -> Result<bool>) -> Result<()> {
+    let mut progress = Progress::new()?;
+    while !done()? {
+        progress.passes()?;
+        sleep(LOOK);
+    }
+    Ok(())
+}
+
+/// Counts passes, and notices when there are none.
+struct Progress {
+    first: i64,
+    seen: i64,
+    since: Instant,
+}
+
+impl Progress {
+    /// Of a scanner that comes to no end, even of millions of pages.
+    const PATIENCE: Duration = Duration::from_secs(300);
+
+    fn new() -> Result<Self> {
+        let first = knobs::get("full_scans").context("counting passes")?;
+        Ok(Self {
+            first,
+            seen: first,
+            since: Instant::now(),
+        })
+    }
+
+    fn passes(&mut self) -> Result<i64> {
+        let now = knobs::get("full_scans")?;
+        if now != self.seen {
+            (self.seen, self.since) = (now, Instant::now());
+        }
+        ensure!(
+            self.since.elapsed() < Self::PATIENCE,
+            "the scanner stands still"
+        );
+        Ok(now - self.first)
+    }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Anonymous memory to be merged.
+
+use std::{ffi::c_void, num::NonZeroUsize, ptr::NonNull};
+
+use anyhow::{Context, Result};
+use nix::sys::mman::{madvise, mmap_anonymous, munmap, MapFlags, MmapAdvise, ProtFlags};
+
+pub const PAGE: usize = 4096;
+pub const HUGE_PAGE: usize = 2 << 20;
+
+/// A private anonymous mapping.
+pub struct Memory {
+    mapping: NonNull<c_void>,
+    mapped: usize,
+    /// Where the pages begin: huge ones at a multiple of their size.
+    base: NonNull<c_void>,
+    pages: usize,
+}
+
+impl Memory {
+    /// Mapped, not yet touched.
+    pub fn new(pages: usize, huge: bool) -> Result<Self> {
+        let mapped = pages * PAGE + if huge { HUGE_PAGE } else { 0 };
+        let length = NonZeroUsize::new(mapped).context("no pages")?;
+        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: A new mapping, at no fixed address, is nobody else's.
+        let mapping = unsafe { mmap_anonymous(None, length, prot, MapFlags::MAP_PRIVATE) }?;
+        let offset = if huge {
+            mapping.addr().get().wrapping_neg() % HUGE_PAGE
+        } else {
+            0
+        };
+        // SAFETY: There is room for the pages behind it.
+        let base = unsafe { mapping.byte_add(offset) };
+        let memory = Self {
+            mapping,
+            mapped,
+            base,
+            pages,
+        };
+        if huge {
+            memory.advise(MmapAdvise::MADV_HUGEPAGE)?;
+        } else {
+            // A kernel without huge pages does not know it.
+            memory.advise(MmapAdvise::MADV_NOHUGEPAGE).ok();
+        }
+        Ok(memory)
+    }
+
+    /// From here on it may be merged.
+    pub fn mergeable(&self) -> Result<()> {
+        self.advise(MmapAdvise::MADV_MERGEABLE)
+    }
+
+    fn advise(&self, advice: MmapAdvise) -> Result<()> {
+        // SAFETY: The range is the mapping's own, and this advice changes no content.
+        Ok(unsafe { madvise(self.base, self.pages * PAGE, advice) }?)
+    }
+
+    /// The sum of all words: the least that anybody can do who looks at everything.
+    pub fn read_all(&mut self) -> u64 {
+        let mut sum = 0_u64;
+        for index in 0..self.pages {
+            sum = self
+                .page(index)
+                .iter()
+                .fold(sum, |sum, &word| sum.wrapping_add(word));
+        }
+        sum
+    }
+
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
+    pub fn page(&mut self, index: usize) -> &mut [u64; PAGE / 8] {
+        assert!(index < self.pages);
+        // SAFETY: The page is inside of the mapping, aligned, zeroed by the kernel, and borrowed with
+        // the mapping.
+        unsafe { &mut *self.base.as_ptr().byte_add(index * PAGE).cast() }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: Nobody borrows from it any more.
+        unsafe { munmap(self.mapping, self.mapped) }.ok();
+    }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The table of the report.
+
+use std::fmt::Write;
+
+use comfy_table::{presets::ASCII_MARKDOWN, CellAlignment, Table};
+
+use crate::report::{Report, Row, Spread, Verdict};
+
+pub fn render(report: &Report) -> String {
+    let machine = &report.machine;
+    let mut out = format!(
+        "Linux {}, {} CPUs, {} MiB, size {}, seed {}: median (least–most) of the runs; the ratio is \
+         the median of those of the pairs.\n\n",
+        machine.kernel, machine.cpus, machine.memory_mib, machine.size, machine.seed,
+    );
+    for growth in [false, true] {
+        let rows: Vec<_> = report
+            .rows
+            .iter()
+            .filter(|row| row.workload.growth == growth)
+            .collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let mut table = Table::new();
+        table.load_preset(ASCII_MARKDOWN);
+        table.set_header([
+            "workload", "pages", "figure", "in-tree", "rksm", "ratio", "target", "",
+        ]);
+        for column in [1, 3, 4, 5, 6] {
+            table
+                .column_mut(column)
+                .expect("no column")
+                .set_cell_alignment(CellAlignment::Right);
+        }
+        let mut last = None;
+        for row in rows {
+            let named = last.replace(row.workload) == Some(row.workload);
+            table.add_row(cells(row, named));
+        }
+        writeln!(out, "{table}\n").expect("a string takes all");
+    }
+    for growth in &report.growth {
+        let target = growth.target.map_or(String::new(), |target| {
+            format!(" (target: at most {target:.2})")
+        });
+        writeln!(
+            out,
+            "CPU per page at rest, {} against {} pages, {}: {:.2} times{target}",
+            growth.to_pages,
+            growth.from_pages,
+            growth.provider.name(),
+            growth.factor,
+        )
+        .expect("a string takes all");
+    }
+    out
+}
+
+fn cells(row: &Row, named: bool) -> [String; 8] {
+    let blank = |text: String| if named { String::new() } else { text };
+    [
+        blank(row.workload.kind.name().to_owned()),
+        blank(row.workload.pages.to_string()),
+        row.figure.name().to_owned(),
+        spread(row.in_tree),
+        spread(row.rksm),
+        row.ratio
+            .map_or(String::new(), |ratio| format!("{ratio:.2}")),
+        row.target
+            .map_or(String::new(), |target| format!("{target:.2}")),
+        row.verdict.map_or(String::new(), verdict),
+    ]
+}
+
+fn verdict(verdict: Verdict) -> String {
+    let Verdict { met, agree, pairs } = verdict;
+    let word = if met { "met" } else { "MISSED" };
+    format!("{word}, {agree} of {pairs}")
+}
+
+/// The median, and how far the runs lie apart.
+fn spread(spread: Option<Spread>) -> String {
+    match spread {
+        None => "never".to_owned(),
+        Some(Spread { median, min, max }) if min == max => short(median),
+        Some(Spread { median, min, max }) => {
+            format!("{} ({}–{})", short(median), short(min), short(max))
+        }
+    }
+}
+
+/// Three digits.
+fn short(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn digits() {
+        assert_eq!(super::short(0.0), "0");
+        assert_eq!(super::short(1234.5), "1234");
+        assert_eq!(super::short(12.34), "12.3");
+        assert_eq!(super::short(0.012_34), "0.0123");
+    }
+}
