@@ -70,9 +70,14 @@ impl Figure {
     }
 
     /// The ratio that it is to reach.
-    pub fn least(self) -> Option<f64> {
-        // Pages of the stack and the heap come and go.
-        (self == Self::SavedPages).then_some(0.999)
+    pub fn least(self, kind: Kind) -> Option<f64> {
+        match (self, kind) {
+            // There is nothing to save.
+            (_, Kind::Unique | Kind::LastWord) => None,
+            // Pages of the stack and the heap come and go.
+            (Self::SavedPages, _) => Some(0.999),
+            _ => None,
+        }
     }
 }
 

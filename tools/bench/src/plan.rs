@@ -24,7 +24,7 @@ use crate::{
 pub enum Size {
     /// Shows that it works: the figures mean nothing.
     Tiny,
-    /// Some three minutes.
+    /// Some five minutes.
     Small,
     /// Some twenty minutes, up to 640 000 pages.
     Normal,

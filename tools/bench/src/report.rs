@@ -131,7 +131,7 @@ fn row(workload: Workload, figure: Figure, pairs: &Pairs) -> Row {
     let mut ratios: Vec<_> = pairs.values().filter_map(ratio_of).collect();
     let ratio = median(&mut ratios);
     let target = figure.target(workload.kind).filter(|_| !workload.growth);
-    let least = figure.least().filter(|_| !workload.growth);
+    let least = figure.least(workload.kind).filter(|_| !workload.growth);
     let rksm = of(Provider::Rksm);
     let verdict = match (target, least) {
         // In-tree KSM came to it, and rksm did not.
