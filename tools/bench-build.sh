@@ -8,8 +8,8 @@
 
 target=$cache/bench-$(rustc --version | hash_of "$repo/tools/bench/Cargo.lock")
 # A wrapper's output is none of the compiler's: a place of its own.
+export CARGO_TARGET_DIR=$target
 [ "${1:-}" != clippy ] || export RUSTC_WORKSPACE_WRAPPER=clippy-driver CARGO_TARGET_DIR=$target/clippy
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$target}
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=clang-$llvm
 cd "$repo/tools/bench"
 

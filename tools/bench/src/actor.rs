@@ -4,7 +4,6 @@
 //! but what merging makes it share.
 
 use std::{
-    fs,
     io::{self, BufRead, BufReader, Read, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::mpsc,
@@ -24,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     content::{Content, Kind},
+    knobs,
     memory::{Memory, PAGE},
 };
 
@@ -125,9 +125,9 @@ pub fn act(role: &str) -> Result<()> {
         }
     }
     if role.kind == Kind::Huge {
-        let huge = huge_bytes()?;
+        let huge = knobs::bytes_in("/proc/self/smaps_rollup", "AnonHugePages:")?;
         ensure!(
-            huge >= role.pages * PAGE,
+            huge >= (role.pages * PAGE) as i64,
             "only {huge} bytes are in huge pages"
         );
     }
@@ -152,17 +152,6 @@ pub fn act(role: &str) -> Result<()> {
             Err(mpsc::RecvTimeoutError::Disconnected) => return body.end(),
         }
     }
-}
-
-fn huge_bytes() -> Result<usize> {
-    let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
-    let line = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("AnonHugePages:"));
-    let kib = line
-        .and_then(|line| line.split_whitespace().next())
-        .context("no AnonHugePages")?;
-    Ok(kib.parse::<usize>()? * 1024)
 }
 
 fn say(text: &str) -> Result<()> {
@@ -249,7 +238,7 @@ impl Body {
             ensure!(alive, "a child is gone");
         }
         let mut expected = [0; PAGE / 8];
-        for index in 0..self.memory.pages() {
+        for index in 0..self.role.pages {
             let content = self.content(index);
             content.fill(&mut expected);
             let page = self.memory.page(index);

@@ -54,29 +54,42 @@ impl Figure {
         }
     }
 
-    /// The ratio to in-tree KSM that rksm is to stay at or below.
-    pub fn target(self, kind: Kind) -> Option<f64> {
+    /// What is asked of the ratio to in-tree KSM.
+    pub fn target(self, kind: Kind) -> Option<Target> {
+        let nothing_merges = matches!(kind, Kind::Unique | Kind::LastWord);
         match (self, kind) {
-            (Self::RestNsPerPage, Kind::Unique) => Some(0.15),
-            (Self::RestNsPerPage, Kind::LastWord) => Some(0.3),
-            (Self::MergeSeconds | Self::MergeCpuSeconds, Kind::Half) => Some(0.4),
-            (Self::RecordBytesPerPage, Kind::Unique) => Some(0.6),
-            // Nothing is merged there.
-            (Self::UnmergeSeconds, Kind::Unique | Kind::LastWord) => None,
-            (Self::MergePasses | Self::UnmergeSeconds, _)
-            | (Self::FaultP99Us | Self::LockHeldMaxUs, _) => Some(1.0),
+            (Self::RestNsPerPage, Kind::Unique) => Some(Target::AtMost(0.15)),
+            (Self::RestNsPerPage, Kind::LastWord) => Some(Target::AtMost(0.3)),
+            (Self::MergeSeconds | Self::MergeCpuSeconds, Kind::Half) => Some(Target::AtMost(0.4)),
+            (Self::RecordBytesPerPage, Kind::Unique) => Some(Target::AtMost(0.6)),
+            (Self::SavedPages | Self::UnmergeSeconds, _) if nothing_merges => None,
+            // Pages of the stack and the heap come and go.
+            (Self::SavedPages, _) => Some(Target::AtLeast(0.999)),
+            (Self::MergePasses, _)
+            | (Self::UnmergeSeconds, _)
+            | (Self::FaultP99Us, _)
+            | (Self::LockHeldMaxUs, _) => Some(Target::AtMost(1.0)),
             _ => None,
         }
     }
+}
 
-    /// The ratio that it is to reach.
-    pub fn least(self, kind: Kind) -> Option<f64> {
-        match (self, kind) {
-            // There is nothing to save.
-            (_, Kind::Unique | Kind::LastWord) => None,
-            // Pages of the stack and the heap come and go.
-            (Self::SavedPages, _) => Some(0.999),
-            _ => None,
+#[derive(Clone, Copy)]
+pub enum Target {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Target {
+    pub fn ratio(self) -> f64 {
+        let (Self::AtMost(ratio) | Self::AtLeast(ratio)) = self;
+        ratio
+    }
+
+    pub fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Self::AtMost(most) => ratio <= most,
+            Self::AtLeast(least) => ratio >= least,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{fs, path::Path};
 use anyhow::{anyhow, Context, Result};
 
 const DIR: &str = "/sys/kernel/mm/ksm";
+const MEMINFO: &str = "/proc/meminfo";
 
 /// A counter or knob that is a number.
 pub fn get(name: &str) -> Result<i64> {
@@ -52,7 +53,7 @@ pub fn for_measuring(settings: &[(&str, &str)]) -> Result<()> {
 pub fn anon_bytes() -> Result<i64> {
     // The figure is put together from those of the CPUs now and then, or now.
     write(Path::new("/proc/sys/vm/stat_refresh"), "1")?;
-    meminfo("AnonPages:")
+    bytes_in(MEMINFO, "AnonPages:")
 }
 
 /// Bytes in slabs that cannot be had back: whatever kind of record a provider has is in there.
@@ -61,19 +62,20 @@ pub fn slab_bytes() -> Result<i64> {
     for cache in fs::read_dir("/sys/kernel/slab")? {
         write(&cache?.path().join("shrink"), "1")?;
     }
-    meminfo("SUnreclaim:")
+    bytes_in(MEMINFO, "SUnreclaim:")
 }
 
 pub fn memory_mib() -> Result<i64> {
-    Ok(meminfo("MemTotal:")? >> 20)
+    Ok(bytes_in(MEMINFO, "MemTotal:")? >> 20)
 }
 
-fn meminfo(name: &str) -> Result<i64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
+/// A line of a file that says so many kB.
+pub fn bytes_in(path: &str, name: &str) -> Result<i64> {
+    let text = fs::read_to_string(path)?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.split_whitespace().next());
     let kib: i64 = kib
-        .ok_or_else(|| anyhow!("/proc/meminfo has no {name}"))?
+        .ok_or_else(|| anyhow!("{path} has no {name}"))?
         .parse()?;
     Ok(kib * 1024)
 }

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -72,9 +72,13 @@ fn percentile(times: &mut [f64], percent: f64) -> f64 {
     times[((times.len() - 1) as f64 * percent / 100.0) as usize]
 }
 
+fn tracing_set(file: &str, text: &str) -> Result<()> {
+    knobs::write(&Path::new(TRACING).join(file), text)
+}
+
 /// The kernel's trace of mmap locks that the scanner takes, and this process when it writes to a
 /// knob. Tracing ends when this is dropped.
-pub struct LockTrace(PathBuf);
+pub struct LockTrace(());
 
 impl LockTrace {
     pub fn start(scanner: &Scanner) -> Result<Self> {
@@ -89,33 +93,29 @@ impl LockTrace {
             )
             .context("tracefs")?;
         }
-        let trace = Self(PathBuf::from(TRACING));
-        trace.set("trace_clock", "mono")?;
-        trace.set("buffer_size_kb", BUFFER_KIB)?;
-        trace.set("trace", "")?;
-        trace.set(
+        let trace = Self(());
+        tracing_set("trace_clock", "mono")?;
+        tracing_set("buffer_size_kb", BUFFER_KIB)?;
+        tracing_set("trace", "")?;
+        tracing_set(
             "set_event_pid",
             &format!("{} {}", scanner.pid(), std::process::id()),
         )?;
         for event in ["acquire_returned", "released"] {
-            trace.set(&format!("events/mmap_lock/mmap_lock_{event}/enable"), "1")?;
+            tracing_set(&format!("events/mmap_lock/mmap_lock_{event}/enable"), "1")?;
         }
         Ok(trace)
     }
 
-    fn set(&self, file: &str, text: &str) -> Result<()> {
-        knobs::write(&self.0.join(file), text)
-    }
-
     /// How long one of them was held. `None`: there were more than the trace has room for.
     pub fn longest(self) -> Result<Option<Duration>> {
-        self.set("events/mmap_lock/enable", "0")?;
-        if self.lost()? {
+        tracing_set("events/mmap_lock/enable", "0")?;
+        if Self::lost()? {
             return Ok(None);
         }
         let mut since = HashMap::new();
         let mut longest = 0.0_f64;
-        for line in BufReader::new(File::open(self.0.join("trace"))?).lines() {
+        for line in BufReader::new(File::open(Path::new(TRACING).join("trace"))?).lines() {
             let line = line?;
             let Some(event) = Event::parse(&line) else {
                 continue;
@@ -129,8 +129,8 @@ impl LockTrace {
         Ok(Some(Duration::from_secs_f64(longest)))
     }
 
-    fn lost(&self) -> Result<bool> {
-        for cpu in fs::read_dir(self.0.join("per_cpu"))? {
+    fn lost() -> Result<bool> {
+        for cpu in fs::read_dir(Path::new(TRACING).join("per_cpu"))? {
             let stats = fs::read_to_string(cpu?.path().join("stats"))?;
             if stats
                 .lines()
@@ -151,7 +151,7 @@ impl Drop for LockTrace {
             ("trace", ""),
             ("buffer_size_kb", "16"),
         ] {
-            self.set(file, text).ok();
+            tracing_set(file, text).ok();
         }
     }
 }

@@ -26,7 +26,9 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(2);
 /// Passes without a change after which nothing more is merged.
 const CALM_PASSES: u32 = 3;
-const MOST_PASSES: usize = 60;
+/// Passes of a rehearsal, and of a timed run, in which all must be merged.
+const MOST_PASSES: i64 = 60;
+const MOST_TIMED_PASSES: i64 = 10;
 /// Smart scan sees a page in one pass, and skips it in the next eight.
 const SMART_CYCLE: i64 = 9;
 /// Of what can be saved.
@@ -38,7 +40,6 @@ pub type Figures = BTreeMap<Figure, f64>;
 struct Stage {
     workload: Workload,
     actors: Vec<Actor>,
-    anon_bytes: i64,
 }
 
 impl Stage {
@@ -53,33 +54,33 @@ impl Stage {
         let actors = (0..kind.processes())
             .map(|who| Actor::start(role(who)))
             .collect::<Result<_>>()?;
-        Ok(Self {
-            workload,
-            actors,
-            anon_bytes: 0,
-        })
+        Ok(Self { workload, actors })
     }
 
     fn merge(&mut self) -> Result<()> {
-        self.actors.iter_mut().try_for_each(Actor::merge)?;
-        self.anon_bytes = knobs::anon_bytes()?;
-        Ok(())
+        self.actors.iter_mut().try_for_each(Actor::merge)
     }
 
     fn check(&mut self) -> Result<()> {
         self.actors.iter_mut().try_for_each(Actor::check)
     }
 
-    /// Mapped ones, each as often as it is mapped.
-    fn pages(&self) -> f64 {
-        let kind = self.workload.kind;
-        let forks = if kind == Kind::Fork { 1 + CHILDREN } else { 1 };
-        (kind.pages_each(self.workload.pages) * kind.processes() * forks) as f64
+    fn read(&mut self) -> Result<()> {
+        self.actors.iter_mut().try_for_each(Actor::read)
     }
 
-    /// Memory that is not needed any more, as the kernel counts it: no provider's own figure.
-    fn saved_pages(&self) -> Result<f64> {
-        Ok(((self.anon_bytes - knobs::anon_bytes()?) / PAGE as i64) as f64)
+    /// Pages that the processes filled.
+    fn filled(&self) -> f64 {
+        let kind = self.workload.kind;
+        (kind.pages_each(self.workload.pages) * kind.processes()) as f64
+    }
+
+    /// Mapped ones, each as often as it is mapped.
+    fn mapped(&self) -> f64 {
+        match self.workload.kind {
+            Kind::Fork => self.filled() * (1 + CHILDREN) as f64,
+            _ => self.filled(),
+        }
     }
 }
 
@@ -90,14 +91,15 @@ pub fn rehearse(workload: Workload, seed: u64, scanner: &Scanner) -> Result<(Fig
     knobs::for_measuring(&[("pages_to_scan", "4294967295"), ("sleep_millisecs", "20")])?;
     let mut stage = Stage::new(workload, seed)?;
     stage.merge()?;
+    let anon = knobs::anon_bytes()?;
     let trace = LockTrace::start(scanner)?;
-    let first = knobs::get("full_scans")?;
+    let mut progress = Progress::new()?;
     let mut saved_after = vec![0];
     let mut calm = 0;
     knobs::set("run", 1)?;
-    while calm < CALM_PASSES && saved_after.len() <= MOST_PASSES {
+    while calm < CALM_PASSES && saved_after.len() as i64 <= MOST_PASSES {
         let seen = saved_after.len() as i64;
-        wait_until(|| Ok(knobs::get("full_scans")? - first >= seen))?;
+        progress.wait_for(seen)?;
         let saved = knobs::saved()?;
         let before = saved_after[saved_after.len() - 1];
         // The first pass only takes down what there is.
@@ -106,7 +108,9 @@ pub fn rehearse(workload: Workload, seed: u64, scanner: &Scanner) -> Result<(Fig
         saved_after.push(saved);
     }
     let saved = saved_after[saved_after.len() - 1];
-    let mut figures = Figures::from([(Figure::SavedPages, stage.saved_pages()?)]);
+    // As the kernel counts it: no provider's own figure.
+    let not_needed = (anon - knobs::anon_bytes()?) / PAGE as i64;
+    let mut figures = Figures::from([(Figure::SavedPages, not_needed as f64)]);
     let enough = saved as f64 * NEARLY_ALL;
     if let Some(passes) = saved_after
         .iter()
@@ -137,12 +141,9 @@ pub fn measure(
     let mut stage = Stage::new(workload, seed)?;
     let mut figures = Figures::new();
     let start = Instant::now();
-    stage.actors.iter_mut().try_for_each(Actor::read)?;
+    stage.read()?;
     let read = start.elapsed().as_nanos() as f64;
-    figures.insert(
-        Figure::ReadNsPerPage,
-        read / (stage.pages() / forks_of(workload)),
-    );
+    figures.insert(Figure::ReadNsPerPage, read / stage.filled());
     let slabs = knobs::slab_bytes()?;
     stage.merge()?;
 
@@ -151,7 +152,7 @@ pub fn measure(
     ensure!(scanned > 0, "nothing is scanned at rest");
     figures.insert(Figure::RestNsPerPage, cpu / scanned as f64);
     let records = (knobs::slab_bytes()? - slabs) as f64;
-    figures.insert(Figure::RecordBytesPerPage, records / stage.pages());
+    figures.insert(Figure::RecordBytesPerPage, records / stage.mapped());
     if !workload.growth {
         knobs::set("smart_scan", 1)?;
         passes(4 * SMART_CYCLE)?;
@@ -168,14 +169,6 @@ pub fn measure(
     figures.insert(Figure::UnmergeSeconds, start.elapsed().as_secs_f64());
     stage.check()?;
     Ok((figures, curve))
-}
-
-fn forks_of(workload: Workload) -> f64 {
-    if workload.kind == Kind::Fork {
-        (1 + CHILDREN) as f64
-    } else {
-        1.0
-    }
 }
 
 /// From the first look at a page until nearly all is merged, and then until nothing changes.
@@ -200,7 +193,7 @@ fn merge(scanner: &Scanner, saved: i64, figures: &mut Figures) -> Result<Vec<Poi
             figures.insert(Figure::MergeCpuSeconds, point.cpu_seconds);
             break;
         }
-        if progress.passes()? >= MOST_PASSES as i64 / 6 {
+        if progress.passes()? >= MOST_TIMED_PASSES {
             // It does not come to what the rehearsal came to; the report misses the figures.
             break;
         }
@@ -241,20 +234,7 @@ fn at_rest(scanner: &Scanner, at_least: Duration, cycle: i64) -> Result<(f64, i6
 
 /// Waits for whole passes.
 fn passes(n: i64) -> Result<()> {
-    let mut progress = Progress::new()?;
-    while progress.passes()? < n {
-        sleep(LOOK);
-    }
-    Ok(())
-}
-
-fn wait_until(done: impl Fn() -> Result<bool>) -> Result<()> {
-    let mut progress = Progress::new()?;
-    while !done()? {
-        progress.passes()?;
-        sleep(LOOK);
-    }
-    Ok(())
+    Progress::new()?.wait_for(n)
 }
 
 /// Counts passes, and notices when there are none.
@@ -275,6 +255,13 @@ impl Progress {
             seen: first,
             since: Instant::now(),
         })
+    }
+
+    fn wait_for(&mut self, passes: i64) -> Result<()> {
+        while self.passes()? < passes {
+            sleep(LOOK);
+        }
+        Ok(())
     }
 
     fn passes(&mut self) -> Result<i64> {

@@ -71,10 +71,6 @@ impl Memory {
         sum
     }
 
-    pub fn pages(&self) -> usize {
-        self.pages
-    }
-
     pub fn page(&mut self, index: usize) -> &mut [u64; PAGE / 8] {
         assert!(index < self.pages);
         // SAFETY: The page is inside of the mapping, aligned, zeroed by the kernel, and borrowed with

@@ -71,11 +71,8 @@ impl Size {
                 faults: 50_000,
             },
             Self::Full => Effort {
-                pairs: 5,
-                pages: 50_000,
                 growth: &GROWTH,
-                rest: Duration::from_secs(1),
-                faults: 50_000,
+                ..Self::Normal.effort()
             },
         }
     }

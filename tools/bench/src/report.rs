@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     chart,
     content::Kind,
-    figures::{median, Figure, GROWTH_TARGET},
+    figures::{median, Figure, Target, GROWTH_TARGET},
     provider::Provider,
     record::{self, Machine, Record, Workload},
     table,
@@ -131,33 +131,33 @@ fn row(workload: Workload, figure: Figure, pairs: &Pairs) -> Row {
     let mut ratios: Vec<_> = pairs.values().filter_map(ratio_of).collect();
     let ratio = median(&mut ratios);
     let target = figure.target(workload.kind).filter(|_| !workload.growth);
-    let least = figure.least(workload.kind).filter(|_| !workload.growth);
     let rksm = of(Provider::Rksm);
-    let verdict = match (target, least) {
+    let verdict = target.and_then(|target| match rksm.is_empty() {
         // In-tree KSM came to it, and rksm did not.
-        (Some(_), _) if rksm.is_empty() => Some(Verdict {
+        true => Some(Verdict {
             met: false,
             agree: 0,
             pairs: 0,
         }),
-        (Some(most), _) => verdict(ratio, &ratios, |ratio| ratio <= most),
-        (_, Some(least)) => verdict(ratio, &ratios, |ratio| ratio >= least),
-        _ => None,
-    };
+        false => verdict(ratio, &ratios, target),
+    });
     Row {
         workload,
         figure,
         in_tree: Spread::of(&of(Provider::InTree)),
         rksm: Spread::of(&rksm),
         ratio,
-        target: target.or(least),
+        target: target.map(Target::ratio),
         verdict,
     }
 }
 
-fn verdict(median: Option<f64>, ratios: &[f64], good: impl Fn(f64) -> bool) -> Option<Verdict> {
-    let met = good(median?);
-    let agree = ratios.iter().filter(|&&ratio| good(ratio) == met).count();
+fn verdict(median: Option<f64>, ratios: &[f64], target: Target) -> Option<Verdict> {
+    let met = target.is_met(median?);
+    let agree = ratios
+        .iter()
+        .filter(|&&ratio| target.is_met(ratio) == met)
+        .count();
     Some(Verdict {
         met,
         agree,
