@@ -15,6 +15,7 @@
 /* A memory module, to the firmware. */
 #define DIMM		"/sys/bus/acpi/devices/PNP0C80:00/"
 #define N		8
+#define MAPS		40
 #define MPOL_BIND	2
 
 static char *poisoned_map;
@@ -208,43 +209,51 @@ static bool use_node_of(const char *name)
 	return false;
 }
 
+/* Merged pages, each of its own content, some of which are in the block. */
+static void merge_in_block(struct __test_metadata *_metadata, const char *block, char *map[MAPS])
+{
+	size_t i, inside = 0;
+
+	ASSERT_TRUE(use_node_of(block));
+	/* Pages of user space come from such memory first. */
+	for (i = 0; i < MAPS; i++)
+		map[i] = MERGEABLE_PAGES(N, 10 + i);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(MAPS, MAPS * (N - 1)));
+	for (i = 0; i < MAPS; i++)
+		inside += in_block(block, pfn_of(0, map[i]));
+	EXPECT_LT(0, inside);
+}
+
 /* Memory with merged pages goes offline while the scanner runs, and comes back. */
 KSM_TEST(memory_offline)
 {
-	char block[NAME_MAX + 1], *map[40];
-	size_t i, inside = 0;
+	char block[NAME_MAX + 1], *map[MAPS];
+	size_t i;
 	int round;
 
 	if (access(BLOCKS "block_size_bytes", F_OK))
 		SKIP(return, "no memory hotplug");
 	ASSERT_TRUE(movable_block(block));
-	ASSERT_TRUE(use_node_of(block));
-	/* Pages of user space come from such memory first. */
-	for (i = 0; i < ARRAY_SIZE(map); i++)
-		map[i] = MERGEABLE_PAGES(N, 10 + i);
-	ASSERT_EQ(0, knob_set("run", 1));
-	ASSERT_TRUE(ksm_settles(ARRAY_SIZE(map), ARRAY_SIZE(map) * (N - 1)));
-	for (i = 0; i < ARRAY_SIZE(map); i++)
-		inside += in_block(block, pfn_of(0, map[i]));
-	EXPECT_LT(0, inside);
+	merge_in_block(_metadata, block, map);
 	for (round = 0; round < 3; round++) {
 		ASSERT_EQ(0, set_state(block, "offline"));
-		for (i = 0; i < ARRAY_SIZE(map); i++) {
+		for (i = 0; i < MAPS; i++) {
 			EXPECT_FALSE(in_block(block, pfn_of(0, map[i])));
 			EXPECT_EQ(1, distinct_pfns(map[i], N));
 			EXPECT_TRUE(all_hold(map[i], N, 10 + i));
 			fill(page_of(map[i], round), 10 + i);
 		}
-		ASSERT_TRUE(ksm_settles(ARRAY_SIZE(map), ARRAY_SIZE(map) * (N - 1)));
+		ASSERT_TRUE(ksm_settles(MAPS, MAPS * (N - 1)));
 		ASSERT_EQ(0, set_state(block, "online_movable"));
 		/* New pages, there again. */
 		ASSERT_EQ(0, knob_set("run", 2));
 		ASSERT_EQ(0, knob_set("run", 1));
-		ASSERT_TRUE(ksm_settles(ARRAY_SIZE(map), ARRAY_SIZE(map) * (N - 1)));
+		ASSERT_TRUE(ksm_settles(MAPS, MAPS * (N - 1)));
 	}
 	ASSERT_EQ(0, set_state(block, "offline"));
 	ASSERT_EQ(0, set_state(block, "online_kernel"));
-	for (i = 0; i < ARRAY_SIZE(map); i++) {
+	for (i = 0; i < MAPS; i++) {
 		EXPECT_TRUE(all_hold(map[i], N, 10 + i));
 	}
 }
@@ -279,24 +288,17 @@ static bool movable_module(const char *module, char *name)
  */
 KSM_TEST(memory_removed)
 {
-	char block[NAME_MAX + 1], path[PATH_MAX], *map[40];
-	size_t i, inside = 0;
+	char block[NAME_MAX + 1], path[PATH_MAX], *map[MAPS];
+	size_t i;
 	int tries;
 
 	if (access(DIMM "eject", F_OK))
 		SKIP(return, "no memory module to take out");
 	ASSERT_TRUE(movable_module(DIMM, block));
-	ASSERT_TRUE(use_node_of(block));
-	for (i = 0; i < ARRAY_SIZE(map); i++)
-		map[i] = MERGEABLE_PAGES(N, 10 + i);
-	ASSERT_EQ(0, knob_set("run", 1));
-	ASSERT_TRUE(ksm_settles(ARRAY_SIZE(map), ARRAY_SIZE(map) * (N - 1)));
-	for (i = 0; i < ARRAY_SIZE(map); i++)
-		inside += in_block(block, pfn_of(0, map[i]));
-	EXPECT_LT(0, inside);
+	merge_in_block(_metadata, block, map);
 	/* The scanner has yet to find out that nobody shares these any more. */
 	ASSERT_EQ(0, knob_set("run", 0));
-	for (i = 0; i < ARRAY_SIZE(map); i += 4) {
+	for (i = 0; i < MAPS; i += 4) {
 		ASSERT_EQ(0, munmap(map[i], N * pagesize));
 	}
 	ASSERT_EQ(0, file_write(DIMM "eject", "1"));
@@ -306,13 +308,13 @@ KSM_TEST(memory_removed)
 	ASSERT_NE(0, access(path, F_OK));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_passes(2));
-	for (i = 0; i < ARRAY_SIZE(map); i++) {
+	for (i = 0; i < MAPS; i++) {
 		if (i % 4 == 0)
 			map[i] = MERGEABLE_PAGES(N, 10 + i);
 		EXPECT_TRUE(all_hold(map[i], N, 10 + i));
 	}
-	ASSERT_TRUE(ksm_settles(ARRAY_SIZE(map), ARRAY_SIZE(map) * (N - 1)));
-	for (i = 0; i < ARRAY_SIZE(map); i++) {
+	ASSERT_TRUE(ksm_settles(MAPS, MAPS * (N - 1)));
+	for (i = 0; i < MAPS; i++) {
 		EXPECT_EQ(1, distinct_pfns(map[i], N));
 		EXPECT_FALSE(in_block(block, pfn_of(0, map[i])));
 		EXPECT_TRUE(all_hold(map[i], N, 10 + i));
