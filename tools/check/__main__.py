@@ -240,8 +240,8 @@ class Check:
             self.complain(read(leaks).splitlines()[:20])
         bad = klog.findings(kernel_log)
         results.case(f"{name}/kernel log", not bad)
-        self.complain(bad[:20])
-        self.complain(klog.first_report(kernel_log))
+        if bad:
+            self.complain(bad[:20] + klog.first_report(kernel_log))
         self.report(f"{name}: aftermath", results, kernel_log)
 
     def end(self):
