@@ -51,8 +51,12 @@ pub fn for_measuring(settings: &[(&str, &str)]) -> Result<()> {
 
 /// Anonymous memory that is mapped, each page once.
 pub fn anon_bytes() -> Result<i64> {
-    // The figure is put together from those of the CPUs now and then, or now.
-    write(Path::new("/proc/sys/vm/stat_refresh"), "1")?;
+    // The figure is put together from those of the CPUs now and then, or now. With one CPU there is
+    // nothing to put together.
+    let refresh = Path::new("/proc/sys/vm/stat_refresh");
+    if refresh.exists() {
+        write(refresh, "1")?;
+    }
     bytes_in(MEMINFO, "AnonPages:")
 }
 
