@@ -113,17 +113,19 @@ impl StableTree {
         let compare = |folio: &KsmFolio| page.read(|new| folio.read(|old| new.compare(old)));
         loop {
             let mut found = None;
-            let entry = self.nodes.entry(|node| match side(node, place, compare) {
-                (side, Some(folio))
-                    if node.len() < limit && sums.may_meet(folio.nid(), page.nid()) =>
-                {
-                    found = Some(folio);
-                    side
-                }
-                // A twin that is full, or has moved away. There may be another, to the right.
-                (_, Some(_)) => Side::At(Ordering::Greater),
-                (side, None) => side,
-            });
+            let entry = self
+                .nodes
+                .entry(place, |node| match side(node, place, compare) {
+                    (side, Some(folio))
+                        if node.len() < limit && sums.may_meet(folio.nid(), page.nid()) =>
+                    {
+                        found = Some(folio);
+                        side
+                    }
+                    // A twin that is full, or has moved away. There may be another, to the right.
+                    (_, Some(_)) => Side::At(Ordering::Greater),
+                    (side, None) => side,
+                });
             match entry {
                 Entry::Found(node) => return found.map(|folio| Match { node, folio }),
                 Entry::Vacant(_) => return None,
@@ -148,10 +150,12 @@ impl StableTree {
         let place = node.place();
         let compare = |old: &KsmFolio| folio.read(|new| old.read(|old| new.compare(old)));
         loop {
-            let entry = self.nodes.entry(|node| match side(node, place, compare) {
-                (Side::At(Ordering::Equal), _) => Side::At(beside_twin),
-                (side, _) => side,
-            });
+            let entry = self
+                .nodes
+                .entry(place, |node| match side(node, place, compare) {
+                    (Side::At(Ordering::Equal), _) => Side::At(beside_twin),
+                    (side, _) => side,
+                });
             match entry {
                 Entry::Vacant(vacant) => {
                     if vacant.insert(node.clone()).is_ok() {
@@ -208,7 +212,7 @@ impl StableTree {
                     Some(first) => 1 + usize::from(near(&first).is_some()),
                 }
             };
-        match beside(ArcTree::prev) + beside(ArcTree::next) {
+        match beside(ArcTree::left) + beside(ArcTree::right) {
             0 => Twins::None,
             1 => Twins::One,
             _ => Twins::More,

@@ -47,7 +47,7 @@ pub(crate) fn find_or_insert<'c>(
 ) -> Found<'c> {
     let key = item.key();
     let mut equal = None;
-    let entry = candidates.entry(|candidate| {
+    let entry = candidates.entry(key, |candidate| {
         let order = key.cmp(&candidate.key());
         if order.is_ne() {
             return Side::At(order);

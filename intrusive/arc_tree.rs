@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A red-black tree that holds its elements by [`Arc`].
+//! A tree that holds its elements by [`Arc`].
 
-use super::rb::{Linked, RawTree, Search, Side, Vacancy};
+use super::{
+    forest::{Forest, Hashed},
+    rb::{Search, Side, Vacancy},
+};
 use core::{cmp::Ordering, marker::PhantomData, ptr::NonNull};
 use kernel::sync::{
     atomic::{AtomicFlag, Relaxed},
@@ -15,7 +18,7 @@ use kernel::sync::{
 ///
 /// All trees of such elements are guarded by one lock, so that no two threads have any at a time.
 /// `in_tree` always gives the same flag, which is false to begin with.
-pub(crate) unsafe trait ArcLinked: Linked {
+pub(crate) unsafe trait ArcLinked: Hashed {
     /// Says whether a tree holds the element. Only the tree writes it.
     fn in_tree(&self) -> &AtomicFlag;
 }
@@ -34,28 +37,27 @@ pub(crate) enum Entry<'t, T: ArcLinked> {
     Stale(Arc<T>),
 }
 
-/// A tree whose order is what the functions given to its searches agree on.
+/// A tree whose order, among elements of one hash, is what the functions given to its searches agree
+/// on.
 ///
 /// # Invariants
 ///
 /// The tree owns one reference to each element in it, and `in_tree` is set on just those.
 pub(crate) struct ArcTree<T: ArcLinked> {
-    raw: RawTree<T>,
-    len: usize,
+    raw: Forest<T>,
     _owned: PhantomData<Arc<T>>,
 }
 
 impl<T: ArcLinked> ArcTree<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            raw: RawTree::new(),
-            len: 0,
+            raw: Forest::new(),
             _owned: PhantomData,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.raw.len()
     }
 
     /// # Safety
@@ -70,10 +72,10 @@ impl<T: ArcLinked> ArcTree<T> {
         shared
     }
 
-    /// Finds the element that `side` says is the one, or the place where it belongs.
-    pub(crate) fn entry(&mut self, mut side: impl FnMut(&T) -> Side) -> Entry<'_, T> {
+    /// Finds the element of this hash that `side` says is the one, or the place where it belongs.
+    pub(crate) fn entry(&mut self, hash: u64, mut side: impl FnMut(&T) -> Side) -> Entry<'_, T> {
         let mut stale = false;
-        let search = self.raw.search(|element| match side(element) {
+        let search = self.raw.search(hash, |element| match side(element) {
             Side::At(order) => order,
             Side::Stale => {
                 stale = true;
@@ -106,7 +108,6 @@ impl<T: ArcLinked> ArcTree<T> {
         // SAFETY: It is in this tree, as was just seen.
         unsafe { self.raw.remove(element) };
         element.in_tree().store(false, Relaxed);
-        self.len -= 1;
         // SAFETY: The tree's own reference, which it gives up here.
         drop(unsafe { Arc::from_raw(Arc::as_ptr(element)) });
         true
@@ -120,18 +121,23 @@ impl<T: ArcLinked> ArcTree<T> {
 
     /// The element after `element`, or `None` at the end or where `element` is not in this tree.
     pub(crate) fn next(&self, element: &Arc<T>) -> Option<Arc<T>> {
-        self.neighbour(element, RawTree::next)
+        self.step(element, Forest::next)
     }
 
-    /// As `next`, for the one before.
-    pub(crate) fn prev(&self, element: &Arc<T>) -> Option<Arc<T>> {
-        self.neighbour(element, RawTree::prev)
+    /// The element after `element`, if their hashes may be equal.
+    pub(crate) fn right(&self, element: &Arc<T>) -> Option<Arc<T>> {
+        self.step(element, Forest::right)
     }
 
-    fn neighbour(
+    /// As `right`, for the one before.
+    pub(crate) fn left(&self, element: &Arc<T>) -> Option<Arc<T>> {
+        self.step(element, Forest::left)
+    }
+
+    fn step(
         &self,
         element: &Arc<T>,
-        step: for<'t> unsafe fn(&'t RawTree<T>, &T) -> Option<&'t T>,
+        step: for<'t> unsafe fn(&'t Forest<T>, &T) -> Option<&'t T>,
     ) -> Option<Arc<T>> {
         if !element.in_tree().load(Relaxed) {
             return None;
@@ -148,27 +154,33 @@ impl<T: ArcLinked> ArcTree<T> {
 }
 
 impl<T: ArcLinked> Place<'_, T> {
-    /// Puts `element` here. Gives it back where a tree holds it already.
+    /// Puts `element` here. Gives it back where a tree holds it already, or its hash is not that of
+    /// the search.
     pub(crate) fn insert(self, element: Arc<T>) -> Result<(), Arc<T>> {
         if element.in_tree().load(Relaxed) {
             return Err(element);
         }
-        element.in_tree().store(true, Relaxed);
         let raw = Arc::into_raw(element).cast_mut();
         // SAFETY: `into_raw` never gives null.
-        let element = unsafe { NonNull::new_unchecked(raw) };
+        let there = unsafe { NonNull::new_unchecked(raw) };
         // SAFETY: `self.tree` was borrowed since the search. The element was in no tree, and the
         // reference given up above keeps it alive in its place.
-        unsafe { self.tree.raw.insert(self.vacancy, element) };
-        self.tree.len += 1;
+        if !unsafe { self.tree.raw.insert(self.vacancy, there) } {
+            // SAFETY: The tree did not take the reference.
+            return Err(unsafe { Arc::from_raw(raw) });
+        }
+        // SAFETY: The tree keeps it alive.
+        unsafe { there.as_ref() }.in_tree().store(true, Relaxed);
         Ok(())
     }
 }
 
 impl<T: ArcLinked> Drop for ArcTree<T> {
     fn drop(&mut self) {
-        while let Some(first) = self.first() {
-            self.remove(&first);
+        let mut next = self.first();
+        while let Some(element) = next {
+            next = self.next(&element);
+            self.remove(&element);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use super::{
     arc_tree::{ArcLinked, ArcTree, Entry},
+    forest::Hashed,
     rb::{Linked, Links, Side},
 };
 use core::mem::offset_of;
@@ -27,6 +28,13 @@ struct Element {
 // SAFETY: `OFFSET` is that of the field that nothing but the tree uses.
 unsafe impl Linked for Element {
     const OFFSET: usize = offset_of!(Element, links);
+}
+
+// SAFETY: It is constant.
+unsafe impl Hashed for Element {
+    fn hash(&self) -> u64 {
+        self.checksum
+    }
 }
 
 // SAFETY: The trees of a test are on the stack of its one thread.
@@ -57,7 +65,7 @@ fn find(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Entry<'_, E
 }
 
 fn search(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Entry<'_, Element> {
-    tree.entry(|element| match element.stale.load(Relaxed) {
+    tree.entry(checksum, |element| match element.stale.load(Relaxed) {
         true if element.checksum == checksum => Side::Stale,
         _ => Side::At((checksum, content).cmp(&(element.checksum, element.content))),
     })
@@ -84,7 +92,7 @@ impl Numbers {
     }
 }
 
-/// The elements in order, as pairs.
+/// The elements, as pairs in order.
 fn listed(tree: &ArcTree<Element>) -> Result<KVec<(u64, u64)>> {
     let mut list = KVec::new();
     let mut next = tree.first();
@@ -92,6 +100,7 @@ fn listed(tree: &ArcTree<Element>) -> Result<KVec<(u64, u64)>> {
         list.push((element.checksum, element.content), GFP_KERNEL)?;
         next = tree.next(&element);
     }
+    list.sort_unstable();
     Ok(list)
 }
 
@@ -147,6 +156,55 @@ mod tests {
         }
         assert!(!insert(&mut tree, 7, 3)?);
         assert_eq!(&*listed(&tree)?, &[(7, 1), (7, 2), (7, 3), (7, 4), (7, 5)]);
+        let mut next = tree.first();
+        for content in 1..=5 {
+            assert_eq!(next.as_ref().map(|element| element.content), Some(content));
+            next = next.and_then(|element| tree.right(&element));
+        }
+        assert!(next.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn trees_are_split_as_elements_come() -> Result {
+        // Enough for several chunks of trees.
+        const ELEMENTS: u64 = 6000;
+        let hash = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
+        let mut tree = ArcTree::new();
+        for i in 0..ELEMENTS {
+            assert!(insert(&mut tree, hash(i), i)?);
+            // Each is found at any size.
+            let old = i / 2;
+            assert!(matches!(find(&mut tree, hash(old), old), Entry::Found(_)));
+        }
+        assert_eq!(tree.len() as u64, ELEMENTS);
+        assert_eq!(listed(&tree)?.len() as u64, ELEMENTS);
+        for i in 0..ELEMENTS {
+            assert!(!insert(&mut tree, hash(i), i)?);
+            match find(&mut tree, hash(i), i) {
+                Entry::Found(element) => assert!(tree.remove(&element)),
+                _ => assert!(false),
+            }
+            assert!(matches!(find(&mut tree, hash(i), i), Entry::Vacant(_)));
+        }
+        assert_eq!(tree.len(), 0);
+        assert!(tree.first().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_put_where_it_does_not_belong() -> Result {
+        let mut tree = ArcTree::new();
+        for checksum in 0..100 {
+            assert!(insert(&mut tree, checksum, 0)?);
+        }
+        let new = element(7, 1)?;
+        if let Entry::Vacant(place) = find(&mut tree, 8, 1) {
+            assert!(place.insert(new.clone()).is_err());
+        }
+        assert!(!new.in_tree().load(Relaxed));
+        assert!(!tree.remove(&new));
+        assert_eq!(tree.len(), 100);
         Ok(())
     }
 

@@ -17,7 +17,10 @@
 //! changed through cells; a block is only freed through [`Blocks::clear`], which by its `&mut`
 //! arguments shows that no such reference is left.
 
-use super::rb::{Linked, Links, RawTree, Search, Side, Vacancy};
+use super::{
+    forest::{Forest, Hashed},
+    rb::{Linked, Links, Search, Side, Vacancy},
+};
 use crate::{
     mm::{
         ksm_folio::{Mark, Sharer, StableNode},
@@ -89,6 +92,13 @@ pub(crate) struct Item {
 // long as the item is in one.
 unsafe impl Linked for Item {
     const OFFSET: usize = offset_of!(Item, payload);
+}
+
+// SAFETY: The key of a candidate does not change: `set_plain` refuses it.
+unsafe impl Hashed for Item {
+    fn hash(&self) -> u64 {
+        self.key().0
+    }
 }
 
 impl Item {
@@ -363,8 +373,7 @@ impl Blocks {
 ///
 /// The items in `tree` are those of kind `Candidate`.
 pub(crate) struct Candidates {
-    tree: RawTree<Item>,
-    len: usize,
+    tree: Forest<Item>,
 }
 
 // SAFETY: As for `Blocks`.
@@ -391,25 +400,19 @@ pub(crate) enum Entry<'c> {
 impl Candidates {
     pub(crate) const fn new() -> Self {
         Self {
-            tree: RawTree::new(),
-            len: 0,
+            tree: Forest::new(),
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.tree.len()
     }
 
-    #[cfg(CONFIG_KUNIT = "y")]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tree.is_empty()
-    }
-
-    /// Finds the candidate that `side` says is the one, or the place where it belongs.
-    pub(crate) fn entry(&mut self, mut side: impl FnMut(&Item) -> Side) -> Entry<'_> {
+    /// Finds the candidate with this key that `side` says is the one, or the place where it belongs.
+    pub(crate) fn entry(&mut self, key: Key, mut side: impl FnMut(&Item) -> Side) -> Entry<'_> {
         loop {
             let mut stale = false;
-            let search = self.tree.search(|item| match side(item) {
+            let search = self.tree.search(key.0, |item| match side(item) {
                 Side::At(order) => order,
                 Side::Stale => {
                     stale = true;
@@ -445,7 +448,6 @@ impl Candidates {
         unsafe { self.tree.remove(item) };
         // INVARIANT: It is in no tree now.
         item.set_kind(Kind::Seen);
-        self.len -= 1;
         true
     }
 }
@@ -462,7 +464,7 @@ impl<'c> Found<'c> {
 }
 
 impl Place<'_> {
-    /// Makes a plain item a candidate.
+    /// Makes a plain item a candidate, unless its key is not that of the search.
     pub(crate) fn insert(self, item: &Item) -> bool {
         if !item.kind().is_plain() {
             return false;
@@ -475,15 +477,16 @@ impl Place<'_> {
         };
         // SAFETY: The tree was borrowed since the search, the item is in none, and its block is not
         // freed before it is taken out, which makes it untracked.
-        unsafe {
+        let there = unsafe {
             self.candidates
                 .tree
                 .insert(self.vacancy, NonNull::from(item))
         };
-        // INVARIANT: It is in the tree.
-        item.set_kind(Kind::Candidate);
-        item.block().note(item.slot(), Kind::Candidate);
-        self.candidates.len += 1;
-        true
+        if there {
+            // INVARIANT: It is in the tree.
+            item.set_kind(Kind::Candidate);
+            item.block().note(item.slot(), Kind::Candidate);
+        }
+        there
     }
 }

@@ -42,7 +42,7 @@ impl Bench {
             item.set_plain(Kind::Untracked, item.key());
         }
         self.blocks.clear(&mut self.candidates, 0, usize::MAX);
-        assert!(self.candidates.is_empty());
+        assert_eq!(self.candidates.len(), 0);
     }
 }
 
@@ -52,7 +52,7 @@ fn key(number: u64) -> Key {
 }
 
 fn make_candidate(candidates: &mut Candidates, item: &Item) -> bool {
-    match candidates.entry(|other| Side::At(item.key().cmp(&other.key()))) {
+    match candidates.entry(item.key(), |other| Side::At(item.key().cmp(&other.key()))) {
         Entry::Found(_) => false,
         Entry::Vacant(place) => place.insert(item),
     }
@@ -177,7 +177,7 @@ mod tests {
             let wanted = key((page as u64 * 37) % PAGES as u64);
             let entry = bench
                 .candidates
-                .entry(|item| Side::At(wanted.cmp(&item.key())));
+                .entry(wanted, |item| Side::At(wanted.cmp(&item.key())));
             assert_eq!(matches!(entry, Entry::Found(_)), *there);
             if let Entry::Found(found) = entry {
                 assert_eq!(found.take().address(), page * PAGE_SIZE);
@@ -193,7 +193,7 @@ mod tests {
         let item = bench.blocks.item(&bench.cache, &bench.slot, 0)?;
         assert!(item.set_plain(Kind::Seen, key(8)));
         assert!(make_candidate(&mut bench.candidates, item));
-        let entry = bench.candidates.entry(|_| Side::Stale);
+        let entry = bench.candidates.entry(key(8), |_| Side::Stale);
         assert!(matches!(entry, Entry::Vacant(_)));
         assert_eq!((item.kind(), item.key()), (Kind::Seen, key(8)));
         bench.finish();

@@ -4,9 +4,9 @@
 //!
 //! `kernel::rbtree` owns its nodes and finds them by a key that never changes. The trees of a page
 //! merger hold records that live elsewhere, and order them by page content, which takes a function
-//! instead of a key and may find that a record went stale. This is the raw tree beneath
-//! [`ArcTree`](super::arc_tree::ArcTree) and [`Candidates`](super::items::Candidates), which make
-//! it safe.
+//! instead of a key and may find that a record went stale. A [`Forest`](super::forest::Forest) is
+//! made of these trees; [`ArcTree`](super::arc_tree::ArcTree) and
+//! [`Candidates`](super::items::Candidates) make that safe.
 
 use core::{cell::UnsafeCell, cmp::Ordering, marker::PhantomData, ptr::NonNull};
 use kernel::{bindings, types::Opaque};
@@ -35,10 +35,17 @@ pub(crate) unsafe trait Linked {
 ///
 /// # Invariants
 ///
-/// `link` is a null child pointer of `parent`, or of the root where `parent` is null.
+/// `link` is a null child pointer of `parent`, or of `root` where `parent` is null.
 pub(crate) struct Vacancy {
+    root: *mut bindings::rb_root,
     parent: *mut bindings::rb_node,
     link: *mut *mut bindings::rb_node,
+}
+
+impl Vacancy {
+    pub(super) fn is_in<T: Linked>(&self, tree: &RawTree<T>) -> bool {
+        self.root == tree.root.get()
+    }
 }
 
 /// What a search function says of an element it is shown.
@@ -85,11 +92,6 @@ impl<T: Linked> RawTree<T> {
         unsafe { (*self.root.get()).rb_node }
     }
 
-    #[cfg(CONFIG_KUNIT = "y")]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.top().is_null()
-    }
-
     fn node_of(element: &T) -> *mut bindings::rb_node {
         core::ptr::from_ref(element)
             .cast_mut()
@@ -115,7 +117,11 @@ impl<T: Linked> RawTree<T> {
             let node = unsafe { *link };
             if node.is_null() {
                 // INVARIANT: `link` was just read as null.
-                return Search::Vacant(Vacancy { parent, link });
+                return Search::Vacant(Vacancy {
+                    root: self.root.get(),
+                    parent,
+                    link,
+                });
             }
             // SAFETY: `node` was reached from the root of a tree borrowed for this call.
             let element = unsafe { Self::element_of(node) };
@@ -145,6 +151,32 @@ impl<T: Linked> RawTree<T> {
         unsafe { bindings::rb_link_node(node, place.parent, place.link) };
         // SAFETY: `node` was just linked as a leaf of this tree.
         unsafe { bindings::rb_insert_color(node, self.root.get()) };
+    }
+
+    /// Moves those elements to `into`, which is empty, that `goes` says.
+    pub(crate) fn split_off(&self, into: &RawTree<T>, goes: impl Fn(&T) -> bool) {
+        if !into.top().is_null() {
+            return;
+        }
+        let (mut parent, mut link) = (core::ptr::null_mut(), into.root.get().cast());
+        let mut next = self.first();
+        while let Some(element) = next {
+            // SAFETY: It is in this tree.
+            next = unsafe { self.next(element) };
+            if !goes(element) {
+                continue;
+            }
+            // SAFETY: As above.
+            unsafe { self.remove(element) };
+            let last = Self::node_of(element);
+            // They come in order, so each goes to the right of the last one, where nothing is.
+            // SAFETY: `last` is in no tree now, and `link` is vacant.
+            unsafe { bindings::rb_link_node(last, parent, link) };
+            // SAFETY: `last` was just linked as a leaf of that tree.
+            unsafe { bindings::rb_insert_color(last, into.root.get()) };
+            // SAFETY: `last` is live.
+            (parent, link) = (last, unsafe { &raw mut (*last).rb_right });
+        }
     }
 
     /// Whether `element`, which is in some tree, is in this one.

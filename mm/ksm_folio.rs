@@ -22,6 +22,7 @@ use super::{
 };
 use crate::intrusive::{
     arc_tree::{ArcLinked, ArcTree},
+    forest::Hashed,
     rb::{Linked, Links},
 };
 use core::{
@@ -121,6 +122,13 @@ pub(crate) struct StableNode {
 // SAFETY: `OFFSET` is that of the field that nothing but the tree uses.
 unsafe impl Linked for StableNode {
     const OFFSET: usize = offset_of!(StableNode, links);
+}
+
+// SAFETY: `set_place` refuses a node that is in a tree.
+unsafe impl Hashed for StableNode {
+    fn hash(&self) -> u64 {
+        self.place()
+    }
 }
 
 // SAFETY: The trees of stable nodes are all part of the engine's state, under its lock.

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Many small red-black trees in place of one large one.
+//!
+//! What the page merger looks up stands under a keyed checksum, whose bits are as good as random.
+//! The lower ones choose a tree, and in the tree there is little left to go down: with
+//! [`LOAD`] elements to a tree a search touches two or three of them, where one tree of a million
+//! has twenty levels, each of them a cache miss and a branch that nobody can predict.
+//!
+//! The number of trees follows that of the elements one at a time (linear hashing: Litwin, "Linear
+//! hashing: a new tool for file and table addressing", VLDB '80): where trees get too full, the next
+//! one in turn is split in two by one more bit. No insertion ever moves more than one tree's elements.
+//! Without memory for more trees the ones that are there grow higher, and all goes on.
+
+use super::rb::{Linked, RawTree, Search, Vacancy};
+use core::{cmp::Ordering, ptr::NonNull};
+use kernel::prelude::*;
+
+/// Elements to a tree, on average. A tree costs a pointer, so this makes two bytes for each element.
+const LOAD: usize = 4;
+
+/// Trees that are allocated at once: a page of them.
+const CHUNK: usize = 512;
+
+/// An element that stands under a number.
+///
+/// # Safety
+///
+/// `hash` gives the same number for as long as the element is in a forest.
+pub(crate) unsafe trait Hashed: Linked {
+    fn hash(&self) -> u64;
+}
+
+/// Trees of elements that somebody else keeps alive.
+///
+/// # Invariants
+///
+/// An element is in the tree that [`Forest::tree`] gives for its hash, and there are `len` of them.
+pub(crate) struct Forest<T: Hashed> {
+    first: RawTree<T>,
+    /// All trees but the first; place 0 of the first chunk is not used.
+    more: KVec<KBox<[RawTree<T>; CHUNK]>>,
+    trees: usize,
+    len: usize,
+}
+
+impl<T: Hashed> Forest<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            first: RawTree::new(),
+            more: KVec::new(),
+            trees: 1,
+            len: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn at(&self, index: usize) -> &RawTree<T> {
+        match self.more.get(index / CHUNK) {
+            Some(chunk) if index > 0 => &chunk[index % CHUNK],
+            _ => &self.first,
+        }
+    }
+
+    /// Which tree elements with this hash are in.
+    fn index(&self, hash: u64) -> usize {
+        // Trees that were split already go by one bit more than the others.
+        let split = self.trees.next_power_of_two();
+        let index = hash as usize & (split - 1);
+        match index < self.trees {
+            true => index,
+            false => index - split / 2,
+        }
+    }
+
+    fn tree(&self, hash: u64) -> &RawTree<T> {
+        self.at(self.index(hash))
+    }
+
+    /// Goes down the tree for `hash` by what `side` says of each element.
+    pub(crate) fn search(&self, hash: u64, side: impl FnMut(&T) -> Ordering) -> Search<'_, T> {
+        self.tree(hash).search(side)
+    }
+
+    /// Puts `element` where a search found nothing. False, and nothing done, where the search was
+    /// for another hash than that of the element.
+    ///
+    /// # Safety
+    ///
+    /// `place` came from this forest, which was not changed since. `element` is in none, and stays
+    /// alive and in its place until it is removed.
+    pub(crate) unsafe fn insert(&mut self, place: Vacancy, element: NonNull<T>) -> bool {
+        // SAFETY: The element is alive, says the caller.
+        let tree = self.tree(unsafe { element.as_ref() }.hash());
+        if !place.is_in(tree) {
+            return false;
+        }
+        // INVARIANT: It is the tree for its hash.
+        // SAFETY: The contract is the caller's, and the place is in that tree.
+        unsafe { tree.insert(place, element) };
+        self.len += 1;
+        if self.len > self.trees * LOAD {
+            self.split();
+        }
+        true
+    }
+
+    /// Makes one more tree, out of the next one in turn.
+    fn split(&mut self) {
+        let new = self.trees;
+        if new / CHUNK == self.more.len() && self.add_chunk().is_err() {
+            return;
+        }
+        let bit = 1 << new.ilog2();
+        let (old, into) = (self.at(new - bit), self.at(new));
+        old.split_off(into, |element| element.hash() as usize & bit != 0);
+        // INVARIANT: From now on the tree for those that were moved is the new one.
+        self.trees += 1;
+    }
+
+    fn add_chunk(&mut self) -> Result {
+        // A merge adds elements under an mmap lock, where reclaim could wait for us.
+        let flags = GFP_NOWAIT | __GFP_NOWARN;
+        let trees = pin_init::init_array_from_fn(|_| RawTree::new());
+        let chunk = KBox::init(trees, flags)?;
+        Ok(self.more.push(chunk, flags)?)
+    }
+
+    /// Whether `element`, which is in some forest, is in this one.
+    ///
+    /// # Safety
+    ///
+    /// `element` is in a forest that nobody changes meanwhile.
+    pub(crate) unsafe fn holds(&self, element: &T) -> bool {
+        // SAFETY: Then it is in a tree.
+        unsafe { self.tree(element.hash()).holds(element) }
+    }
+
+    /// Takes `element` out.
+    ///
+    /// # Safety
+    ///
+    /// `element` is in this forest.
+    pub(crate) unsafe fn remove(&mut self, element: &T) {
+        // SAFETY: By the type invariant it is in that tree.
+        unsafe { self.tree(element.hash()).remove(element) };
+        self.len -= 1;
+        if self.len == 0 {
+            *self = Self::new();
+        }
+    }
+
+    /// The first element, in the order of the trees.
+    pub(crate) fn first(&self) -> Option<&T> {
+        self.first_from(0)
+    }
+
+    fn first_from(&self, index: usize) -> Option<&T> {
+        (index..self.trees).find_map(|index| self.at(index).first())
+    }
+
+    /// The element after `element`, in the order of the trees.
+    ///
+    /// # Safety
+    ///
+    /// `element` is in this forest.
+    pub(crate) unsafe fn next<'t>(&'t self, element: &T) -> Option<&'t T> {
+        // SAFETY: The contract is the caller's.
+        unsafe { self.right(element) }.or_else(|| self.first_from(self.index(element.hash()) + 1))
+    }
+
+    /// The element after `element` in the same tree: one that is equal to it is next to it.
+    ///
+    /// # Safety
+    ///
+    /// `element` is in this forest.
+    pub(crate) unsafe fn right<'t>(&'t self, element: &T) -> Option<&'t T> {
+        // SAFETY: By the type invariant it is in that tree.
+        unsafe { self.tree(element.hash()).next(element) }
+    }
+
+    /// As `right`, for the one before.
+    ///
+    /// # Safety
+    ///
+    /// `element` is in this forest.
+    pub(crate) unsafe fn left<'t>(&'t self, element: &T) -> Option<&'t T> {
+        // SAFETY: By the type invariant it is in that tree.
+        unsafe { self.tree(element.hash()).prev(element) }
+    }
+}
