@@ -343,31 +343,30 @@ impl Engine {
             // It waits to be found by an equal page.
             Kind::Candidate if unchanged && !wants_zero => return Cut::No,
             Kind::Candidate | Kind::Seen if unchanged => {}
+            // Memory that is full of zeroes when it is first seen is likely about to be used.
+            Kind::Untracked if checksum != sums.zero() => state.see(item, key),
             _ => {
                 state.see(item, key);
                 return Cut::No;
             }
         }
-        let cut = match page.is_large() {
-            // To be merged it must be split from its folio, to which the rest of the batch refers.
-            true => {
-                batch.clear();
-                Cut::Yes
-            }
-            false => Cut::No,
-        };
-        if wants_zero {
-            state.leave(item);
-            if zero_page::place(item, page) == Outcome::Merged {
-                state.see_zero(item);
-            }
-        } else {
-            self.merge(state, item, page, checksum, batch);
+        match wants_zero {
+            true => self.place_zero(state, item, page, batch),
+            false => self.merge(state, item, page, checksum, batch),
+        }
+    }
+
+    /// Puts the zero page in place of one that is full of zeroes.
+    fn place_zero(&self, state: &mut State, item: &Item, page: &AnonPage, batch: &mut Batch) -> Cut {
+        let cut = make_way(page, batch);
+        state.leave(item);
+        if zero_page::place(item, page) == Outcome::Merged {
+            state.see_zero(item);
         }
         cut
     }
 
-    /// Merges a page that did not change since the last pass, if there is one like it.
+    /// Merges a page, if there is one like it.
     fn merge(
         &self,
         state: &mut State,
@@ -375,23 +374,40 @@ impl Engine {
         page: &AnonPage,
         checksum: u64,
         batch: &mut Batch,
-    ) {
+    ) -> Cut {
         let sums = self.sums();
         if let Some(found) = state.stable.find(&sums, checksum, page) {
+            let cut = make_way(page, batch);
             let outcome = merge::into_ksm(&mut state.stable, &found.node, &found.folio, item, page);
-            return note(state, item, outcome);
+            note(state, item, outcome);
+            return cut;
         }
         let found = unstable_tree::find_or_insert(&mut state.candidates, &sums, item, page);
-        if let Found::Equal(other, other_page) = found {
-            batch.let_go(&other_page);
-            let other_mm = other.mm().clone();
-            let pair = (other, other_page);
-            let outcome = merge::two(&mut state.stable, &sums, checksum, (item, page), pair);
-            if outcome == Outcome::Merged {
-                crate::mm::account::add(other_mm.mm(), 0, 1);
-            }
-            note(state, item, outcome);
+        let Found::Equal(other, other_page) = found else {
+            return Cut::No;
+        };
+        let cut = make_way(page, batch);
+        batch.let_go(&other_page);
+        let other_mm = other.mm().clone();
+        let pair = (other, other_page);
+        let outcome = merge::two(&mut state.stable, &sums, checksum, (item, page), pair);
+        if outcome == Outcome::Merged {
+            crate::mm::account::add(other_mm.mm(), 0, 1);
         }
+        note(state, item, outcome);
+        cut
+    }
+}
+
+/// Lets go of the rest of the batch where `page` must be split from its folio to be merged: they
+/// may refer to the same one.
+fn make_way(page: &AnonPage, batch: &mut Batch) -> Cut {
+    match page.is_large() {
+        true => {
+            batch.clear();
+            Cut::Yes
+        }
+        false => Cut::No,
     }
 }
 
