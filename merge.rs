@@ -150,17 +150,18 @@ pub(crate) fn adopt(
     .unwrap_or_else(|why| why)
 }
 
-/// Merges the pages of two items, which were found to be equal.
+/// Merges the page of `item` with that of `other`, a candidate until now that has this checksum.
 ///
-/// The first becomes a merged page, with its one sharer, and the second is then merged into it as
-/// into any other. Where that fails, the first is given back.
+/// That of the candidate becomes a merged page, with its one sharer, and `page` is then merged into
+/// it as into any other. Where that fails, the first is given back. `None`: the candidate's page is
+/// not what it was.
 pub(crate) fn two(
     stable: &mut StableTree,
     sums: &Sums<'_>,
     checksum: u64,
     (item, page): (&Item, &AnonPage),
     (other, other_page): (&Item, AnonPage),
-) -> Outcome {
+) -> Option<Outcome> {
     if page.shares_folio_with(&other_page) {
         // Each holds a reference that keeps the folio from being split for the other. Split it
         // now; the two are merged when the scanner comes by again.
@@ -168,30 +169,31 @@ pub(crate) fn two(
         if let Some(locked) = page.try_lock() {
             locked.split();
         }
-        return Outcome::Busy;
+        return Some(Outcome::Busy);
     }
-    let made = make_ksm(stable, sums, checksum, item, page);
+    let made = make_ksm(stable, sums, checksum, other, &other_page);
     trace_one_page(
-        item,
-        page,
+        other,
+        &other_page,
         made.as_ref().err().copied().unwrap_or(Outcome::Merged),
     );
     let (node, ksm) = match made {
         Ok(made) => made,
-        Err(why) => return why,
+        Err(Outcome::Changed | Outcome::Gone) => return None,
+        Err(why) => return Some(why),
     };
     // Where the first was copied, the copy may lie on another NUMA node.
-    let outcome = match sums.may_meet(ksm.nid(), other_page.nid()) {
-        true => into_ksm(stable, &node, &ksm, other, &other_page),
+    let outcome = match sums.may_meet(ksm.nid(), page.nid()) {
+        true => into_ksm(stable, &node, &ksm, item, page),
         false => Outcome::Busy,
     };
     if outcome != Outcome::Merged {
-        stable.unshare(item);
+        stable.unshare(other);
         // Without memory for a copy, or where the process is busy with its address space, the page
         // stays a merged one with one mapping, which the scanner finds again.
-        let _ = unmerge(item);
+        let _ = unmerge(other);
     }
-    outcome
+    Some(outcome)
 }
 
 /// Makes the page of `item` a merged page, which it alone shares.

@@ -357,7 +357,13 @@ impl Engine {
     }
 
     /// Puts the zero page in place of one that is full of zeroes.
-    fn place_zero(&self, state: &mut State, item: &Item, page: &AnonPage, batch: &mut Batch) -> Cut {
+    fn place_zero(
+        &self,
+        state: &mut State,
+        item: &Item,
+        page: &AnonPage,
+        batch: &mut Batch,
+    ) -> Cut {
         let cut = make_way(page, batch);
         state.leave(item);
         if zero_page::place(item, page) == Outcome::Merged {
@@ -382,20 +388,26 @@ impl Engine {
             note(state, item, outcome);
             return cut;
         }
-        let found = unstable_tree::find_or_insert(&mut state.candidates, &sums, item, page);
-        let Found::Equal(other, other_page) = found else {
-            return Cut::No;
-        };
-        let cut = make_way(page, batch);
-        batch.let_go(&other_page);
-        let other_mm = other.mm().clone();
-        let pair = (other, other_page);
-        let outcome = merge::two(&mut state.stable, &sums, checksum, (item, page), pair);
-        if outcome == Outcome::Merged {
-            crate::mm::account::add(other_mm.mm(), 0, 1);
+        let mut cut = Cut::No;
+        loop {
+            let found = unstable_tree::find_or_insert(&mut state.candidates, &sums, item, page);
+            let Found::Like(other, other_page) = found else {
+                return cut;
+            };
+            cut = make_way(page, batch).or(cut);
+            batch.let_go(&other_page);
+            let other_mm = other.mm().clone();
+            let pair = (other, other_page);
+            let outcome = merge::two(&mut state.stable, &sums, checksum, (item, page), pair);
+            let Some(outcome) = outcome else {
+                continue;
+            };
+            if outcome == Outcome::Merged {
+                crate::mm::account::add(other_mm.mm(), 0, 1);
+            }
+            note(state, item, outcome);
+            return cut;
         }
-        note(state, item, outcome);
-        cut
     }
 }
 
@@ -416,6 +428,15 @@ fn make_way(page: &AnonPage, batch: &mut Batch) -> Cut {
 enum Cut {
     Yes,
     No,
+}
+
+impl Cut {
+    fn or(self, other: Self) -> Self {
+        match self {
+            Self::Yes => self,
+            Self::No => other,
+        }
+    }
 }
 
 fn note(state: &mut State, item: &Item, outcome: Outcome) {

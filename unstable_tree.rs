@@ -1,44 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The candidates: pages that were seen twice with one checksum, and wait for an equal page.
+//! The candidates: pages that wait for one with the same checksum.
 //!
 //! They can be written at any time, and are not looked at again when they are: a candidate stands
 //! under the checksum that it had. The tree therefore never gets out of order, and need not be
 //! thrown away after a pass. A candidate that does not look any more as its checksum says leaves
-//! when the scanner comes to it again, or when a search comes upon it.
+//! when the scanner comes to it again, or when it was to be merged.
+//!
+//! No content is compared here. Two pages of one checksum are one content as good as always, and
+//! whether they are is seen where they can change no more.
 
 use crate::{
     checksum::Sums,
     intrusive::{
-        items::{Candidates, Entry, Item, Key},
+        items::{Candidates, Entry, Item},
         rb::Side,
     },
     merge::page_of,
-    mm::{page::AnonPage, page_bytes::PageView},
+    mm::page::AnonPage,
 };
 use core::cmp::Ordering;
 
-/// What a search for an equal page came to.
+/// What a search for a page with the same checksum came to.
 pub(crate) enum Found<'c> {
-    /// An equal page, which is a candidate no more.
-    Equal(&'c Item, AnonPage),
+    /// One, which is a candidate no more.
+    Like(&'c Item, AnonPage),
     /// None; the page is a candidate itself now.
     Inserted,
-    /// A candidate that is the very same page, which a fork left in two address spaces.
-    Same,
+    /// One that the page cannot be merged with now.
+    NotNow,
 }
 
-/// How a candidate with the same checksum compares.
+/// What is to be done about a candidate with the same checksum.
 enum Verdict {
-    Order(Ordering),
-    Equal(AnonPage),
-    /// Nothing is to be done: it is the same page, or one that cannot be looked at now.
-    Same,
+    Like(AnonPage),
+    NotNow,
     /// It is gone, or changed since.
     Stale,
 }
 
-/// Finds a candidate equal to `page`, or makes `item`, whose page that is, a candidate.
+/// Finds a candidate with the checksum of `page`, or makes `item`, whose page that is, a candidate.
 pub(crate) fn find_or_insert<'c>(
     candidates: &'c mut Candidates,
     sums: &Sums<'_>,
@@ -46,56 +47,45 @@ pub(crate) fn find_or_insert<'c>(
     page: &AnonPage,
 ) -> Found<'c> {
     let key = item.key();
-    let mut equal = None;
+    let mut like = None;
     let entry = candidates.entry(key, |candidate| {
         let order = key.cmp(&candidate.key());
         if order.is_ne() {
             return Side::At(order);
         }
         match judge(sums, candidate, page) {
-            Verdict::Order(order) => Side::At(order),
             Verdict::Stale => Side::Stale,
-            Verdict::Same => Side::At(Ordering::Equal),
-            Verdict::Equal(other) => {
-                equal = Some(other);
+            Verdict::NotNow => Side::At(Ordering::Equal),
+            Verdict::Like(other) => {
+                like = Some(other);
                 Side::At(Ordering::Equal)
             }
         }
     });
-    match (entry, equal) {
+    match (entry, like) {
         (Entry::Vacant(place), _) => {
             place.insert(item);
             Found::Inserted
         }
-        (Entry::Found(found), Some(page)) => Found::Equal(found.take(), page),
-        (Entry::Found(_), None) => Found::Same,
+        (Entry::Found(found), Some(other)) => Found::Like(found.take(), other),
+        (Entry::Found(_), None) => Found::NotNow,
     }
 }
 
-fn key_of(sums: &Sums<'_>, content: &PageView<'_>, nid: i32) -> Key {
-    Key::of(sums.place(sums.checksum(content), nid))
-}
-
-/// Looks at the page of a candidate whose checksum is that of `page`.
 fn judge(sums: &Sums<'_>, candidate: &Item, page: &AnonPage) -> Verdict {
     let Some(other) = page_of(candidate) else {
         return match candidate.mm().is_busy() {
-            true => Verdict::Same,
+            true => Verdict::NotNow,
             false => Verdict::Stale,
         };
     };
-    if other.is(page) {
-        return Verdict::Same;
+    // A fork left one page in two address spaces; or somebody else is about to use the page, and
+    // what would be made of the other one would have to be undone.
+    if other.is(page) || page.is_in_use() {
+        return Verdict::NotNow;
     }
-    if other.is_ksm() || !sums.may_meet(other.nid(), page.nid()) {
-        return Verdict::Stale;
-    }
-    match page.read(|new| other.read(|old| new.compare(old))) {
-        Ordering::Equal => Verdict::Equal(other),
-        // Two contents with one checksum are ordered; but far more likely it was written to.
-        order if other.read(|old| key_of(sums, old, other.nid())) == candidate.key() => {
-            Verdict::Order(order)
-        }
-        _ => Verdict::Stale,
+    match other.is_ksm() || !sums.may_meet(other.nid(), page.nid()) {
+        true => Verdict::Stale,
+        false => Verdict::Like(other),
     }
 }

@@ -100,7 +100,13 @@ fn listed(tree: &ArcTree<Element>) -> Result<KVec<(u64, u64)>> {
         list.push((element.checksum, element.content), GFP_KERNEL)?;
         next = tree.next(&element);
     }
-    list.sort_unstable();
+    for end in 1..list.len() {
+        let mut i = end;
+        while i > 0 && list[i - 1] > list[i] {
+            list.swap(i - 1, i);
+            i -= 1;
+        }
+    }
     Ok(list)
 }
 

@@ -82,6 +82,26 @@ impl AnonPage {
         unsafe { bindings::folio_mapcount(self.folio()) > 1 }
     }
 
+    /// Whether somebody refers to the page beside those that map it, the swap cache and the caller,
+    /// whose only reference this is: it cannot be merged then. Holds for the moment, and where the
+    /// page has a folio of its own.
+    pub(crate) fn is_in_use(&self) -> bool {
+        !self.is_large() && !self.is_all_accounted_for()
+    }
+
+    /// Whether no reference to the folio is unaccounted for: one for each mapping, one for the swap
+    /// cache, and ours.
+    pub(super) fn is_all_accounted_for(&self) -> bool {
+        let folio = self.folio();
+        // SAFETY: Our reference keeps the folio valid.
+        let swapcache = unsafe { bindings::folio_test_swapcache(folio) };
+        // SAFETY: As above.
+        let mappings = unsafe { bindings::folio_mapcount(folio) };
+        // SAFETY: As above.
+        let references = unsafe { bindings::folio_ref_count(folio) };
+        mappings + i32::from(swapcache) + 1 == references
+    }
+
     /// Whether the page is part of a larger folio, which must be split before the page is merged.
     pub(crate) fn is_large(&self) -> bool {
         // SAFETY: Our reference keeps the folio valid.

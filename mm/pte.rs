@@ -109,7 +109,6 @@ impl<'a> MappedPage<'a> {
     /// written, such as direct I/O in flight or a pinned page.
     pub(crate) fn freeze(self) -> Option<FrozenPage<'a>> {
         let (vma, address) = (self.vma(), self.span.address());
-        let folio = self.page.folio();
         // SAFETY: Pure function of the value.
         let pfn = unsafe { bindings::pte_pfn(self.entry()) };
         // SAFETY: The VMA is valid and maps `pfn` at `address`.
@@ -123,14 +122,9 @@ impl<'a> MappedPage<'a> {
             entry,
             restore: true,
         };
-        // SAFETY: Our reference keeps the folio valid.
-        let swapcache = unsafe { bindings::folio_test_swapcache(folio) };
-        // SAFETY: As above.
-        let mappings = unsafe { bindings::folio_mapcount(folio) };
-        // SAFETY: As above.
-        let references = unsafe { bindings::folio_ref_count(folio) };
-        // One for each mapping, one for the swap cache, whose flag the folio lock keeps, and ours.
-        (mappings + i32::from(swapcache) + 1 == references).then_some(frozen)
+        // The folio lock keeps it in or out of the swap cache.
+        let all = frozen.mapped.page.is_all_accounted_for();
+        all.then_some(frozen)
     }
 }
 
