@@ -10,7 +10,7 @@ use crate::{
     checksum::Sums,
     intrusive::items::Item,
     mm::{
-        ksm_folio::{KsmFolio, LockedKsm, Sharer, StableNode},
+        ksm_folio::{KsmFolio, LockedKsm, StableNode},
         module::ModulePin,
         notifier::Invalidation,
         page::AnonPage,
@@ -20,7 +20,7 @@ use crate::{
     },
     stable_tree::StableTree,
 };
-use kernel::{list::ListArc, page::PAGE_SIZE, prelude::*, sync::Arc};
+use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
 
 /// What became of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +55,12 @@ pub(crate) fn trace_one_page(item: &Item, page: &AnonPage, outcome: Outcome) {
     trace::merge_one_page(mm, address, page.pfn(), outcome.result());
 }
 
-/// Runs `f` on the VMA that maps the page of `item`, if there is one that is mergeable.
+/// Runs `f` on the VMA that maps the page of `item`, if there is one that is mergeable. One that has
+/// come in its place may map another page there, which is not of the same region.
 pub(crate) fn with_vma<R>(item: &Item, f: impl FnOnce(&MergeableVma<'_>) -> R) -> Option<R> {
     let live = item.mm().enter()?;
     let vma = MergeableVma::at(&live, item.address())?;
-    Some(f(&vma))
+    vma.is_of(item.region()).then(|| f(&vma))
 }
 
 /// The page of `item`, if it is an anonymous one.
@@ -96,7 +97,6 @@ pub(crate) fn into_ksm(
     page: &AnonPage,
 ) -> Outcome {
     let outcome = with_vma(item, |vma| -> Result<Outcome, Outcome> {
-        let sharer = Sharer::new(node.clone(), vma, item.address()).or(Err(Outcome::NoMemory))?;
         let target = ksm.try_lock(node).ok_or(Outcome::Busy)?;
         if target.is_poisoned() {
             return Err(Outcome::Busy);
@@ -107,7 +107,7 @@ pub(crate) fn into_ksm(
             }
             frozen.replace(&target).then_some(()).ok_or(Outcome::Busy)
         })?;
-        share(stable, node, &target, sharer, item)
+        share(stable, node, &target, item)
     })
     .unwrap_or(Err(Outcome::Gone))
     .unwrap_or_else(|why| why);
@@ -122,10 +122,9 @@ fn share(
     stable: &mut StableTree,
     node: &Arc<StableNode>,
     locked: &LockedKsm<'_>,
-    sharer: ListArc<Sharer>,
     item: &Item,
 ) -> Result<Outcome, Outcome> {
-    let shared = stable.share(node, locked, sharer, item);
+    let shared = stable.share(node, locked, item);
     shared.then_some(Outcome::Merged).ok_or(Outcome::Busy)
 }
 
@@ -137,14 +136,13 @@ pub(crate) fn adopt(
     page: &AnonPage,
 ) -> Outcome {
     with_vma(item, |vma| -> Result<Outcome, Outcome> {
-        let sharer = Sharer::new(node.clone(), vma, item.address()).or(Err(Outcome::NoMemory))?;
         let mapped = pte::page_at(vma, item.address()).is_some_and(|now| now.is(page));
         let ksm = node
             .folio()
             .filter(|ksm| mapped && ksm.is(page))
             .ok_or(Outcome::Gone)?;
         let locked = ksm.try_lock(node).ok_or(Outcome::Busy)?;
-        share(stable, node, &locked, sharer, item)
+        share(stable, node, &locked, item)
     })
     .unwrap_or(Err(Outcome::Gone))
     .unwrap_or_else(|why| why)
@@ -208,10 +206,9 @@ fn make_ksm(
     item: &Item,
     page: &AnonPage,
 ) -> Result<(Arc<StableNode>, KsmFolio), Outcome> {
-    let node = ModulePin::new().and_then(|pin| StableNode::new(checksum, pin));
+    let node = ModulePin::new().and_then(StableNode::new);
     let node = node.or(Err(Outcome::NoMemory))?;
     with_vma(item, |vma| {
-        let sharer = Sharer::new(node.clone(), vma, item.address()).or(Err(Outcome::NoMemory))?;
         let copy;
         let page = match page.is_shared() {
             true => {
@@ -228,10 +225,10 @@ fn make_ksm(
             }
             frozen.become_ksm(&node).ok_or(Outcome::Busy)
         })?;
-        stable.insert(sums, &node, &ksm);
+        stable.insert(sums, checksum, &node, &ksm);
         // Our reference keeps the folio from moving, so the lock is that of the node's folio.
         let locked = ksm.lock(&node).ok_or(Outcome::Busy)?;
-        share(stable, &node, &locked, sharer, item)?;
+        share(stable, &node, &locked, item)?;
         drop(locked);
         Ok((node, ksm))
     })

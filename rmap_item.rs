@@ -39,7 +39,7 @@ impl Kind {
         matches!(self, Kind::Untracked | Kind::Seen | Kind::Zero)
     }
 
-    pub(crate) const fn to_bits(self) -> u64 {
+    pub(crate) const fn to_bits(self) -> u8 {
         match self {
             Kind::Untracked => 0,
             Kind::Seen => 1,
@@ -50,7 +50,7 @@ impl Kind {
     }
 
     /// The inverse of `to_bits`; what that never gives counts as nothing.
-    pub(crate) const fn from_bits(bits: u64) -> Self {
+    pub(crate) const fn from_bits(bits: u8) -> Self {
         match bits {
             1 => Kind::Seen,
             2 => Kind::Candidate,

@@ -13,6 +13,7 @@ use crate::{
     intrusive::items::{Item, Key},
     merge::{self, Outcome},
     mm::{
+        anon_vma::Region,
         kthread::{self, Body, ThisThread, Wake},
         lru,
         page::AnonPage,
@@ -26,6 +27,7 @@ use crate::{
     unstable_tree::{self, Found},
     zero_page,
 };
+use core::ops::Range;
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
@@ -225,16 +227,21 @@ impl Engine {
         let from = state.cursor.address;
         let vma = mergeable_vmas(&live, from).next();
         let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let next = vma.map(|vma| batch.fill(&vma, from.max(vma.start()), room));
+        let next = vma.map(|vma| {
+            let next = batch.fill(&vma, from.max(vma.start()), room);
+            (vma.region(), next)
+        });
         if next.is_none() && from == 0 && !is_wanted(&live) {
             self.unregister(&slot, &live);
         }
         drop(live);
 
         match next {
-            Some(next) => Step::Visited(self.visit_all(state, &slot, batch, from, next)),
+            Some((region, next)) => {
+                Step::Visited(self.visit_all(state, &slot, &region, batch, from..next))
+            }
             None => {
-                sweep(state, &slot, batch, from, usize::MAX);
+                state.forget_range(&slot, from, usize::MAX);
                 state.cursor.leave();
                 Step::Visited(0)
             }
@@ -263,30 +270,30 @@ impl Engine {
         trace::advisor(pass_ms, pages_to_scan, percent as u32);
     }
 
-    /// Decides on each page of a batch, which covers `[from, next)`. How many were looked at.
+    /// Decides on each page of a batch, which covers `range`. How many were looked at.
     fn visit_all(
         &self,
         state: &mut State,
         slot: &Arc<MmSlot>,
+        region: &Region,
         batch: &mut Batch,
-        from: usize,
-        next: usize,
+        range: Range<usize>,
     ) -> u64 {
-        sweep(state, slot, batch, from, next);
+        sweep(state, slot, region, batch, &range);
         let (mut visited, skipped) = (0, state.pages_skipped);
         state.with_blocks(slot, |state, blocks| {
             while let Some(visit) = batch.next() {
                 visited += 1;
                 state.cursor.address = visit.address + PAGE_SIZE;
                 // Without memory for a record the page is left for the next pass.
-                let Ok(item) = blocks.item(&self.block_cache, slot, visit.address) else {
+                let Ok(item) = blocks.item(&self.block_cache, slot, region, visit.address) else {
                     continue;
                 };
                 if self.come_to(state, item, visit.mapping, batch) == Cut::Yes {
                     return;
                 }
             }
-            state.cursor.address = next;
+            state.cursor.address = range.end;
         });
         visited - (state.pages_skipped - skipped)
     }
@@ -445,17 +452,21 @@ fn note(state: &mut State, item: &Item, outcome: Outcome) {
     }
 }
 
-/// Forgets the pages in `[from, to)` that were tracked and that the batch did not find.
-fn sweep(state: &mut State, slot: &MmSlot, batch: &Batch, from: usize, to: usize) {
+/// Forgets the pages in `range` that were tracked and that the batch, which is of `region`, did not
+/// find.
+fn sweep(state: &mut State, slot: &MmSlot, region: &Region, batch: &Batch, range: &Range<usize>) {
     state.with_blocks(slot, |state, blocks| {
         let mut found = batch.addresses().peekable();
-        for item in blocks.tracked(from, to) {
+        for item in blocks.tracked(range.start, range.end) {
             let address = item.address();
-            while found.next_if(|next| *next < address).is_some() {}
-            if found.peek() != Some(&address) {
+            let there = item.region().id() == region.id() && {
+                while found.next_if(|next| *next < address).is_some() {}
+                found.peek() == Some(&address)
+            };
+            if !there {
                 state.forget(item);
             }
         }
-        blocks.clear(&mut state.candidates, from, to);
+        blocks.clear(&mut state.candidates, range.start, range.end);
     });
 }

@@ -17,8 +17,6 @@ pub(crate) struct Age(u8);
 const OLD: u8 = 9;
 
 impl Age {
-    pub(crate) const BITS: u32 = 8;
-
     pub(crate) const fn from_bits(bits: u8) -> Self {
         Self(bits)
     }

@@ -23,14 +23,14 @@ use crate::{
         rb::Side,
     },
     mm::{
-        ksm_folio::{self, KsmFolio, LockedKsm, Sharer, StableNode},
+        ksm_folio::{self, KsmFolio, LockedKsm, StableNode},
         kthread,
         page::AnonPage,
         trace,
     },
 };
 use core::{cmp::Ordering, ops::Range};
-use kernel::{list::ListArc, sync::Arc};
+use kernel::sync::Arc;
 
 /// A merged page found by its content, and a reference that keeps it.
 pub(crate) struct Match {
@@ -134,9 +134,16 @@ impl StableTree {
         }
     }
 
-    /// Puts in a node that is in no tree, whose page is `folio`.
-    pub(crate) fn insert(&mut self, sums: &Sums<'_>, node: &Arc<StableNode>, folio: &KsmFolio) {
-        if node.set_place(sums.place(node.checksum(), folio.nid())) {
+    /// Puts in a node that is in no tree, whose page is `folio` and has this checksum.
+    pub(crate) fn insert(
+        &mut self,
+        sums: &Sums<'_>,
+        checksum: u64,
+        node: &Arc<StableNode>,
+        folio: &KsmFolio,
+    ) {
+        let nid = folio.nid();
+        if node.set_place(sums.place(checksum, nid), nid) {
             self.put(node, folio);
         }
     }
@@ -228,9 +235,10 @@ impl StableTree {
         let Some(folio) = node.folio() else {
             return;
         };
-        if sums.place(node.checksum(), folio.nid()) != node.place() {
+        if folio.nid() != node.nid() && !folio.is_poisoned() {
+            let checksum = folio.read(|content| sums.checksum(content));
             self.take_out(&node);
-            self.insert(sums, &node, &folio);
+            self.insert(sums, checksum, &node, &folio);
         }
     }
 
@@ -239,15 +247,9 @@ impl StableTree {
         &mut self,
         node: &Arc<StableNode>,
         locked: &LockedKsm<'_>,
-        sharer: ListArc<Sharer>,
         item: &Item,
     ) -> bool {
-        let shared = sharer.clone_arc();
-        if !node.add(locked, sharer) {
-            return false;
-        }
-        if let Err(shared) = item.set_merged(shared) {
-            node.remove(Some(locked), &shared);
+        if !node.add(locked, item) {
             return false;
         }
         self.sharers += 1;
@@ -261,19 +263,18 @@ impl StableTree {
     /// Makes `item` share a page no more. True: it did. Whether it still maps the page is another
     /// matter.
     pub(crate) fn unshare(&mut self, item: &Item) -> bool {
-        let Some(sharer) = item.take_merged() else {
+        let Some(node) = item.node() else {
             return false;
         };
-        let node = sharer.node();
         trace::remove_rmap_item(item.mm().mm(), item.address(), node.pfn());
         loop {
             let Some(folio) = node.folio() else {
-                node.remove(None, &sharer);
+                node.remove(None, item);
                 break;
             };
-            let locked = folio.lock(node);
+            let locked = folio.lock(&node);
             if let Some(locked) = locked {
-                node.remove(Some(&locked), &sharer);
+                node.remove(Some(&locked), item);
                 break;
             }
             // It moved to another folio, or was freed, while we waited.
@@ -282,11 +283,11 @@ impl StableTree {
         if node.len() == 0 {
             self.shared -= 1;
             if node.folio().is_none() {
-                self.discard(node);
+                self.discard(&node);
             }
         } else if node.len() + 1 == self.limit {
             if let Some(folio) = node.folio() {
-                self.arrange(node, &folio);
+                self.arrange(&node, &folio);
             }
         }
         true

@@ -8,7 +8,7 @@ use super::{
 };
 use core::{cmp::Ordering, marker::PhantomData, ptr::NonNull};
 use kernel::sync::{
-    atomic::{AtomicFlag, Relaxed},
+    atomic::{Atomic, Relaxed},
     Arc,
 };
 
@@ -20,7 +20,7 @@ use kernel::sync::{
 /// `in_tree` always gives the same flag, which is false to begin with.
 pub(crate) unsafe trait ArcLinked: Hashed {
     /// Says whether a tree holds the element. Only the tree writes it.
-    fn in_tree(&self) -> &AtomicFlag;
+    fn in_tree(&self) -> &Atomic<bool>;
 }
 
 /// A place in a tree, for as long as the tree does not change.

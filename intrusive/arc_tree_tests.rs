@@ -11,7 +11,7 @@ use core::mem::offset_of;
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{Atomic, AtomicFlag, Relaxed},
+        atomic::{Atomic, Relaxed},
         Arc,
     },
 };
@@ -19,7 +19,7 @@ use kernel::{
 /// An element as the stable tree has them: a checksum, content, and whether its page is gone.
 struct Element {
     links: Links,
-    in_tree: AtomicFlag,
+    in_tree: Atomic<bool>,
     checksum: u64,
     content: u64,
     stale: Atomic<bool>,
@@ -39,7 +39,7 @@ unsafe impl Hashed for Element {
 
 // SAFETY: The trees of a test are on the stack of its one thread.
 unsafe impl ArcLinked for Element {
-    fn in_tree(&self) -> &AtomicFlag {
+    fn in_tree(&self) -> &Atomic<bool> {
         &self.in_tree
     }
 }
@@ -48,7 +48,7 @@ fn element(checksum: u64, content: u64) -> Result<Arc<Element>> {
     Ok(Arc::new(
         Element {
             links: Links::new(),
-            in_tree: AtomicFlag::new(false),
+            in_tree: Atomic::new(false),
             checksum,
             content,
             stale: Atomic::new(false),

@@ -3,27 +3,33 @@
 //! The records of tracked pages: one [`Item`] a page, [`SLOTS`] to a [`Block`].
 //!
 //! A record is what merging costs for each page that cannot be merged, so it is small. What is the
-//! same for neighbours, the address space and the upper part of the address, stands once for a
-//! block; a record itself is 32 bytes:
+//! same for neighbours, the address space, how the reverse map knows it, and the upper part of the
+//! address, stands once for a block; a record itself is 32 bytes:
 //!
-//! * 24 bytes for the links in the tree of candidates or, once merged, a pointer to the
-//!   [`Sharer`]: never both.
-//! * 8 bytes for the checksum's upper 48 bits, the [`Age`] of the record, its kind, and its place in
-//!   the block, by which the block is found from a record that a tree search came upon.
+//! * 24 bytes for the links in the tree of candidates or, once merged, those among the [`Sharers`] of
+//!   the merged page and a pointer to its node: never both.
+//! * 8 bytes for the checksum's upper 40 bits, the [`Age`] of the record, its kind, and its place in
+//!   the block, by which the block is found from a record that a search or a walk came upon.
 //!
-//! Dropping 16 of 64 bits leaves a chance of 2⁻⁴⁸ that two pages are compared in vain.
+//! Dropping 24 of 64 bits leaves a chance of 2⁻⁴⁰ that two pages are taken for equal in vain.
 //!
-//! Everything here is used under the engine's lock. Records are reached by shared references and
+//! [`Sharers`]: super::sharers::Sharers
+//!
+//! Everything here is used under the engine's lock, but for what the reverse map needs of a merged page's
+//! sharers: their links, which the folio's lock guards, and what never changes, their place in the
+//! block and what the block says of all. Records are reached by shared references and
 //! changed through cells; a block is only freed through [`Blocks::clear`], which by its `&mut`
 //! arguments shows that no such reference is left.
 
 use super::{
     forest::{Forest, Hashed},
     rb::{Linked, Links, Search, Side, Vacancy},
+    sharers::Sharing,
 };
 use crate::{
     mm::{
-        ksm_folio::{Mark, Sharer, StableNode},
+        anon_vma::Region,
+        ksm_folio::{Mark, StableNode},
         slab::{SlabBox, SlabCache},
     },
     mm_slot::MmSlot,
@@ -40,7 +46,7 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*,
     rbtree::{RBTree, RBTreeNodeReservation},
-    sync::Arc,
+    sync::{Arc, ArcBorrow},
 };
 
 /// Records in a block. The metadata for each page of a dense range falls with it, that for a lone
@@ -50,21 +56,15 @@ pub(crate) const SLOTS: usize = 32;
 /// Bytes of address space that a block stands for.
 const SPAN: usize = SLOTS * PAGE_SIZE;
 
-const SLOT_BITS: u32 = SLOTS.trailing_zeros();
-const KIND_BITS: u32 = 3;
-const AGE_SHIFT: u32 = SLOT_BITS + KIND_BITS;
-const KEY_SHIFT: u32 = AGE_SHIFT + Age::BITS;
-const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
-const KIND_MASK: u64 = ((1 << KIND_BITS) - 1) << SLOT_BITS;
-const AGE_MASK: u64 = ((1 << Age::BITS) - 1) << AGE_SHIFT;
-
 /// The part of a page's checksum by which records are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(u64);
 
 impl Key {
+    const BITS: u32 = 40;
+
     pub(crate) const fn of(checksum: u64) -> Self {
-        Self(checksum >> KEY_SHIFT)
+        Self(checksum >> (u64::BITS - Self::BITS))
     }
 }
 
@@ -72,20 +72,28 @@ impl Key {
 union Payload {
     /// For [`Kind::Candidate`].
     links: ManuallyDrop<Links>,
-    /// For [`Kind::Merged`]: a reference given up by `Arc::into_raw`.
-    sharer: *const Sharer,
+    /// For [`Kind::Merged`].
+    sharing: Sharing,
 }
 
 /// One tracked page.
 ///
 /// # Invariants
 ///
-/// * The lowest bits of `word` are the item's index in the block that it is part of.
+/// * The item is the `slot`th of a block.
 /// * The item is in a tree of [`Candidates`] if and only if its kind is `Candidate`.
+/// * It is in the list of [`Sharers`](super::sharers::Sharers) of a node if and only if its kind is
+///   `Merged`. It owns a reference to that node then.
 /// * `payload` holds what the kind says.
+#[repr(C)]
 pub(crate) struct Item {
     payload: UnsafeCell<Payload>,
-    word: Cell<u64>,
+    key_low: Cell<u32>,
+    key_high: Cell<u8>,
+    age: Cell<u8>,
+    kind: Cell<u8>,
+    /// Never changes: the reverse map reads it while the rest does.
+    slot: u8,
 }
 
 // SAFETY: `OFFSET` is that of the payload, which is `Links` and used by nothing but the tree for as
@@ -107,45 +115,43 @@ impl Item {
             payload: UnsafeCell::new(Payload {
                 links: ManuallyDrop::new(Links::new()),
             }),
-            // INVARIANT: `slot` is the index, and the kind `Untracked`, which has no payload.
-            word: Cell::new(slot as u64),
+            key_low: Cell::new(0),
+            key_high: Cell::new(0),
+            age: Cell::new(Age::default().to_bits()),
+            // INVARIANT: This kind has no payload.
+            kind: Cell::new(Kind::Untracked.to_bits()),
+            // INVARIANT: `slot` is the index, of which there are fewer than 256.
+            slot: slot as u8,
         }
     }
 
     pub(crate) fn kind(&self) -> Kind {
-        Kind::from_bits((self.word.get() & KIND_MASK) >> SLOT_BITS)
+        Kind::from_bits(self.kind.get())
     }
 
     /// The page's checksum when it was last looked at.
     pub(crate) fn key(&self) -> Key {
-        Key(self.word.get() >> KEY_SHIFT)
+        Key(u64::from(self.key_high.get()) << u32::BITS | u64::from(self.key_low.get()))
+    }
+
+    fn set_key(&self, key: Key) {
+        self.key_low.set(key.0 as u32);
+        self.key_high.set((key.0 >> u32::BITS) as u8);
     }
 
     /// Grows older by one visit of the scanner. Whether that is to pass the page over.
     pub(crate) fn grow_older(&self) -> bool {
-        let bits = (self.word.get() & AGE_MASK) >> AGE_SHIFT;
-        let (age, skip) = Age::from_bits(bits as u8).visit();
-        self.set_age(age);
+        let (age, skip) = Age::from_bits(self.age.get()).visit();
+        self.age.set(age.to_bits());
         skip
     }
 
-    fn set_age(&self, age: Age) {
-        let word = self.word.get() & !AGE_MASK;
-        self.word.set(word | u64::from(age.to_bits()) << AGE_SHIFT);
-    }
-
     fn slot(&self) -> usize {
-        (self.word.get() & SLOT_MASK) as usize
+        self.slot.into()
     }
 
     fn set_kind(&self, kind: Kind) {
-        let word = self.word.get() & !KIND_MASK;
-        self.word.set(word | kind.to_bits() << SLOT_BITS);
-    }
-
-    fn set_key(&self, key: Key) {
-        let low = self.word.get() & (SLOT_MASK | KIND_MASK | AGE_MASK);
-        self.word.set(low | key.0 << KEY_SHIFT);
+        self.kind.set(kind.to_bits());
     }
 
     fn block(&self) -> &Block {
@@ -158,6 +164,11 @@ impl Item {
     /// The address space that maps the page.
     pub(crate) fn mm(&self) -> &Arc<MmSlot> {
         &self.block().mm
+    }
+
+    /// How the reverse map knows the page.
+    pub(crate) fn region(&self) -> &Region {
+        &self.block().region
     }
 
     /// Where it maps the page.
@@ -174,7 +185,7 @@ impl Item {
         self.set_key(key);
         // Whatever comes next at this address is another page.
         if kind != Kind::Seen {
-            self.set_age(Age::default());
+            self.age.set(Age::default().to_bits());
         }
         // INVARIANT: Neither kind has a payload.
         self.set_kind(kind);
@@ -182,33 +193,46 @@ impl Item {
         true
     }
 
-    /// Notes that the page is merged. Gives `sharer` back for one that has a place in a tree.
-    pub(crate) fn set_merged(&self, sharer: Arc<Sharer>) -> Result<(), Arc<Sharer>> {
-        if !self.kind().is_plain() {
-            return Err(sharer);
-        }
-        let payload = Payload {
-            sharer: Arc::into_raw(sharer),
-        };
-        // SAFETY: The engine's lock gives us the item, and no reference into the payload of a plain
-        // one exists.
-        unsafe { *self.payload.get() = payload };
-        self.set_age(Age::default());
-        // INVARIANT: The payload is a sharer.
+    /// Where the links among the sharers of a merged page are, and its node.
+    pub(super) fn sharing(&self) -> *mut Sharing {
+        self.payload.get().cast()
+    }
+
+    /// Makes a plain item merged: `sharing` says with what.
+    ///
+    /// # Safety
+    ///
+    /// The item is plain. From here on it is in the list that `sharing` is of, which takes it out by
+    /// [`Item::end_sharing`]; `sharing` has a reference to the node, which is the item's now.
+    pub(super) unsafe fn begin_sharing(&self, sharing: Sharing) {
+        // SAFETY: No reference into the payload of a plain item exists.
+        unsafe { *self.payload.get() = Payload { sharing } };
+        self.age.set(Age::default().to_bits());
+        // INVARIANT: The payload is what was just written.
         self.set_kind(Kind::Merged);
         self.block().note(self.slot(), Kind::Merged);
-        Ok(())
+    }
+
+    /// Makes a merged item plain. The reference to the node is the caller's.
+    ///
+    /// # Safety
+    ///
+    /// The item is merged, and was taken out of the list of sharers.
+    pub(super) unsafe fn end_sharing(&self) {
+        // INVARIANT: A plain item has no payload.
+        self.set_kind(Kind::Seen);
     }
 
     /// Runs `f` on the node of the merged page that this is a mapping of.
-    fn with_node<R>(&self, f: impl FnOnce(&Arc<StableNode>) -> R) -> Option<R> {
+    fn with_node<R>(&self, f: impl FnOnce(ArcBorrow<'_, StableNode>) -> R) -> Option<R> {
         if self.kind() != Kind::Merged {
             return None;
         }
-        // SAFETY: By the type invariant the payload is a sharer.
-        let sharer = unsafe { (*self.payload.get()).sharer };
+        // SAFETY: By the type invariant the payload says how the item shares. The node is only
+        // written with the kind.
+        let node = unsafe { (*self.sharing()).node };
         // SAFETY: The item owns a reference to it, which `f`, not having the item, does not take.
-        Some(f(unsafe { (*sharer).node() }))
+        Some(f(unsafe { ArcBorrow::from_raw(node) }))
     }
 
     /// Whether this is a mapping of the merged page of the node that `mark` names.
@@ -218,26 +242,14 @@ impl Item {
 
     /// The node of the merged page that this is a mapping of.
     pub(crate) fn node(&self) -> Option<Arc<StableNode>> {
-        self.with_node(Arc::clone)
-    }
-
-    /// Makes a merged page a plain one.
-    pub(crate) fn take_merged(&self) -> Option<Arc<Sharer>> {
-        if self.kind() != Kind::Merged {
-            return None;
-        }
-        // SAFETY: By the type invariant the payload is a sharer.
-        let sharer = unsafe { (*self.payload.get()).sharer };
-        // INVARIANT: A plain item has no payload.
-        self.set_kind(Kind::Seen);
-        // SAFETY: The reference that `set_merged` gave up.
-        Some(unsafe { Arc::from_raw(sharer) })
+        self.with_node(|node| node.into())
     }
 }
 
-/// The records of [`SLOTS`] pages in a row.
+/// The records of [`SLOTS`] pages in a row, which are of one region.
 pub(crate) struct Block {
     mm: Arc<MmSlot>,
+    region: Region,
     base: usize,
     /// Which of the items are tracked, a bit each.
     tracked: Cell<u32>,
@@ -245,9 +257,10 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    fn new(mm: Arc<MmSlot>, base: usize) -> impl Init<Self> {
+    fn new(mm: Arc<MmSlot>, region: Region, base: usize) -> impl Init<Self> {
         init!(Self {
             mm,
+            region,
             base,
             tracked: Cell::new(0),
             // INVARIANT: Each gets its own index.
@@ -283,9 +296,13 @@ pub(crate) type BlockCache = SlabCache<Block>;
 /// A block that is leaked rather than freed while an item of it may be in a tree.
 struct OwnedBlock(ManuallyDrop<SlabBox<Block>>);
 
-/// The blocks of one address space, by address.
+/// By what a block is found: where it begins, and of which region it is. Where a block's span lies
+/// across two VMAs of different regions, there are two.
+type Place = (usize, (usize, usize));
+
+/// The blocks of one address space.
 pub(crate) struct Blocks {
-    by_base: RBTree<usize, OwnedBlock>,
+    by_place: RBTree<Place, OwnedBlock>,
 }
 
 // SAFETY: Items are reached from one thread at a time: blocks and candidates are both part of what
@@ -295,13 +312,13 @@ unsafe impl Send for Blocks {}
 impl Blocks {
     pub(crate) fn new() -> Self {
         Self {
-            by_base: RBTree::new(),
+            by_place: RBTree::new(),
         }
     }
 
     #[cfg(CONFIG_KUNIT = "y")]
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_base.is_empty()
+        self.by_place.is_empty()
     }
 
     /// The item for `address`, which is made if there is none yet.
@@ -313,17 +330,19 @@ impl Blocks {
         &mut self,
         cache: &BlockCache,
         mm: &Arc<MmSlot>,
+        region: &Region,
         address: usize,
     ) -> Result<&Item> {
         let base = address - address % SPAN;
-        if self.by_base.get(&base).is_none() {
+        let place = (base, region.id());
+        if self.by_place.get(&place).is_none() {
             let flags = GFP_KERNEL | __GFP_NOWARN;
             let node = RBTreeNodeReservation::new(flags)?;
-            let block = cache.alloc(Block::new(mm.clone(), base), flags)?;
+            let block = cache.alloc(Block::new(mm.clone(), region.clone(), base), flags)?;
             let block = OwnedBlock(ManuallyDrop::new(block));
-            self.by_base.insert(node.into_node(base, block));
+            self.by_place.insert(node.into_node(place, block));
         }
-        let block = self.by_base.get(&base).ok_or(ENOMEM)?;
+        let block = self.by_place.get(&place).ok_or(ENOMEM)?;
         block
             .0
             .items
@@ -331,16 +350,21 @@ impl Blocks {
             .ok_or(EINVAL)
     }
 
+    /// The place of the first block that is not before `from`.
+    fn next_place(&self, from: Place) -> Option<Place> {
+        Some(*self.by_place.cursor_lower_bound(&from)?.current().0)
+    }
+
     /// The tracked items with an address in `[from, to)`.
     pub(crate) fn tracked(&self, from: usize, to: usize) -> impl Iterator<Item = &Item> {
-        let mut next = Some(from - from % SPAN);
+        let mut next = first_place(from);
         let blocks = core::iter::from_fn(move || {
-            let base = *self.by_base.cursor_lower_bound(&next?)?.current().0;
-            if base >= to {
+            let place = self.next_place(next)?;
+            if place.0 >= to {
                 return None;
             }
-            next = base.checked_add(SPAN);
-            self.by_base.get(&base).map(|block| &**block.0)
+            next = place_after(place);
+            self.by_place.get(&place).map(|block| &**block.0)
         });
         blocks.flat_map(move |block| block.tracked(from, to))
     }
@@ -349,17 +373,13 @@ impl Blocks {
     ///
     /// `_candidates` shows that no search still refers to an item.
     pub(crate) fn clear(&mut self, _candidates: &mut Candidates, from: usize, to: usize) {
-        let mut next = Some(from - from % SPAN);
-        while let Some(cursor) = next.and_then(|from| self.by_base.cursor_lower_bound(&from)) {
-            let base = *cursor.current().0;
-            if base >= to {
-                return;
-            }
-            next = base.checked_add(SPAN);
+        let mut next = first_place(from);
+        while let Some(place) = self.next_place(next).filter(|place| place.0 < to) {
+            next = place_after(place);
             let unused = |block: &OwnedBlock| block.0.tracked.get() == 0;
-            if self.by_base.get(&base).is_some_and(unused) {
-                if let Some(block) = self.by_base.remove(&base) {
-                    // An item that is not tracked is in no tree and owns nothing.
+            if self.by_place.get(&place).is_some_and(unused) {
+                if let Some(block) = self.by_place.remove(&place) {
+                    // An item that is not tracked is in no tree and no list, and owns nothing.
                     drop(ManuallyDrop::into_inner(block.0));
                 }
             }
@@ -367,7 +387,21 @@ impl Blocks {
     }
 }
 
-/// The tree of pages that were seen unchanged and wait for an equal one.
+/// That of a block that holds `address` is not before this.
+fn first_place(address: usize) -> Place {
+    (address - address % SPAN, (0, 0))
+}
+
+/// No block is between the two.
+fn place_after((base, (anon_vma, offset)): Place) -> Place {
+    // The pointer to an `anon_vma` is never the highest number.
+    match offset.checked_add(1) {
+        Some(offset) => (base, (anon_vma, offset)),
+        None => (base, (anon_vma + 1, 0)),
+    }
+}
+
+/// The tree of pages that wait for an equal one.
 ///
 /// # Invariants
 ///
@@ -380,7 +414,7 @@ pub(crate) struct Candidates {
 unsafe impl Send for Candidates {}
 
 /// A place for a candidate, for as long as the tree does not change.
-pub(crate) struct Place<'c> {
+pub(crate) struct Vacant<'c> {
     candidates: &'c mut Candidates,
     vacancy: Vacancy,
 }
@@ -394,7 +428,7 @@ pub(crate) struct Found<'c> {
 /// What a search came to.
 pub(crate) enum Entry<'c> {
     Found(Found<'c>),
-    Vacant(Place<'c>),
+    Vacant(Vacant<'c>),
 }
 
 impl Candidates {
@@ -422,7 +456,7 @@ impl Candidates {
             let item = match search {
                 Search::Found(item) => NonNull::from(item),
                 Search::Vacant(vacancy) => {
-                    return Entry::Vacant(Place {
+                    return Entry::Vacant(Vacant {
                         candidates: self,
                         vacancy,
                     })
@@ -463,7 +497,7 @@ impl<'c> Found<'c> {
     }
 }
 
-impl Place<'_> {
+impl Vacant<'_> {
     /// Makes a plain item a candidate, unless its key is not that of the search.
     pub(crate) fn insert(self, item: &Item) -> bool {
         if !item.kind().is_plain() {

@@ -6,7 +6,12 @@ use super::{
     items::{BlockCache, Blocks, Candidates, Entry, Item, Key, SLOTS},
     rb::Side,
 };
-use crate::{engine::State, mm::fake_mm, mm_slot::MmSlot, rmap_item::Kind};
+use crate::{
+    engine::State,
+    mm::{anon_vma::Region, fake_mm},
+    mm_slot::MmSlot,
+    rmap_item::Kind,
+};
 use kernel::{
     new_mutex,
     page::PAGE_SIZE,
@@ -21,6 +26,7 @@ struct Bench {
     slot: Arc<MmSlot>,
     _state: Arc<Mutex<State>>,
     cache: BlockCache,
+    region: Region,
 }
 
 impl Bench {
@@ -33,6 +39,7 @@ impl Bench {
             slot,
             _state: state,
             cache: BlockCache::create(c"rksm_test_block")?,
+            region: fake_mm::region(7),
         })
     }
 
@@ -47,8 +54,8 @@ impl Bench {
 }
 
 fn key(number: u64) -> Key {
-    // The lowest two bytes of a checksum are not part of the key.
-    Key::of(number << 16)
+    // The lowest three bytes of a checksum are not part of the key.
+    Key::of(number << 24)
 }
 
 fn make_candidate(candidates: &mut Candidates, item: &Item) -> bool {
@@ -67,7 +74,9 @@ mod tests {
         let mut bench = Bench::new()?;
         for page in [0, 1, SLOTS - 1, SLOTS, 5 * SLOTS + 7] {
             let address = page * PAGE_SIZE;
-            let item = bench.blocks.item(&bench.cache, &bench.slot, address)?;
+            let item = bench
+                .blocks
+                .item(&bench.cache, &bench.slot, &bench.region, address)?;
             assert_eq!(item.address(), address);
             assert_eq!(item.kind(), Kind::Untracked);
             assert!(Arc::ptr_eq(item.mm(), &bench.slot));
@@ -79,7 +88,9 @@ mod tests {
     #[test]
     fn kinds_follow_each_other_as_they_may() -> Result {
         let mut bench = Bench::new()?;
-        let item = bench.blocks.item(&bench.cache, &bench.slot, PAGE_SIZE)?;
+        let item = bench
+            .blocks
+            .item(&bench.cache, &bench.slot, &bench.region, PAGE_SIZE)?;
         for kind in [Kind::Seen, Kind::Zero, Kind::Seen] {
             assert!(item.set_plain(kind, key(3)));
             assert_eq!((item.kind(), item.key()), (kind, key(3)));
@@ -88,7 +99,7 @@ mod tests {
         assert_eq!((item.kind(), item.key()), (Kind::Candidate, key(3)));
         // A candidate only changes by leaving the tree.
         assert!(!item.set_plain(Kind::Seen, key(4)));
-        assert!(item.take_merged().is_none());
+        assert!(item.node().is_none());
         assert_eq!((item.kind(), item.key()), (Kind::Candidate, key(3)));
         assert!(bench.candidates.remove(item));
         assert!(!bench.candidates.remove(item));
@@ -105,9 +116,10 @@ mod tests {
     fn only_tracked_items_are_listed() -> Result {
         let mut bench = Bench::new()?;
         for page in 0..3 * SLOTS {
-            let item = bench
-                .blocks
-                .item(&bench.cache, &bench.slot, page * PAGE_SIZE)?;
+            let item =
+                bench
+                    .blocks
+                    .item(&bench.cache, &bench.slot, &bench.region, page * PAGE_SIZE)?;
             if page % 3 == 0 {
                 item.set_plain(Kind::Seen, key(page as u64));
             }
@@ -127,18 +139,49 @@ mod tests {
         for page in [0, SLOTS, 2 * SLOTS] {
             bench
                 .blocks
-                .item(&bench.cache, &bench.slot, page * PAGE_SIZE)?;
+                .item(&bench.cache, &bench.slot, &bench.region, page * PAGE_SIZE)?;
         }
         let middle = SLOTS * PAGE_SIZE;
-        let item = bench.blocks.item(&bench.cache, &bench.slot, middle)?;
+        let item = bench
+            .blocks
+            .item(&bench.cache, &bench.slot, &bench.region, middle)?;
         assert!(item.set_plain(Kind::Seen, key(1)));
         bench.blocks.clear(&mut bench.candidates, 0, usize::MAX);
         assert_eq!(bench.blocks.tracked(0, usize::MAX).count(), 1);
-        let item = bench.blocks.item(&bench.cache, &bench.slot, middle)?;
+        let item = bench
+            .blocks
+            .item(&bench.cache, &bench.slot, &bench.region, middle)?;
         assert_eq!((item.kind(), item.key()), (Kind::Seen, key(1)));
         assert!(item.set_plain(Kind::Untracked, key(1)));
         bench.blocks.clear(&mut bench.candidates, 0, usize::MAX);
         assert!(bench.blocks.is_empty());
+        bench.finish();
+        Ok(())
+    }
+
+    #[test]
+    fn regions_have_blocks_of_their_own() -> Result {
+        let mut bench = Bench::new()?;
+        let other = fake_mm::region(8);
+        let (cache, slot) = (&bench.cache, &bench.slot);
+        for (region, page) in [(&bench.region, 3), (&other, 3), (&other, 5)] {
+            let item = bench.blocks.item(cache, slot, region, page * PAGE_SIZE)?;
+            assert_eq!(item.kind(), Kind::Untracked);
+            assert_eq!(item.region().id(), region.id());
+            assert!(item.set_plain(Kind::Seen, key(page as u64)));
+        }
+        let tracked = |blocks: &Blocks, from: usize, to: usize| {
+            blocks.tracked(from * PAGE_SIZE, to * PAGE_SIZE).count()
+        };
+        assert_eq!(tracked(&bench.blocks, 0, 4), 2);
+        assert_eq!(tracked(&bench.blocks, 4, 32), 1);
+        // What one region gives up stays with the other.
+        let item = bench
+            .blocks
+            .item(cache, slot, &bench.region, 3 * PAGE_SIZE)?;
+        assert!(item.set_plain(Kind::Untracked, key(3)));
+        bench.blocks.clear(&mut bench.candidates, 0, usize::MAX);
+        assert_eq!(tracked(&bench.blocks, 0, 32), 2);
         bench.finish();
         Ok(())
     }
@@ -152,9 +195,10 @@ mod tests {
         for _ in 0..4000 {
             number = number.wrapping_mul(6364136223846793005).wrapping_add(1);
             let page = (number >> 40) as usize % PAGES;
-            let item = bench
-                .blocks
-                .item(&bench.cache, &bench.slot, page * PAGE_SIZE)?;
+            let item =
+                bench
+                    .blocks
+                    .item(&bench.cache, &bench.slot, &bench.region, page * PAGE_SIZE)?;
             // Pages in the order of their keys, which is not that of their addresses.
             let wanted = key((page as u64 * 37) % PAGES as u64);
             if number >> 63 == 0 {
@@ -190,7 +234,9 @@ mod tests {
     #[test]
     fn a_stale_candidate_becomes_plain() -> Result {
         let mut bench = Bench::new()?;
-        let item = bench.blocks.item(&bench.cache, &bench.slot, 0)?;
+        let item = bench
+            .blocks
+            .item(&bench.cache, &bench.slot, &bench.region, 0)?;
         assert!(item.set_plain(Kind::Seen, key(8)));
         assert!(make_candidate(&mut bench.candidates, item));
         let entry = bench.candidates.entry(key(8), |_| Side::Stale);

@@ -15,3 +15,4 @@ pub(crate) mod items;
 #[cfg(CONFIG_KUNIT = "y")]
 mod items_tests;
 pub(crate) mod rb;
+pub(crate) mod sharers;

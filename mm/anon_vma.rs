@@ -5,7 +5,7 @@
 //! C header: `include/linux/rmap.h`
 
 use core::ptr::NonNull;
-use kernel::{bindings, types::NotThreadSafe};
+use kernel::{bindings, page::PAGE_SIZE, types::NotThreadSafe};
 
 /// A counted reference to an `anon_vma`.
 ///
@@ -28,6 +28,10 @@ impl AnonVma {
         unsafe { bindings::get_anon_vma(anon_vma.as_ptr()) };
         // INVARIANT: The reference was just taken.
         Self(anon_vma)
+    }
+
+    pub(super) fn is(&self, other: NonNull<bindings::anon_vma>) -> bool {
+        self.0 == other
     }
 
     /// Locks against changes of the tree of VMAs. May sleep.
@@ -58,6 +62,43 @@ impl Drop for AnonVma {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the reference is ours to drop.
         unsafe { bindings::put_anon_vma(self.0.as_ptr()) };
+    }
+}
+
+impl Clone for AnonVma {
+    fn clone(&self) -> Self {
+        // SAFETY: Our reference keeps it alive.
+        unsafe { Self::get(self.0) }
+    }
+}
+
+/// How the reverse map knows the pages of a VMA: by an `anon_vma`, and an index there that is so far
+/// off from the number of the page in the address space.
+///
+/// What is split off from a VMA is of the same region, and a VMA that moves is of another.
+#[derive(Clone)]
+pub(crate) struct Region {
+    pub(super) anon_vma: AnonVma,
+    offset: usize,
+}
+
+impl Region {
+    /// The region in which the page at `address` has the index `index`.
+    pub(super) fn new(anon_vma: AnonVma, address: usize, index: usize) -> Self {
+        Self {
+            anon_vma,
+            offset: index.wrapping_sub(address / PAGE_SIZE),
+        }
+    }
+
+    /// The index of the page at `address`.
+    pub(super) fn index(&self, address: usize) -> usize {
+        (address / PAGE_SIZE).wrapping_add(self.offset)
+    }
+
+    /// What tells it from every other region of its address space, while it is known.
+    pub(crate) fn id(&self) -> (usize, usize) {
+        (self.anon_vma.0.as_ptr() as usize, self.offset)
     }
 }
 

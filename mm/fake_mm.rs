@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An address space that is none, for tests that need something to name.
+//! An address space and an `anon_vma` that are none, for tests that need something to name.
 
+use super::anon_vma::{AnonVma, Region};
 use core::ptr::NonNull;
 use kernel::{bindings, mm::Mm, sync::aref::ARef, types::Opaque};
 
@@ -24,4 +25,22 @@ pub(crate) fn get() -> ARef<Mm> {
     unsafe { bindings::mmgrab(mm) };
     // SAFETY: A static is not at null, and the reference was taken above.
     unsafe { ARef::from_raw(NonNull::new_unchecked(mm.cast())) }
+}
+
+struct FakeAnonVma(Opaque<bindings::anon_vma>);
+
+// SAFETY: All that is ever used of it is its count.
+unsafe impl Sync for FakeAnonVma {}
+
+static ANON_VMA: FakeAnonVma = FakeAnonVma(Opaque::zeroed());
+
+/// A region of that address space, in which the index of a page is its number and `offset`.
+pub(crate) fn region(offset: usize) -> Region {
+    // SAFETY: A static is not at null.
+    let anon_vma = unsafe { NonNull::new_unchecked(ANON_VMA.0.get()) };
+    // Left behind, as above.
+    // SAFETY: `ANON_VMA` lives for ever.
+    core::mem::forget(unsafe { AnonVma::get(anon_vma) });
+    // SAFETY: As above.
+    Region::new(unsafe { AnonVma::get(anon_vma) }, 0, offset)
 }

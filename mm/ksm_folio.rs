@@ -17,13 +17,13 @@
 //! * The list of sharers belongs to the folio lock. Where the folio is gone, nobody can come by it
 //!   any more, and the list belongs to the scanner.
 
-use super::{
-    anon_vma::AnonVma, module::ModulePin, page::AnonPage, page_bytes::PageView, vma::MergeableVma,
-};
+use super::{module::ModulePin, page::AnonPage, page_bytes::PageView};
 use crate::intrusive::{
     arc_tree::{ArcLinked, ArcTree},
     forest::Hashed,
+    items::Item,
     rb::{Linked, Links},
+    sharers::Sharers,
 };
 use core::{
     cell::UnsafeCell,
@@ -33,72 +33,13 @@ use core::{
 };
 use kernel::{
     bindings,
-    list::{impl_list_arc_safe, impl_list_item, List, ListArc, ListLinks},
     prelude::*,
     sync::{
-        atomic::{Acquire, Atomic, AtomicFlag, Relaxed, Release},
-        barrier, Arc, ArcBorrow,
+        atomic::{Acquire, Atomic, Relaxed, Release},
+        barrier, Arc,
     },
     types::NotThreadSafe,
 };
-
-/// One page table entry that maps a merged page: what the reverse map needs to find it.
-#[pin_data]
-pub(crate) struct Sharer {
-    #[pin]
-    links: ListLinks,
-    node: Arc<StableNode>,
-    pub(super) anon_vma: AnonVma,
-    /// The address space, only ever compared.
-    pub(super) mm: usize,
-    pub(super) address: usize,
-    /// The index of the page in `anon_vma`, as it was when the page was merged. Where a VMA moves,
-    /// its merged pages are unmerged first.
-    pub(super) index: usize,
-}
-
-impl_list_arc_safe! {
-    impl ListArcSafe<0> for Sharer { untracked; }
-}
-impl_list_item! {
-    impl ListItem<0> for Sharer { using ListLinks { self.links }; }
-}
-
-// SAFETY: The links belong to the list, which only moves under its folio's lock; all else is
-// constant.
-unsafe impl Send for Sharer {}
-// SAFETY: As above.
-unsafe impl Sync for Sharer {}
-
-impl Sharer {
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn new(
-        node: Arc<StableNode>,
-        vma: &MergeableVma<'_>,
-        address: usize,
-    ) -> Result<ListArc<Self>> {
-        let (anon_vma, index) = (vma.anon_vma(), vma.anon_index(address));
-        let mm = vma.mm().as_raw() as usize;
-        ListArc::pin_init(
-            try_pin_init!(Self {
-                links <- ListLinks::new(),
-                node,
-                anon_vma,
-                mm,
-                address,
-                index,
-            }),
-            // Called under an mmap lock, where reclaim could wait for us.
-            GFP_NOWAIT | __GFP_NOWARN,
-        )
-    }
-
-    pub(crate) fn node(&self) -> &Arc<StableNode> {
-        &self.node
-    }
-}
 
 /// Stands for a frame that is gone. No memory is there: frame numbers are addresses divided by the
 /// page size.
@@ -107,17 +48,21 @@ const NO_FRAME: usize = usize::MAX;
 /// A merged page, as the scanner knows it.
 pub(crate) struct StableNode {
     links: Links,
-    in_tree: AtomicFlag,
-    len: Atomic<u32>,
-    checksum: u64,
     /// Where the node stands in its tree: under its checksum, and that of its NUMA node where those
     /// are kept apart. Only changed while it is in none.
     place: Atomic<u64>,
     pfn: Atomic<usize>,
     /// Guarded by the lock of the folio.
-    sharers: UnsafeCell<List<Sharer>>,
+    sharers: UnsafeCell<Sharers>,
+    len: Atomic<u32>,
+    /// On which NUMA node the folio was when the place was chosen. There are fewer than 1024.
+    nid: Atomic<i16>,
+    in_tree: Atomic<bool>,
     _pin: ModulePin,
 }
+
+// With the count of an `Arc`, a node fits into 64 bytes.
+const _: () = assert!(size_of::<StableNode>() <= 56);
 
 // SAFETY: `OFFSET` is that of the field that nothing but the tree uses.
 unsafe impl Linked for StableNode {
@@ -133,7 +78,7 @@ unsafe impl Hashed for StableNode {
 
 // SAFETY: The trees of stable nodes are all part of the engine's state, under its lock.
 unsafe impl ArcLinked for StableNode {
-    fn in_tree(&self) -> &AtomicFlag {
+    fn in_tree(&self) -> &Atomic<bool> {
         &self.in_tree
     }
 }
@@ -150,24 +95,20 @@ impl StableNode {
     /// # Errors
     ///
     /// `ENOMEM`. `ENODEV`: the module is being unloaded.
-    pub(crate) fn new(checksum: u64, pin: ModulePin) -> Result<Arc<Self>> {
+    pub(crate) fn new(pin: ModulePin) -> Result<Arc<Self>> {
         Ok(Arc::new(
             Self {
                 links: Links::new(),
-                in_tree: AtomicFlag::new(false),
-                len: Atomic::new(0),
-                checksum,
-                place: Atomic::new(checksum),
+                place: Atomic::new(0),
                 pfn: Atomic::new(0),
-                sharers: UnsafeCell::new(List::new()),
+                sharers: UnsafeCell::new(Sharers::new()),
+                len: Atomic::new(0),
+                nid: Atomic::new(0),
+                in_tree: Atomic::new(false),
                 _pin: pin,
             },
             GFP_KERNEL | __GFP_NOWARN,
         )?)
-    }
-
-    pub(crate) fn checksum(&self) -> u64 {
-        self.checksum
     }
 
     pub(crate) fn place(&self) -> u64 {
@@ -175,11 +116,17 @@ impl StableNode {
         self.place.load(Relaxed)
     }
 
+    /// The NUMA node that the place is for.
+    pub(crate) fn nid(&self) -> i32 {
+        self.nid.load(Relaxed).into()
+    }
+
     /// Says where the node is going to stand. False for one that stands somewhere.
-    pub(crate) fn set_place(&self, place: u64) -> bool {
+    pub(crate) fn set_place(&self, place: u64, nid: i32) -> bool {
         let free = !self.in_tree.load(Relaxed);
         if free {
             self.place.store(place, Relaxed);
+            self.nid.store(nid as i16, Relaxed);
         }
         free
     }
@@ -261,34 +208,38 @@ impl StableNode {
         self.pfn.store(pfn, Release);
     }
 
-    /// Adds a sharer.
-    pub(crate) fn add(&self, locked: &LockedKsm<'_>, sharer: ListArc<Sharer>) -> bool {
-        if !locked.is_of(self) || !core::ptr::eq(&**sharer.node(), self) {
+    /// Makes `item` one of those that share the page. False, and nothing done, for one that has a place
+    /// in a tree or a list, and where `locked` is not the node's folio.
+    pub(crate) fn add(self: &Arc<Self>, locked: &LockedKsm<'_>, item: &Item) -> bool {
+        if !locked.is_of(self) {
             return false;
         }
         // SAFETY: The folio is locked, and it is this node's.
         let sharers = unsafe { &mut *self.sharers.get() };
-        sharers.push_back(sharer);
-        self.len.store(self.len() + 1, Relaxed);
-        true
+        // SAFETY: They are this node's.
+        let added = unsafe { sharers.add(item, self.clone()) };
+        if added {
+            self.len.store(self.len() + 1, Relaxed);
+        }
+        added
     }
 
-    /// Takes out a sharer. `locked` is the node's folio, or `None` where the node is stale.
-    pub(crate) fn remove(&self, locked: Option<&LockedKsm<'_>>, sharer: &Sharer) -> bool {
+    /// Makes `item` share the page no more. `locked` is the node's folio, or `None` where the node is
+    /// stale. False, and nothing done, where that is not so, or `item` is no sharer.
+    pub(crate) fn remove(&self, locked: Option<&LockedKsm<'_>>, item: &Item) -> bool {
         let ours = match locked {
             Some(locked) => locked.is_of(self),
             None => self.folio().is_none(),
         };
-        if !ours || !core::ptr::eq(&*sharer.node, self) {
+        if !ours || !item.is_merged_into(self.mark()) {
             return false;
         }
         // SAFETY: Either the folio is locked, or it is gone and nobody else gets here.
         let sharers = unsafe { &mut *self.sharers.get() };
-        // SAFETY: A sharer is only ever put into the list of its own node.
-        if unsafe { sharers.remove(sharer) }.is_none() {
-            return false;
-        }
+        // SAFETY: The item is merged into this node, so it is one of its sharers.
+        let node = unsafe { sharers.remove(item) };
         self.len.store(self.len() - 1, Relaxed);
+        drop(node);
         true
     }
 
@@ -297,7 +248,7 @@ impl StableNode {
     /// # Safety
     ///
     /// The folio of the node is locked for as long as `'a`.
-    pub(super) unsafe fn sharers<'a>(&'a self) -> impl Iterator<Item = ArcBorrow<'a, Sharer>> {
+    pub(super) unsafe fn sharers<'a>(&'a self) -> impl Iterator<Item = &'a Item> {
         // SAFETY: The folio's lock guards the list, says the caller.
         unsafe { &*self.sharers.get() }.iter()
     }

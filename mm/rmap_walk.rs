@@ -2,7 +2,8 @@
 
 //! Walking everything that maps a merged page, for reclaim, migration and memory failure.
 
-use super::{anon_vma::AnonVmaGuard, ksm_folio::Sharer, ksm_folio::StableNode, kthread};
+use super::{anon_vma::AnonVmaGuard, ksm_folio::StableNode, kthread};
+use crate::intrusive::items::Item;
 use kernel::bindings;
 
 /// Which of the VMAs under an rmap_item's `anon_vma` a round looks at.
@@ -39,7 +40,7 @@ pub(super) unsafe fn walk(folio: *mut bindings::folio, control: *mut bindings::r
         for sharer in unsafe { node.sharers() } {
             kthread::cond_resched();
             // SAFETY: The contract is the caller's.
-            if unsafe { visit(folio, control, &sharer, round) } == Step::Stop {
+            if unsafe { visit(folio, control, sharer, round) } == Step::Stop {
                 return;
             }
         }
@@ -52,10 +53,11 @@ pub(super) unsafe fn walk(folio: *mut bindings::folio, control: *mut bindings::r
 unsafe fn visit(
     folio: *mut bindings::folio,
     control: *mut bindings::rmap_walk_control,
-    sharer: &Sharer,
+    sharer: &Item,
     round: Round,
 ) -> Step {
-    let guard = match sharer.anon_vma.try_read_lock() {
+    let anon_vma = &sharer.region().anon_vma;
+    let guard = match anon_vma.try_read_lock() {
         Some(guard) => guard,
         // SAFETY: `control` is valid.
         None if unsafe { (*control).try_lock } => {
@@ -63,7 +65,7 @@ unsafe fn visit(
             unsafe { (*control).contended = true };
             return Step::Stop;
         }
-        None => sharer.anon_vma.read_lock(),
+        None => anon_vma.read_lock(),
     };
     // SAFETY: The contract is the caller's.
     unsafe { visit_vmas(folio, control, sharer, round, &guard) }
@@ -75,7 +77,7 @@ unsafe fn visit(
 unsafe fn visit_vmas(
     folio: *mut bindings::folio,
     control: *mut bindings::rmap_walk_control,
-    sharer: &Sharer,
+    sharer: &Item,
     round: Round,
     guard: &AnonVmaGuard<'_>,
 ) -> Step {
@@ -85,13 +87,14 @@ unsafe fn visit_vmas(
     let Some(rmap_one) = rmap_one else {
         return Step::Stop;
     };
-    for vma in guard.vmas(sharer.index) {
+    let (mm, address) = (sharer.mm().mm().as_raw(), sharer.address());
+    for vma in guard.vmas(sharer.region().index(address)) {
         kthread::cond_resched();
         // SAFETY: The guard keeps `vma` valid. Its bounds may be read under the `anon_vma` lock.
         let bounds = unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1 };
         // SAFETY: The guard keeps `vma` valid.
-        let own = unsafe { (*vma).vm_mm } as usize == sharer.mm;
-        let covers = (bounds.vm_start..bounds.vm_end).contains(&sharer.address);
+        let own = unsafe { (*vma).vm_mm } == mm;
+        let covers = (bounds.vm_start..bounds.vm_end).contains(&address);
         if !covers || own != (round == Round::Own) {
             continue;
         }
@@ -104,7 +107,7 @@ unsafe fn visit_vmas(
             continue;
         }
         // SAFETY: `folio` is locked, `vma` valid and covers the address.
-        if !unsafe { rmap_one(folio, vma, sharer.address, arg) } {
+        if !unsafe { rmap_one(folio, vma, address, arg) } {
             return Step::Stop;
         }
         // SAFETY: `folio` is locked.

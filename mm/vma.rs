@@ -4,7 +4,10 @@
 //!
 //! C header: `include/linux/mm.h`
 
-use super::{address_space::LiveMm, anon_vma::AnonVma};
+use super::{
+    address_space::LiveMm,
+    anon_vma::{AnonVma, Region},
+};
 use core::ptr::NonNull;
 use kernel::{
     bindings,
@@ -80,16 +83,22 @@ impl<'a> MergeableVma<'a> {
         self.vma.as_ptr()
     }
 
-    /// A reference to what finds this VMA and its forks from a page.
-    pub(crate) fn anon_vma(&self) -> AnonVma {
+    /// How the reverse map knows the pages of this VMA.
+    pub(crate) fn region(&self) -> Region {
         // SAFETY: By the type invariant the VMA holds a reference that the mmap lock keeps.
-        unsafe { AnonVma::get(self.anon_vma) }
+        let anon_vma = unsafe { AnonVma::get(self.anon_vma) };
+        Region::new(anon_vma, self.start(), self.first_index())
     }
 
-    /// The index under which the reverse map knows the page at `address`.
-    pub(crate) fn anon_index(&self, address: usize) -> usize {
+    /// Whether `region` is that of this VMA.
+    pub(crate) fn is_of(&self, region: &Region) -> bool {
+        region.anon_vma.is(self.anon_vma) && region.index(self.start()) == self.first_index()
+    }
+
+    /// The index under which the reverse map knows the first page.
+    fn first_index(&self) -> usize {
         // SAFETY: The VMA is valid by the type invariant.
-        unsafe { bindings::linear_anon_page_index(self.as_ptr(), address) }
+        unsafe { bindings::linear_anon_page_index(self.as_ptr(), self.start()) }
     }
 
     /// Gives the owner a page of its own at `address`, if it shares one with somebody. May sleep.
