@@ -31,6 +31,8 @@ const MOST_PASSES: i64 = 60;
 const MOST_TIMED_PASSES: i64 = 10;
 /// Smart scan sees a page in one pass, and skips it in the next eight.
 const SMART_CYCLE: i64 = 9;
+/// It skips more and more until then.
+const SMART_WARM_UP: i64 = 2 * SMART_CYCLE;
 /// Of what can be saved.
 const NEARLY_ALL: f64 = 0.99;
 
@@ -92,7 +94,10 @@ pub fn rehearse(workload: Workload, seed: u64, scanner: &Scanner) -> Result<(Fig
     let mut stage = Stage::new(workload, seed)?;
     stage.merge()?;
     let anon = knobs::anon_bytes()?;
-    let trace = LockTrace::start(scanner)?;
+    // Of the growth curve, no figure but the cost of a page is asked for.
+    let trace = (!workload.growth)
+        .then(|| LockTrace::start(scanner))
+        .transpose()?;
     let mut progress = Progress::new()?;
     let mut saved_after = vec![0];
     let mut calm = 0;
@@ -122,7 +127,7 @@ pub fn rehearse(workload: Workload, seed: u64, scanner: &Scanner) -> Result<(Fig
     stage.check()?;
     knobs::set("run", 0)?;
     knobs::set("run", 2)?;
-    if let Some(held) = trace.longest()? {
+    if let Some(held) = trace.map(LockTrace::longest).transpose()?.flatten() {
         figures.insert(Figure::LockHeldMaxUs, held.as_secs_f64() * 1e6);
     }
     stage.check()?;
@@ -155,7 +160,7 @@ pub fn measure(
     figures.insert(Figure::RecordBytesPerPage, records / stage.mapped());
     if !workload.growth {
         knobs::set("smart_scan", 1)?;
-        passes(4 * SMART_CYCLE)?;
+        passes(SMART_WARM_UP)?;
         let (cpu, scanned, skipped) = at_rest(scanner, effort.rest, SMART_CYCLE)?;
         ensure!(scanned + skipped > 0, "nothing is scanned at rest");
         figures.insert(Figure::SmartRestNsPerPage, cpu / (scanned + skipped) as f64);
@@ -193,8 +198,9 @@ fn merge(scanner: &Scanner, saved: i64, figures: &mut Figures) -> Result<Vec<Poi
             figures.insert(Figure::MergeCpuSeconds, point.cpu_seconds);
             break;
         }
-        if progress.passes()? >= MOST_TIMED_PASSES {
-            // It does not come to what the rehearsal came to; the report misses the figures.
+        if saved == 0 || progress.passes()? >= MOST_TIMED_PASSES {
+            // There is nothing to merge; or it does not come to what the rehearsal came to, and the
+            // report misses the figures.
             break;
         }
         sleep(LOOK);

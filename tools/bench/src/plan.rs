@@ -24,7 +24,7 @@ use crate::{
 pub enum Size {
     /// Shows that it works: the figures mean nothing.
     Tiny,
-    /// Some five minutes.
+    /// Two minutes and a half.
     Small,
     /// Some twenty minutes, up to 640 000 pages.
     Normal,
@@ -58,9 +58,9 @@ impl Size {
             },
             Self::Small => Effort {
                 pairs: 5,
-                pages: 10_000,
+                pages: 30_000,
                 growth: &GROWTH[..2],
-                rest: Duration::from_millis(400),
+                rest: Duration::from_millis(250),
                 faults: 5_000,
             },
             Self::Normal => Effort {
