@@ -35,8 +35,11 @@ mkdir -p "$out" "$repo/build/log/bench"
 figures=$repo/build/log/bench/$platform.jsonl
 export VM_LOG=${VM_LOG:-$repo/build/log/bench/$platform.log} RKSM=1
 export VM_TIMEOUT=${VM_TIMEOUT:-14400}
+cpu=$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)
+commit=$(git -C "$repo" describe --always --dirty 2>/dev/null || :)
 printf -v RKSM_RUN '%q ' "$program" run --module "$repo/build/$kernel/rksm.ko" --out "$figures" \
-	--size "$size" --seed "${SEED:-1}" --only "${ONLY:-}"
+	--size "$size" --seed "${SEED:-1}" --only "${ONLY:-}" --platform "$platform" \
+	--host-cpu "$cpu" --host-cpus "$(nproc --all)" --commit "$commit"
 export RKSM_RUN
 status=0
 "$repo/tools/vm.sh" $kernel || status=$?

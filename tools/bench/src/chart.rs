@@ -10,7 +10,7 @@ use plotters::{
     prelude::*,
 };
 
-use crate::{content::Kind, figures::Figure, provider::Provider, record::Record, report::Row};
+use crate::{content::Kind, figures::Figure, provider::Provider, record::Record, report::Report};
 
 const SIZE: (u32, u32) = (720, 420);
 
@@ -24,9 +24,10 @@ fn color(provider: Provider) -> RGBColor {
 type Series = Vec<(Provider, Vec<(f64, f64)>)>;
 
 /// The cost of a page at rest, against how many there are.
-pub fn growth(rows: &[Row], path: &Path) -> Result<()> {
+pub fn growth(report: &Report, path: &Path) -> Result<()> {
     let of = |provider| {
-        let points = rows
+        let points = report
+            .rows
             .iter()
             .filter(|row| row.workload.growth && row.figure == Figure::RestNsPerPage);
         points
@@ -50,6 +51,7 @@ pub fn growth(rows: &[Row], path: &Path) -> Result<()> {
     let x = (first..last * 1.05).log_scale();
     draw(
         &area,
+        &report.machine.caption(),
         x,
         top(&series),
         &series,
@@ -60,7 +62,7 @@ pub fn growth(rows: &[Row], path: &Path) -> Result<()> {
 }
 
 /// Pages saved, against time: the first timed run of each.
-pub fn merging(records: &[Record], kind: Kind, path: &Path) -> Result<()> {
+pub fn merging(records: &[Record], kind: Kind, caption: &str, path: &Path) -> Result<()> {
     let series: Series = records
         .iter()
         .filter(|record| {
@@ -83,13 +85,14 @@ pub fn merging(records: &[Record], kind: Kind, path: &Path) -> Result<()> {
         return Ok(());
     }
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
-    let caption = format!("seconds ({})", kind.name());
+    let x_name = format!("seconds ({})", kind.name());
     draw(
         &area,
+        caption,
         0.0..last,
         top(&series),
         &series,
-        &caption,
+        &x_name,
         "pages saved",
     )
     .map_err(|error| anyhow!("{}: {error}", path.display()))
@@ -106,6 +109,7 @@ fn top(series: &Series) -> f64 {
 
 fn draw<'a, X>(
     area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
+    caption: &str,
     x: X,
     top: f64,
     series: &Series,
@@ -119,6 +123,7 @@ where
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(area)
         .margin(12)
+        .caption(caption, ("sans-serif", 14))
         .x_label_area_size(42)
         .y_label_area_size(64)
         .build_cartesian_2d(x, 0.0..top)?;

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::plan::Size;
+use crate::{plan::Size, record::Outside};
 
 /// Measures page merging: rksm beside the kernel's own KSM.
 #[derive(Parser)]
@@ -51,6 +51,8 @@ enum Command {
         /// Only workloads whose name has this in it.
         #[arg(long, default_value = "")]
         only: String,
+        #[command(flatten)]
+        outside: Outside,
     },
     /// Shows what `run` found: a table, JSON, and charts.
     Report {
@@ -73,7 +75,8 @@ fn main() -> Result<()> {
             size,
             seed,
             only,
-        } => plan::run(&module, &out, size, seed, &only),
+            outside,
+        } => plan::run(&module, &out, size, seed, &only, outside),
         Command::Report { figures, out } => report::report(&figures, &out),
         Command::Actor { role } => actor::act(&role),
     }

@@ -89,10 +89,11 @@ pub fn report(figures: &Path, out: &Path) -> Result<()> {
         out.join("bench.json"),
         serde_json::to_string_pretty(&report)?,
     )?;
-    chart::growth(&report.rows, &out.join("growth.svg"))?;
+    chart::growth(&report, &out.join("growth.svg"))?;
+    let caption = report.machine.caption();
     for kind in [Kind::Half, Kind::Guests] {
         let file = format!("merging-{}.svg", kind.name().replace(' ', "-"));
-        chart::merging(&records, kind, &out.join(file))?;
+        chart::merging(&records, kind, &caption, &out.join(file))?;
     }
     print!("{}", table::render(&report));
     Ok(())

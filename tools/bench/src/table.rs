@@ -9,11 +9,9 @@ use comfy_table::{presets::ASCII_MARKDOWN, CellAlignment, Table};
 use crate::report::{Report, Row, Spread, Verdict};
 
 pub fn render(report: &Report) -> String {
-    let machine = &report.machine;
     let mut out = format!(
-        "Linux {}, {} CPUs, {} MiB, size {}, seed {}: median (least–most) of the runs; the ratio is \
-         the median of those of the pairs.\n\n",
-        machine.kernel, machine.cpus, machine.memory_mib, machine.size, machine.seed,
+        "{}\n\nMedian (least–most) of the runs; the ratio is the median of those of the pairs.\n\n",
+        report.machine.heading(),
     );
     for growth in [false, true] {
         let rows: Vec<_> = report
