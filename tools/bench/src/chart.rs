@@ -21,6 +21,7 @@ fn color(provider: Provider) -> RGBColor {
     }
 }
 
+/// Lines, of which a provider may have several.
 type Series = Vec<(Provider, Vec<(f64, f64)>)>;
 
 /// The cost of a page at rest, against how many there are.
@@ -61,13 +62,11 @@ pub fn growth(report: &Report, path: &Path) -> Result<()> {
     .map_err(|error| anyhow!("{}: {error}", path.display()))
 }
 
-/// Pages saved, against time: the first timed run of each.
+/// Pages saved, against time: all timed runs.
 pub fn merging(records: &[Record], kind: Kind, caption: &str, path: &Path) -> Result<()> {
     let series: Series = records
         .iter()
-        .filter(|record| {
-            record.workload.kind == kind && record.pair == 1 && !record.workload.growth
-        })
+        .filter(|record| record.workload.kind == kind && record.pair > 0 && !record.workload.growth)
         .map(|record| {
             let points = record
                 .curve
@@ -130,21 +129,24 @@ where
     chart
         .configure_mesh()
         .x_desc(x_name)
+        .y_label_formatter(&|value| value.to_string())
         .y_desc(y_name)
         .light_line_style(WHITE)
         .draw()?;
-    for (provider, points) in series {
-        let color = color(*provider);
-        chart
-            .draw_series(LineSeries::new(
-                points.iter().copied(),
-                color.stroke_width(2),
-            ))?
-            .label(provider.name())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+    for provider in Provider::BOTH {
+        let style = color(provider).stroke_width(1);
+        let lines = series.iter().filter(|line| line.0 == provider);
+        for (number, (_, points)) in lines.enumerate() {
+            let line = chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
+            if number == 0 {
+                line.label(provider.name())
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            }
+        }
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE)
         .border_style(BLACK)
         .draw()?;
