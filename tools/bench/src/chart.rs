@@ -129,6 +129,8 @@ where
     chart
         .configure_mesh()
         .x_desc(x_name)
+        // Without the odd digits of binary fractions.
+        .x_label_formatter(&|value| ((value * 1e4).round() / 1e4).to_string())
         .y_label_formatter(&|value| value.to_string())
         .y_desc(y_name)
         .light_line_style(WHITE)

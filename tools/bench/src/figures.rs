@@ -18,9 +18,9 @@ pub enum Figure {
     RestNsPerPage,
     /// The same with smart scan, for each page that it looked at or skipped.
     SmartRestNsPerPage,
-    /// At rest without smart scan, what is read of the content of pages, by wall time: each page that is not
-    /// merged, once in a pass. The least that is taken of the memory's bandwidth; comparing pages
-    /// takes more.
+    /// At rest without smart scan, what is read of the content of pages, by wall time: each page that
+    /// is not merged, once in a pass. The least that is taken of the memory's bandwidth; comparing
+    /// pages takes more.
     RestMibPerSecond,
     /// Reading each page once, in the process that has it: what nobody can do without who looks at
     /// everything.
