@@ -61,6 +61,9 @@ enum Command {
         /// The folder for the JSON and the charts.
         #[arg(long)]
         out: PathBuf,
+        /// Of the time that `run` took, for how much of it something on the host waited for a CPU.
+        #[arg(long)]
+        stalled_percent: Option<f64>,
     },
     /// A process with memory to merge; `run` starts these.
     #[command(hide = true)]
@@ -77,7 +80,11 @@ fn main() -> Result<()> {
             only,
             outside,
         } => plan::run(&module, &out, size, seed, &only, outside),
-        Command::Report { figures, out } => report::report(&figures, &out),
+        Command::Report {
+            figures,
+            out,
+            stalled_percent,
+        } => report::report(&figures, &out, stalled_percent),
         Command::Actor { role } => actor::act(&role),
     }
 }

@@ -13,6 +13,9 @@ pub fn render(report: &Report) -> String {
         "{}\n\nMedian (least–most) of the runs; the ratio is the median of those of the pairs.\n\n",
         report.machine.heading(),
     );
+    if let Some(warning) = report.warning() {
+        writeln!(out, "Note: {warning}.\n").expect("a string takes all");
+    }
     for growth in [false, true] {
         let rows: Vec<_> = report
             .rows
