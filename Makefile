@@ -78,7 +78,7 @@ RKSM=0                      do not load the module
 KERNELS='plain debug uml'   the kernels that `make check` tests
 SECONDS=60 SEED=<number>    for `make torture`: how long, and the same steps again
 SIZE=small|normal|full PLATFORM=uml|qemu|icount ONLY=<workload> SEED=<number>
-                            for `make bench`; small takes 5 minutes
+                            for `make bench`; small takes 3 minutes
 
 In the machine: the host's files, writes stay in memory; $$RKSM_KO is the
 module, $$RKSM_LOGS is build/log on the host.

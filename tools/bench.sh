@@ -35,14 +35,31 @@ mkdir -p "$out" "$repo/build/log/bench"
 figures=$repo/build/log/bench/$platform.jsonl
 export VM_LOG=${VM_LOG:-$repo/build/log/bench/$platform.log} RKSM=1
 export VM_TIMEOUT=${VM_TIMEOUT:-14400}
+cpu=$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)
+commit=$(git -C "$repo" describe --always --dirty 2>/dev/null || :)
 printf -v RKSM_RUN '%q ' "$program" run --module "$repo/build/$kernel/rksm.ko" --out "$figures" \
-	--size "$size" --seed "${SEED:-1}" --only "${ONLY:-}"
+	--size "$size" --seed "${SEED:-1}" --only "${ONLY:-}" --platform "$platform" \
+	--host-cpu "$cpu" --host-cpus "$(nproc --all)" --commit "$commit"
 export RKSM_RUN
+
+# Microseconds in which something on the host waited for a CPU, since it booted.
+stalled() {
+	local total
+	{ read -r _ _ _ _ total </proc/pressure/cpu; } 2>/dev/null && echo "${total#total=}"
+}
+
+start=${EPOCHREALTIME/[.,]/} stalled_before=$(stalled) || stalled_before=
 status=0
 "$repo/tools/vm.sh" $kernel || status=$?
+busy=()
+if [ -n "$stalled_before" ]; then
+	now=${EPOCHREALTIME/[.,]/}
+	busy=(--stalled-percent $((100 * ($(stalled) - stalled_before) / (now - start))))
+fi
 /usr/bin/python3 "$repo/tools/check/klog.py" "$VM_LOG" || status=1
 rm -f "$out"/*
 # What was measured until it failed is shown all the same.
-"$program" report "$figures" --out "$out" || status=1
+"$program" report "$figures" --out "$out" "${busy[@]}" || status=1
+[ $status != 130 ] || die "interrupted"
 [ $status = 0 ] || die "the benchmark failed (status $status); the kernel log is $VM_LOG"
 say "figures and charts: $out; every single run: $figures"

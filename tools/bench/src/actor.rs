@@ -117,6 +117,7 @@ pub fn act(role: &str) -> Result<()> {
         busy: Vec::new(),
         children: Vec::new(),
     };
+    body.memory.populate()?;
     for index in 0..role.pages {
         let content = body.content(index);
         content.fill(body.memory.page(index));

@@ -10,7 +10,7 @@ use plotters::{
     prelude::*,
 };
 
-use crate::{content::Kind, figures::Figure, provider::Provider, record::Record, report::Row};
+use crate::{content::Kind, figures::Figure, provider::Provider, record::Record, report::Report};
 
 const SIZE: (u32, u32) = (720, 420);
 
@@ -21,12 +21,14 @@ fn color(provider: Provider) -> RGBColor {
     }
 }
 
+/// Lines, of which a provider may have several.
 type Series = Vec<(Provider, Vec<(f64, f64)>)>;
 
 /// The cost of a page at rest, against how many there are.
-pub fn growth(rows: &[Row], path: &Path) -> Result<()> {
+pub fn growth(report: &Report, path: &Path) -> Result<()> {
     let of = |provider| {
-        let points = rows
+        let points = report
+            .rows
             .iter()
             .filter(|row| row.workload.growth && row.figure == Figure::RestNsPerPage);
         points
@@ -50,6 +52,7 @@ pub fn growth(rows: &[Row], path: &Path) -> Result<()> {
     let x = (first..last * 1.05).log_scale();
     draw(
         &area,
+        &report.machine.caption(),
         x,
         top(&series),
         &series,
@@ -59,13 +62,11 @@ pub fn growth(rows: &[Row], path: &Path) -> Result<()> {
     .map_err(|error| anyhow!("{}: {error}", path.display()))
 }
 
-/// Pages saved, against time: the first timed run of each.
-pub fn merging(records: &[Record], kind: Kind, path: &Path) -> Result<()> {
+/// Pages saved, against time: all timed runs.
+pub fn merging(records: &[Record], kind: Kind, caption: &str, path: &Path) -> Result<()> {
     let series: Series = records
         .iter()
-        .filter(|record| {
-            record.workload.kind == kind && record.pair == 1 && !record.workload.growth
-        })
+        .filter(|record| record.workload.kind == kind && record.pair > 0 && !record.workload.growth)
         .map(|record| {
             let points = record
                 .curve
@@ -83,13 +84,14 @@ pub fn merging(records: &[Record], kind: Kind, path: &Path) -> Result<()> {
         return Ok(());
     }
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
-    let caption = format!("seconds ({})", kind.name());
+    let x_name = format!("seconds ({})", kind.name());
     draw(
         &area,
+        caption,
         0.0..last,
         top(&series),
         &series,
-        &caption,
+        &x_name,
         "pages saved",
     )
     .map_err(|error| anyhow!("{}: {error}", path.display()))
@@ -106,6 +108,7 @@ fn top(series: &Series) -> f64 {
 
 fn draw<'a, X>(
     area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
+    caption: &str,
     x: X,
     top: f64,
     series: &Series,
@@ -119,27 +122,33 @@ where
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(area)
         .margin(12)
+        .caption(caption, ("sans-serif", 14))
         .x_label_area_size(42)
         .y_label_area_size(64)
         .build_cartesian_2d(x, 0.0..top)?;
     chart
         .configure_mesh()
         .x_desc(x_name)
+        // Without the odd digits of binary fractions.
+        .x_label_formatter(&|value| ((value * 1e4).round() / 1e4).to_string())
+        .y_label_formatter(&|value| value.to_string())
         .y_desc(y_name)
         .light_line_style(WHITE)
         .draw()?;
-    for (provider, points) in series {
-        let color = color(*provider);
-        chart
-            .draw_series(LineSeries::new(
-                points.iter().copied(),
-                color.stroke_width(2),
-            ))?
-            .label(provider.name())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+    for provider in Provider::BOTH {
+        let style = color(provider).stroke_width(1);
+        let lines = series.iter().filter(|line| line.0 == provider);
+        for (number, (_, points)) in lines.enumerate() {
+            let line = chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
+            if number == 0 {
+                line.label(provider.name())
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            }
+        }
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE)
         .border_style(BLACK)
         .draw()?;

@@ -67,6 +67,8 @@ impl Kind {
     pub fn pages_each(self, pages: usize) -> usize {
         match self {
             Self::Huge => pages.next_multiple_of(HUGE_PAGE / PAGE),
+            // What eight children write to, a quarter each, comes to twice as much again.
+            Self::Fork => pages.div_ceil(3),
             _ => pages.div_ceil(self.processes()),
         }
     }

@@ -18,6 +18,10 @@ pub enum Figure {
     RestNsPerPage,
     /// The same with smart scan, for each page that it looked at or skipped.
     SmartRestNsPerPage,
+    /// At rest without smart scan, what is read of the content of pages, by wall time: each page that
+    /// is not merged, once in a pass. The least that is taken of the memory's bandwidth; comparing
+    /// pages takes more.
+    RestMibPerSecond,
     /// Reading each page once, in the process that has it: what nobody can do without who looks at
     /// everything.
     ReadNsPerPage,
@@ -42,6 +46,7 @@ impl Figure {
             Self::SavedPages => "pages saved",
             Self::RestNsPerPage => "CPU per page at rest, ns",
             Self::SmartRestNsPerPage => "the same, smart scan, ns",
+            Self::RestMibPerSecond => "read at rest, MiB/s",
             Self::ReadNsPerPage => "reading a page once, ns",
             Self::RecordBytesPerPage => "records per page, bytes",
             Self::UnmergeSeconds => "unmerge, s",

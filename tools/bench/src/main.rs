@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::plan::Size;
+use crate::{plan::Size, record::Outside};
 
 /// Measures page merging: rksm beside the kernel's own KSM.
 #[derive(Parser)]
@@ -51,6 +51,8 @@ enum Command {
         /// Only workloads whose name has this in it.
         #[arg(long, default_value = "")]
         only: String,
+        #[command(flatten)]
+        outside: Outside,
     },
     /// Shows what `run` found: a table, JSON, and charts.
     Report {
@@ -59,6 +61,9 @@ enum Command {
         /// The folder for the JSON and the charts.
         #[arg(long)]
         out: PathBuf,
+        /// Of the time that `run` took, for how much of it something on the host waited for a CPU.
+        #[arg(long)]
+        stalled_percent: Option<f64>,
     },
     /// A process with memory to merge; `run` starts these.
     #[command(hide = true)]
@@ -73,8 +78,13 @@ fn main() -> Result<()> {
             size,
             seed,
             only,
-        } => plan::run(&module, &out, size, seed, &only),
-        Command::Report { figures, out } => report::report(&figures, &out),
+            outside,
+        } => plan::run(&module, &out, size, seed, &only, outside),
+        Command::Report {
+            figures,
+            out,
+            stalled_percent,
+        } => report::report(&figures, &out, stalled_percent),
         Command::Actor { role } => actor::act(&role),
     }
 }

@@ -31,6 +31,8 @@ const MOST_PASSES: i64 = 60;
 const MOST_TIMED_PASSES: i64 = 10;
 /// Smart scan sees a page in one pass, and skips it in the next eight.
 const SMART_CYCLE: i64 = 9;
+/// It skips more and more until then.
+const SMART_WARM_UP: i64 = 2 * SMART_CYCLE;
 /// Of what can be saved.
 const NEARLY_ALL: f64 = 0.99;
 
@@ -92,7 +94,10 @@ pub fn rehearse(workload: Workload, seed: u64, scanner: &Scanner) -> Result<(Fig
     let mut stage = Stage::new(workload, seed)?;
     stage.merge()?;
     let anon = knobs::anon_bytes()?;
-    let trace = LockTrace::start(scanner)?;
+    // Of the growth curve, no figure but the cost of a page is asked for.
+    let trace = (!workload.growth)
+        .then(|| LockTrace::start(scanner))
+        .transpose()?;
     let mut progress = Progress::new()?;
     let mut saved_after = vec![0];
     let mut calm = 0;
@@ -122,7 +127,7 @@ pub fn rehearse(workload: Workload, seed: u64, scanner: &Scanner) -> Result<(Fig
     stage.check()?;
     knobs::set("run", 0)?;
     knobs::set("run", 2)?;
-    if let Some(held) = trace.longest()? {
+    if let Some(held) = trace.map(LockTrace::longest).transpose()?.flatten() {
         figures.insert(Figure::LockHeldMaxUs, held.as_secs_f64() * 1e6);
     }
     stage.check()?;
@@ -148,17 +153,21 @@ pub fn measure(
     stage.merge()?;
 
     let curve = merge(scanner, saved, &mut figures)?;
-    let (cpu, scanned, _) = at_rest(scanner, effort.rest, 1)?;
-    ensure!(scanned > 0, "nothing is scanned at rest");
-    figures.insert(Figure::RestNsPerPage, cpu / scanned as f64);
+    let rest = at_rest(scanner, effort.rest, 1)?;
+    ensure!(rest.scanned > 0, "nothing is scanned at rest");
+    let scanned = rest.scanned as f64;
+    figures.insert(Figure::RestNsPerPage, rest.cpu_ns / scanned);
+    let read = scanned * share_read()? * PAGE as f64 / f64::from(1 << 20);
+    figures.insert(Figure::RestMibPerSecond, read / rest.seconds);
     let records = (knobs::slab_bytes()? - slabs) as f64;
     figures.insert(Figure::RecordBytesPerPage, records / stage.mapped());
     if !workload.growth {
         knobs::set("smart_scan", 1)?;
-        passes(4 * SMART_CYCLE)?;
-        let (cpu, scanned, skipped) = at_rest(scanner, effort.rest, SMART_CYCLE)?;
-        ensure!(scanned + skipped > 0, "nothing is scanned at rest");
-        figures.insert(Figure::SmartRestNsPerPage, cpu / (scanned + skipped) as f64);
+        passes(SMART_WARM_UP)?;
+        let rest = at_rest(scanner, effort.rest, SMART_CYCLE)?;
+        let passed = rest.scanned + rest.skipped;
+        ensure!(passed > 0, "nothing is scanned at rest");
+        figures.insert(Figure::SmartRestNsPerPage, rest.cpu_ns / passed as f64);
         knobs::set("smart_scan", 0)?;
     }
     stage.check()?;
@@ -193,8 +202,9 @@ fn merge(scanner: &Scanner, saved: i64, figures: &mut Figures) -> Result<Vec<Poi
             figures.insert(Figure::MergeCpuSeconds, point.cpu_seconds);
             break;
         }
-        if progress.passes()? >= MOST_TIMED_PASSES {
-            // It does not come to what the rehearsal came to; the report misses the figures.
+        if saved == 0 || progress.passes()? >= MOST_TIMED_PASSES {
+            // There is nothing to merge; or it does not come to what the rehearsal came to, and the
+            // report misses the figures.
             break;
         }
         sleep(LOOK);
@@ -205,9 +215,23 @@ fn merge(scanner: &Scanner, saved: i64, figures: &mut Figures) -> Result<Vec<Poi
     Ok(curve.into_iter().step_by(step).chain([last]).collect())
 }
 
-/// The scanner's CPU time in ns, over whole passes, and the pages that it scanned and skipped. The
-/// number of passes is a multiple of `cycle`, or so great that it does not matter.
-fn at_rest(scanner: &Scanner, at_least: Duration, cycle: i64) -> Result<(f64, i64, i64)> {
+/// Of the pages that are scanned at rest, how many are read: of merged ones nothing is.
+fn share_read() -> Result<f64> {
+    let merged = knobs::get("pages_shared")? + knobs::get("pages_sharing")?;
+    let others = knobs::get("pages_unshared")? + knobs::get("pages_volatile")?;
+    Ok(others as f64 / (merged + others).max(1) as f64)
+}
+
+/// What the scanner does when all is merged, over whole passes.
+struct Rest {
+    seconds: f64,
+    cpu_ns: f64,
+    scanned: i64,
+    skipped: i64,
+}
+
+/// The number of passes is a multiple of `cycle`, or so great that it does not matter.
+fn at_rest(scanner: &Scanner, at_least: Duration, cycle: i64) -> Result<Rest> {
     passes(1)?;
     let start = Instant::now();
     let counters =
@@ -224,12 +248,14 @@ fn at_rest(scanner: &Scanner, at_least: Duration, cycle: i64) -> Result<(f64, i6
         sleep(LOOK);
     }
     let cpu = scanner.cpu_time()? - cpu_before;
+    let seconds = start.elapsed().as_secs_f64();
     let after = counters()?;
-    Ok((
-        cpu.as_nanos() as f64,
-        after.0 - before.0,
-        after.1 - before.1,
-    ))
+    Ok(Rest {
+        seconds,
+        cpu_ns: cpu.as_nanos() as f64,
+        scanned: after.0 - before.0,
+        skipped: after.1 - before.1,
+    })
 }
 
 /// Waits for whole passes.

@@ -54,6 +54,12 @@ impl Memory {
         self.advise(MmapAdvise::MADV_MERGEABLE)
     }
 
+    /// Gives all pages memory at once: page faults would take most of the time of a run under
+    /// User-Mode Linux.
+    pub fn populate(&self) -> Result<()> {
+        self.advise(MmapAdvise::MADV_POPULATE_WRITE)
+    }
+
     fn advise(&self, advice: MmapAdvise) -> Result<()> {
         // SAFETY: The range is the mapping's own, and this advice changes no content.
         Ok(unsafe { madvise(self.base, self.pages * PAGE, advice) }?)

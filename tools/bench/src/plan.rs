@@ -17,14 +17,14 @@ use crate::{
     content::Kind,
     knobs, latency, measure,
     provider::{self, Provider},
-    record::{self, Line, Machine, Record, Workload},
+    record::{self, Line, Machine, Outside, Record, Workload},
 };
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Size {
     /// Shows that it works: the figures mean nothing.
     Tiny,
-    /// Some five minutes.
+    /// Two minutes and a half.
     Small,
     /// Some twenty minutes, up to 640 000 pages.
     Normal,
@@ -58,9 +58,9 @@ impl Size {
             },
             Self::Small => Effort {
                 pairs: 5,
-                pages: 10_000,
+                pages: 30_000,
                 growth: &GROWTH[..2],
-                rest: Duration::from_millis(400),
+                rest: Duration::from_millis(250),
                 faults: 5_000,
             },
             Self::Normal => Effort {
@@ -102,8 +102,9 @@ fn workloads(effort: &Effort, only: &str) -> Vec<Workload> {
     workloads
 }
 
-fn machine(size: Size, seed: u64) -> Result<Machine> {
+fn machine(size: Size, seed: u64, outside: Outside) -> Result<Machine> {
     Ok(Machine {
+        outside,
         kernel: uname()?.release().to_string_lossy().into_owned(),
         cpus: available_parallelism()?.get(),
         memory_mib: knobs::memory_mib()?,
@@ -113,12 +114,19 @@ fn machine(size: Size, seed: u64) -> Result<Machine> {
     })
 }
 
-pub fn run(module: &Path, out: &Path, size: Size, seed: u64, only: &str) -> Result<()> {
+pub fn run(
+    module: &Path,
+    out: &Path,
+    size: Size,
+    seed: u64,
+    only: &str,
+    outside: Outside,
+) -> Result<()> {
     let effort = size.effort();
     let workloads = workloads(&effort, only);
     ensure!(!workloads.is_empty(), "no workload is called {only:?}");
     let mut file = File::create(out).with_context(|| out.display().to_string())?;
-    record::write(&mut file, &Line::Machine(machine(size, seed)?))?;
+    record::write(&mut file, &Line::Machine(machine(size, seed, outside)?))?;
     let _changed = provider::Machine::new();
     let all = workloads.len();
     for (number, workload) in workloads.into_iter().enumerate() {

@@ -10,7 +10,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use clap::Args;
 use serde::{Deserialize, Serialize};
+use time::UtcDateTime;
 
 use crate::{content::Kind, figures::Figure, provider::Provider};
 
@@ -21,15 +23,79 @@ pub enum Line {
     Run(Record),
 }
 
+/// What the test machine cannot know of itself.
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Outside {
+    /// What the test machine is: uml, qemu or icount.
+    #[arg(long)]
+    pub platform: Option<String>,
+    /// The model of the host's CPUs.
+    #[arg(long)]
+    pub host_cpu: Option<String>,
+    /// How many the host has.
+    #[arg(long)]
+    pub host_cpus: Option<usize>,
+    /// The commit that rksm was built from.
+    #[arg(long)]
+    pub commit: Option<String>,
+}
+
 /// Where and how it was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
+    #[serde(flatten)]
+    pub outside: Outside,
     pub kernel: String,
     pub cpus: usize,
     pub memory_mib: i64,
     pub size: String,
     pub seed: u64,
     pub unix_time: u64,
+}
+
+impl Machine {
+    /// For the heading of a table.
+    pub fn heading(&self) -> String {
+        let commit = self.outside.commit.as_deref().unwrap_or_default();
+        let mut words = vec![
+            format!("Linux {}", self.kernel),
+            format!("CPUs: {}", self.cpus),
+            format!("{} MiB", self.memory_mib),
+            self.place(),
+            self.date(),
+            format!("commit {commit}"),
+            format!("size {}", self.size),
+            format!("seed {}", self.seed),
+        ];
+        words.retain(|word| word != "commit ");
+        words.join(", ")
+    }
+
+    /// For the caption of a chart.
+    pub fn caption(&self) -> String {
+        [self.place(), self.date()].join(", ")
+    }
+
+    fn place(&self) -> String {
+        let Outside {
+            platform,
+            host_cpu,
+            host_cpus,
+            ..
+        } = &self.outside;
+        let host = host_cpus.map(|cpus| {
+            let model = host_cpu.as_deref().unwrap_or("unknown");
+            format!(" on {cpus} x {model}")
+        });
+        platform.as_deref().unwrap_or("unknown machine").to_owned() + &host.unwrap_or_default()
+    }
+
+    /// In UTC.
+    fn date(&self) -> String {
+        let seconds = i64::try_from(self.unix_time).unwrap_or(i64::MAX);
+        UtcDateTime::from_unix_timestamp(seconds)
+            .map_or_else(|_| "no date".to_owned(), |time| time.date().to_string())
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,4 +143,45 @@ pub fn read(path: &Path) -> Result<(Machine, Vec<Record>)> {
         machine.context("it does not begin with the machine")?,
         records,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(outside: Outside) -> Machine {
+        Machine {
+            outside,
+            kernel: "7.3.4".to_owned(),
+            cpus: 1,
+            memory_mib: 2005,
+            size: "small".to_owned(),
+            seed: 1,
+            unix_time: 1_795_305_599,
+        }
+    }
+
+    #[test]
+    fn where_and_when() {
+        let outside = Outside {
+            platform: Some("uml".to_owned()),
+            host_cpu: Some("AMD EPYC".to_owned()),
+            host_cpus: Some(2),
+            commit: Some("6d22eb9".to_owned()),
+        };
+        let machine = machine(outside);
+        assert_eq!(machine.caption(), "uml on 2 x AMD EPYC, 2026-11-21");
+        assert!(machine.heading().contains("6d22eb9"));
+    }
+
+    #[test]
+    fn nothing_is_known_of_the_outside() {
+        let machine = machine(Outside::default());
+        assert_eq!(machine.caption(), "unknown machine, 2026-11-21");
+        let line = serde_json::to_string(&Line::Machine(machine)).unwrap();
+        let Ok(Line::Machine(read)) = serde_json::from_str(&line) else {
+            panic!("{line}");
+        };
+        assert_eq!(read.outside.host_cpus, None);
+    }
 }

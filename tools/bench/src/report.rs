@@ -67,20 +67,38 @@ pub struct Growth {
     pub target: Option<f64>,
 }
 
+/// More than this, and the host had more to do than it has CPUs.
+const STALLED_PERCENT: f64 = 5.0;
+
 #[derive(Serialize)]
 pub struct Report {
     pub machine: Machine,
+    /// For how much of the time something on the host waited for a CPU.
+    pub stalled_percent: Option<f64>,
     pub rows: Vec<Row>,
     pub growth: Vec<Growth>,
 }
 
-pub fn report(figures: &Path, out: &Path) -> Result<()> {
+impl Report {
+    /// What the reader must know before the figures.
+    pub fn warning(&self) -> Option<String> {
+        let percent = self
+            .stalled_percent
+            .filter(|&percent| percent > STALLED_PERCENT)?;
+        Some(format!(
+            "the host was busy: for {percent:.0} % of the time something waited for a CPU"
+        ))
+    }
+}
+
+pub fn report(figures: &Path, out: &Path, stalled_percent: Option<f64>) -> Result<()> {
     let (machine, records) =
         record::read(figures).with_context(|| figures.display().to_string())?;
     ensure!(!records.is_empty(), "{} has no figures", figures.display());
     let rows = rows(&records);
     let report = Report {
         machine,
+        stalled_percent,
         growth: growth(&rows),
         rows,
     };
@@ -89,12 +107,16 @@ pub fn report(figures: &Path, out: &Path) -> Result<()> {
         out.join("bench.json"),
         serde_json::to_string_pretty(&report)?,
     )?;
-    chart::growth(&report.rows, &out.join("growth.svg"))?;
+    chart::growth(&report, &out.join("growth.svg"))?;
+    let caption = report.machine.caption();
     for kind in [Kind::Half, Kind::Guests] {
         let file = format!("merging-{}.svg", kind.name().replace(' ', "-"));
-        chart::merging(&records, kind, &out.join(file))?;
+        chart::merging(&records, kind, &caption, &out.join(file))?;
     }
     print!("{}", table::render(&report));
+    if let Some(warning) = report.warning() {
+        eprintln!("bench: {warning}");
+    }
     Ok(())
 }
 

@@ -9,12 +9,13 @@ use comfy_table::{presets::ASCII_MARKDOWN, CellAlignment, Table};
 use crate::report::{Report, Row, Spread, Verdict};
 
 pub fn render(report: &Report) -> String {
-    let machine = &report.machine;
     let mut out = format!(
-        "Linux {}, {} CPUs, {} MiB, size {}, seed {}: median (least–most) of the runs; the ratio is \
-         the median of those of the pairs.\n\n",
-        machine.kernel, machine.cpus, machine.memory_mib, machine.size, machine.seed,
+        "{}\n\nMedian (least–most) of the runs; the ratio is the median of those of the pairs.\n\n",
+        report.machine.heading(),
     );
+    if let Some(warning) = report.warning() {
+        writeln!(out, "Note: {warning}.\n").expect("a string takes all");
+    }
     for growth in [false, true] {
         let rows: Vec<_> = report
             .rows
