@@ -308,14 +308,12 @@ impl Engine {
     /// Cleans up after address spaces that are gone.
     pub(crate) fn reap(&self) {
         let mut state = self.state.lock();
-        let mut id = 0;
-        while self.registry.has_exited() {
-            let Some(slot) = self.registry.after(id) else {
-                break;
-            };
-            id = slot.id();
+        for slot in self.registry.iter() {
             if slot.has_exited() {
                 self.drop_slot(&mut state, &slot);
+            }
+            if !self.registry.has_exited() {
+                break;
             }
         }
         self.publish(&state);

@@ -20,7 +20,7 @@ use crate::{
     },
     stable_tree::StableTree,
 };
-use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
+use kernel::{prelude::*, sync::Arc};
 
 /// What became of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,6 +241,5 @@ fn make_ksm(
 ///
 /// `ENOMEM`: no page for the copy.
 pub(crate) fn unmerge(item: &Item) -> Result {
-    let address = item.address();
-    with_vma(item, |vma| vma.unmerge(address, address + PAGE_SIZE)).unwrap_or(Ok(()))
+    with_vma(item, |vma| vma.unshare(item.address())).unwrap_or(Ok(()))
 }

@@ -176,6 +176,16 @@ impl Registry {
         Some(cursor.current().1.clone())
     }
 
+    /// All registered address spaces, also those that are registered meanwhile.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Arc<MmSlot>> + '_ {
+        let mut id = 0;
+        core::iter::from_fn(move || {
+            let slot = self.after(id)?;
+            id = slot.id();
+            Some(slot)
+        })
+    }
+
     /// Unregisters an address space.
     pub(crate) fn remove(&self, slot: &MmSlot) {
         let nodes = {

@@ -10,7 +10,7 @@ use crate::{
     advisor::{Limits, Mode, Pass},
     control::{Control, Run},
     engine::{Engine, State},
-    intrusive::items::{Item, Key},
+    intrusive::items::{Block, Item, Key},
     merge::{self, Outcome},
     mm::{
         anon_vma::Region,
@@ -282,11 +282,17 @@ impl Engine {
         sweep(state, slot, region, batch, &range);
         let (mut visited, skipped) = (0, state.pages_skipped);
         state.with_blocks(slot, |state, blocks| {
+            let mut block: Option<&Block> = None;
             while let Some(visit) = batch.next() {
                 visited += 1;
                 state.cursor.address = visit.address + PAGE_SIZE;
+                if block.and_then(|block| block.item(visit.address)).is_none() {
+                    block = blocks
+                        .block(&self.block_cache, slot, region, visit.address)
+                        .ok();
+                }
                 // Without memory for a record the page is left for the next pass.
-                let Ok(item) = blocks.item(&self.block_cache, slot, region, visit.address) else {
+                let Some(item) = block.and_then(|block| block.item(visit.address)) else {
                     continue;
                 };
                 if self.come_to(state, item, visit.mapping, batch) == Cut::Yes {

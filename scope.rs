@@ -13,9 +13,8 @@ use crate::{
     control::{Control, Run},
     engine::{Engine, State},
     mm::{
-        address_space::LiveMm,
         kthread, provider, signal, tasks,
-        vma::{any_advised, mergeable_vmas, unmerge_unasked},
+        vma::{any_advised, mergeable_vmas, unmerge_some_unasked},
     },
     mm_slot::MmSlot,
     settings::Value,
@@ -89,14 +88,10 @@ impl Engine {
     /// Gives back what was merged unasked, and forgets who has not asked for anything.
     fn narrow(&self, state: &mut State) -> Result {
         self.until_done(|| {
-            let (mut id, mut all) = (0, true);
-            while let Some(slot) = self.registry.after(id) {
-                id = slot.id();
+            let mut all = true;
+            for slot in self.registry.iter() {
                 slot.set_scope(Scope::Madvise);
-                match slot.enter() {
-                    Some(live) => self.narrow_one(state, &slot, live)?,
-                    None => all &= slot.has_exited(),
-                }
+                all &= self.narrow_one(state, &slot)?;
                 if signal::pending() {
                     return Err(ERESTARTSYS);
                 }
@@ -106,13 +101,28 @@ impl Engine {
         })
     }
 
-    fn narrow_one(&self, state: &mut State, slot: &MmSlot, live: LiveMm<'_>) -> Result {
-        unmerge_unasked(&live)?;
+    /// False: it was not possible now.
+    fn narrow_one(&self, state: &mut State, slot: &MmSlot) -> Result<bool> {
+        let mut from = 0;
+        let live = loop {
+            let Some(live) = slot.enter() else {
+                return Ok(slot.has_exited());
+            };
+            match unmerge_some_unasked(&live, from)? {
+                Some(next) => from = next,
+                None => break live,
+            }
+            drop(live);
+            if signal::pending() {
+                return Err(ERESTARTSYS);
+            }
+            kthread::cond_resched();
+        };
         if !any_advised(&live) {
             self.unregister(slot, &live);
             drop(live);
             state.forget_range(slot, 0, usize::MAX);
-            return Ok(());
+            return Ok(true);
         }
         let mut from = 0;
         for vma in mergeable_vmas(&live, 0) {
@@ -120,6 +130,6 @@ impl Engine {
             from = vma.end();
         }
         state.forget_range(slot, from, usize::MAX);
-        Ok(())
+        Ok(true)
     }
 }

@@ -157,12 +157,17 @@ impl StableTree {
         let place = node.place();
         let compare = |old: &KsmFolio| folio.read(|new| old.read(|old| new.compare(old)));
         loop {
-            let entry = self
-                .nodes
-                .entry(place, |node| match side(node, place, compare) {
+            // Whoever comes to stand beside a twin comes by it.
+            let entry = self.nodes.entry(place, |other| {
+                if other.place() == place {
+                    other.set_twin();
+                    node.set_twin();
+                }
+                match side(other, place, compare) {
                     (Side::At(Ordering::Equal), _) => Side::At(beside_twin),
                     (side, _) => side,
-                });
+                }
+            });
             match entry {
                 Entry::Vacant(vacant) => {
                     if vacant.insert(node.clone()).is_ok() {
@@ -209,6 +214,9 @@ impl StableTree {
 
     /// How many nodes beside `node` stand in its place. They are its neighbours.
     fn twins(&self, node: &Arc<StableNode>) -> Twins {
+        if !node.has_twin() {
+            return Twins::None;
+        }
         let beside =
             |step: fn(&ArcTree<StableNode>, &Arc<StableNode>) -> Option<Arc<StableNode>>| {
                 let near = |from: &Arc<StableNode>| {

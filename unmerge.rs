@@ -4,7 +4,7 @@
 
 use crate::{
     engine::{Engine, State},
-    mm::{account, signal, vma::unmerge_all},
+    mm::{account, kthread, signal, vma::unmerge_some},
     mm_slot::MmSlot,
     scan::Cursor,
 };
@@ -25,9 +25,8 @@ impl Engine {
     /// with its address space.
     pub(crate) fn unmerge_all(&self, state: &mut State) -> Result {
         self.until_done(|| {
-            let (mut id, mut all) = (0, true);
-            while let Some(slot) = self.registry.after(id) {
-                id = slot.id();
+            let mut all = true;
+            for slot in self.registry.iter() {
                 all &= self.unmerge_mm(state, &slot)?;
             }
             state.stable.detach_unmapped();
@@ -35,9 +34,7 @@ impl Engine {
         })?;
         // Nothing is merged any more. What is still recorded of processes that were busy is of no
         // use, and the nodes in it would keep the module loaded.
-        let mut id = 0;
-        while let Some(slot) = self.registry.after(id) {
-            id = slot.id();
+        for slot in self.registry.iter() {
             state.forget_all(&slot);
         }
         state.cursor = Cursor::start();
@@ -70,12 +67,26 @@ impl Engine {
     /// False: it was not possible now. A process that is busy with its address space may have nothing
     /// to give back, as the stable tree says; what is recorded of it is left alone.
     fn unmerge_mm(&self, state: &mut State, slot: &MmSlot) -> Result<bool> {
-        match slot.enter() {
-            Some(live) => unmerge_all(&live)?,
-            None if slot.has_exited() => self.registry.remove(slot),
-            None => return Ok(!account::has_zero_pages(slot.mm())),
+        let mut from = 0;
+        loop {
+            let next = match slot.enter() {
+                Some(live) => unmerge_some(&live, from)?,
+                None if slot.has_exited() => {
+                    self.drop_slot(state, slot);
+                    return Ok(true);
+                }
+                None => return Ok(!account::has_zero_pages(slot.mm())),
+            };
+            // Part by part: the pages are still in the CPU's caches.
+            state.forget_range(slot, from, next.unwrap_or(usize::MAX));
+            let Some(next) = next else {
+                return Ok(true);
+            };
+            from = next;
+            if signal::pending() {
+                return Err(ERESTARTSYS);
+            }
+            kthread::cond_resched();
         }
-        state.forget_all(slot);
-        Ok(true)
     }
 }

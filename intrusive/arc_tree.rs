@@ -177,10 +177,10 @@ impl<T: ArcLinked> Place<'_, T> {
 
 impl<T: ArcLinked> Drop for ArcTree<T> {
     fn drop(&mut self) {
-        let mut next = self.first();
-        while let Some(element) = next {
-            next = self.next(&element);
-            self.remove(&element);
-        }
+        self.raw.drain(|element| {
+            // SAFETY: The tree's own reference, which it gives up here.
+            let element = unsafe { Arc::from_raw(element.as_ptr().cast_const()) };
+            element.in_tree().store(false, Relaxed);
+        });
     }
 }

@@ -3,8 +3,8 @@
 //! Many small red-black trees in place of one large one.
 //!
 //! What the page merger looks up stands under a keyed checksum, whose bits are as good as random.
-//! The lower ones choose a tree, and in the tree there is little left to go down: with
-//! [`LOAD`] elements to a tree a search touches two or three of them, where one tree of a million
+//! The lower ones choose a tree, and in the tree there is little left to go down: with a few
+//! elements to a tree a search touches one or two of them, where one tree of a million
 //! has twenty levels, each of them a cache miss and a branch that nobody can predict.
 //!
 //! The number of trees follows that of the elements one at a time (linear hashing: Litwin, "Linear
@@ -16,9 +16,6 @@ use super::rb::{Linked, RawTree, Search, Vacancy};
 use core::{cmp::Ordering, ptr::NonNull};
 use kernel::prelude::*;
 
-/// Elements to a tree, on average. A tree costs a pointer, so this makes two bytes for each element.
-const LOAD: usize = 4;
-
 /// Trees that are allocated at once: a page of them.
 const CHUNK: usize = 512;
 
@@ -28,6 +25,9 @@ const CHUNK: usize = 512;
 ///
 /// `hash` gives the same number for as long as the element is in a forest.
 pub(crate) unsafe trait Hashed: Linked {
+    /// Elements to a tree, on average. A tree costs a pointer.
+    const LOAD: usize;
+
     fn hash(&self) -> u64;
 }
 
@@ -102,7 +102,7 @@ impl<T: Hashed> Forest<T> {
         // SAFETY: The contract is the caller's, and the place is in that tree.
         unsafe { tree.insert(place, element) };
         self.len += 1;
-        if self.len > self.trees * LOAD {
+        if self.len > self.trees * T::LOAD {
             self.split();
         }
         true
@@ -160,6 +160,14 @@ impl<T: Hashed> Forest<T> {
 
     fn first_from(&self, index: usize) -> Option<&T> {
         (index..self.trees).find_map(|index| self.at(index).first())
+    }
+
+    /// Takes out all elements, and gives them to `f`, which may free them.
+    pub(crate) fn drain(&mut self, mut f: impl FnMut(NonNull<T>)) {
+        for index in 0..self.trees {
+            self.at(index).drain(&mut f);
+        }
+        *self = Self::new();
     }
 
     /// The element after `element`, in the order of the trees.

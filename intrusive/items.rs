@@ -104,6 +104,9 @@ unsafe impl Linked for Item {
 
 // SAFETY: The key of a candidate does not change: `set_plain` refuses it.
 unsafe impl Hashed for Item {
+    // Two bytes for each: what a page costs that is like no other.
+    const LOAD: usize = 4;
+
     fn hash(&self) -> u64 {
         self.key().0
     }
@@ -213,14 +216,18 @@ impl Item {
         self.block().note(self.slot(), Kind::Merged);
     }
 
-    /// Makes a merged item plain. The reference to the node is the caller's.
+    /// Makes a merged item plain, and gives back its reference to the node.
     ///
     /// # Safety
     ///
     /// The item is merged, and was taken out of the list of sharers.
-    pub(super) unsafe fn end_sharing(&self) {
+    pub(super) unsafe fn end_sharing(&self) -> Arc<StableNode> {
+        // SAFETY: The item is merged, says the caller, so this is how it shares.
+        let node = unsafe { (*self.sharing()).node };
         // INVARIANT: A plain item has no payload.
         self.set_kind(Kind::Seen);
+        // SAFETY: The reference that `begin_sharing` was given.
+        unsafe { Arc::from_raw(node) }
     }
 
     /// Runs `f` on the node of the merged page that this is a mapping of.
@@ -277,6 +284,11 @@ impl Block {
         });
     }
 
+    /// The item for `address`, if that is in this block.
+    pub(crate) fn item(&self, address: usize) -> Option<&Item> {
+        self.items.get(address.checked_sub(self.base)? / PAGE_SIZE)
+    }
+
     /// The tracked items with an address in `[from, to)`.
     fn tracked(&self, from: usize, to: usize) -> impl Iterator<Item = &Item> {
         let tracked = self.tracked.get();
@@ -321,18 +333,18 @@ impl Blocks {
         self.by_place.is_empty()
     }
 
-    /// The item for `address`, which is made if there is none yet.
+    /// The block for `address`, which is made if there is none yet.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn item(
+    pub(crate) fn block(
         &mut self,
         cache: &BlockCache,
         mm: &Arc<MmSlot>,
         region: &Region,
         address: usize,
-    ) -> Result<&Item> {
+    ) -> Result<&Block> {
         let base = address - address % SPAN;
         let place = (base, region.id());
         if self.by_place.get(&place).is_none() {
@@ -342,12 +354,10 @@ impl Blocks {
             let block = OwnedBlock(ManuallyDrop::new(block));
             self.by_place.insert(node.into_node(place, block));
         }
-        let block = self.by_place.get(&place).ok_or(ENOMEM)?;
-        block
-            .0
-            .items
-            .get((address - base) / PAGE_SIZE)
-            .ok_or(EINVAL)
+        self.by_place
+            .get(&place)
+            .map(|block| &**block.0)
+            .ok_or(ENOMEM)
     }
 
     /// The place of the first block that is not before `from`.

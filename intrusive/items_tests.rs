@@ -53,6 +53,18 @@ impl Bench {
     }
 }
 
+/// The item for `address`, in the block that is there or is made.
+fn item_at<'b>(
+    blocks: &'b mut Blocks,
+    cache: &BlockCache,
+    slot: &Arc<MmSlot>,
+    region: &Region,
+    address: usize,
+) -> Result<&'b Item> {
+    let block = blocks.block(cache, slot, region, address)?;
+    block.item(address).ok_or(EINVAL)
+}
+
 fn key(number: u64) -> Key {
     // The lowest three bytes of a checksum are not part of the key.
     Key::of(number << 24)
@@ -74,9 +86,13 @@ mod tests {
         let mut bench = Bench::new()?;
         for page in [0, 1, SLOTS - 1, SLOTS, 5 * SLOTS + 7] {
             let address = page * PAGE_SIZE;
-            let item = bench
-                .blocks
-                .item(&bench.cache, &bench.slot, &bench.region, address)?;
+            let item = item_at(
+                &mut bench.blocks,
+                &bench.cache,
+                &bench.slot,
+                &bench.region,
+                address,
+            )?;
             assert_eq!(item.address(), address);
             assert_eq!(item.kind(), Kind::Untracked);
             assert!(Arc::ptr_eq(item.mm(), &bench.slot));
@@ -88,9 +104,13 @@ mod tests {
     #[test]
     fn kinds_follow_each_other_as_they_may() -> Result {
         let mut bench = Bench::new()?;
-        let item = bench
-            .blocks
-            .item(&bench.cache, &bench.slot, &bench.region, PAGE_SIZE)?;
+        let item = item_at(
+            &mut bench.blocks,
+            &bench.cache,
+            &bench.slot,
+            &bench.region,
+            PAGE_SIZE,
+        )?;
         for kind in [Kind::Seen, Kind::Zero, Kind::Seen] {
             assert!(item.set_plain(kind, key(3)));
             assert_eq!((item.kind(), item.key()), (kind, key(3)));
@@ -116,10 +136,13 @@ mod tests {
     fn only_tracked_items_are_listed() -> Result {
         let mut bench = Bench::new()?;
         for page in 0..3 * SLOTS {
-            let item =
-                bench
-                    .blocks
-                    .item(&bench.cache, &bench.slot, &bench.region, page * PAGE_SIZE)?;
+            let item = item_at(
+                &mut bench.blocks,
+                &bench.cache,
+                &bench.slot,
+                &bench.region,
+                page * PAGE_SIZE,
+            )?;
             if page % 3 == 0 {
                 item.set_plain(Kind::Seen, key(page as u64));
             }
@@ -137,20 +160,32 @@ mod tests {
     fn only_unused_blocks_are_freed() -> Result {
         let mut bench = Bench::new()?;
         for page in [0, SLOTS, 2 * SLOTS] {
-            bench
-                .blocks
-                .item(&bench.cache, &bench.slot, &bench.region, page * PAGE_SIZE)?;
+            item_at(
+                &mut bench.blocks,
+                &bench.cache,
+                &bench.slot,
+                &bench.region,
+                page * PAGE_SIZE,
+            )?;
         }
         let middle = SLOTS * PAGE_SIZE;
-        let item = bench
-            .blocks
-            .item(&bench.cache, &bench.slot, &bench.region, middle)?;
+        let item = item_at(
+            &mut bench.blocks,
+            &bench.cache,
+            &bench.slot,
+            &bench.region,
+            middle,
+        )?;
         assert!(item.set_plain(Kind::Seen, key(1)));
         bench.blocks.clear(&mut bench.candidates, 0, usize::MAX);
         assert_eq!(bench.blocks.tracked(0, usize::MAX).count(), 1);
-        let item = bench
-            .blocks
-            .item(&bench.cache, &bench.slot, &bench.region, middle)?;
+        let item = item_at(
+            &mut bench.blocks,
+            &bench.cache,
+            &bench.slot,
+            &bench.region,
+            middle,
+        )?;
         assert_eq!((item.kind(), item.key()), (Kind::Seen, key(1)));
         assert!(item.set_plain(Kind::Untracked, key(1)));
         bench.blocks.clear(&mut bench.candidates, 0, usize::MAX);
@@ -165,7 +200,7 @@ mod tests {
         let other = fake_mm::region(8);
         let (cache, slot) = (&bench.cache, &bench.slot);
         for (region, page) in [(&bench.region, 3), (&other, 3), (&other, 5)] {
-            let item = bench.blocks.item(cache, slot, region, page * PAGE_SIZE)?;
+            let item = item_at(&mut bench.blocks, cache, slot, region, page * PAGE_SIZE)?;
             assert_eq!(item.kind(), Kind::Untracked);
             assert_eq!(item.region().id(), region.id());
             assert!(item.set_plain(Kind::Seen, key(page as u64)));
@@ -176,9 +211,7 @@ mod tests {
         assert_eq!(tracked(&bench.blocks, 0, 4), 2);
         assert_eq!(tracked(&bench.blocks, 4, 32), 1);
         // What one region gives up stays with the other.
-        let item = bench
-            .blocks
-            .item(cache, slot, &bench.region, 3 * PAGE_SIZE)?;
+        let item = item_at(&mut bench.blocks, cache, slot, &bench.region, 3 * PAGE_SIZE)?;
         assert!(item.set_plain(Kind::Untracked, key(3)));
         bench.blocks.clear(&mut bench.candidates, 0, usize::MAX);
         assert_eq!(tracked(&bench.blocks, 0, 32), 2);
@@ -195,10 +228,13 @@ mod tests {
         for _ in 0..4000 {
             number = number.wrapping_mul(6364136223846793005).wrapping_add(1);
             let page = (number >> 40) as usize % PAGES;
-            let item =
-                bench
-                    .blocks
-                    .item(&bench.cache, &bench.slot, &bench.region, page * PAGE_SIZE)?;
+            let item = item_at(
+                &mut bench.blocks,
+                &bench.cache,
+                &bench.slot,
+                &bench.region,
+                page * PAGE_SIZE,
+            )?;
             // Pages in the order of their keys, which is not that of their addresses.
             let wanted = key((page as u64 * 37) % PAGES as u64);
             if number >> 63 == 0 {
@@ -234,9 +270,13 @@ mod tests {
     #[test]
     fn a_stale_candidate_becomes_plain() -> Result {
         let mut bench = Bench::new()?;
-        let item = bench
-            .blocks
-            .item(&bench.cache, &bench.slot, &bench.region, 0)?;
+        let item = item_at(
+            &mut bench.blocks,
+            &bench.cache,
+            &bench.slot,
+            &bench.region,
+            0,
+        )?;
         assert!(item.set_plain(Kind::Seen, key(8)));
         assert!(make_candidate(&mut bench.candidates, item));
         let entry = bench.candidates.entry(key(8), |_| Side::Stale);

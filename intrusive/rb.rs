@@ -179,6 +179,23 @@ impl<T: Linked> RawTree<T> {
         }
     }
 
+    /// Takes out all elements, and gives them to `f`, which may free them.
+    pub(crate) fn drain(&self, mut f: impl FnMut(NonNull<T>)) {
+        // Children come before their parents, which are still there to go on from.
+        // SAFETY: `root` is a valid root, by the type invariant.
+        let mut next = unsafe { bindings::rb_first_postorder(self.root.get()) };
+        // INVARIANT: From here on nothing can be reached from the root.
+        // SAFETY: As in `top`.
+        unsafe { (*self.root.get()).rb_node = core::ptr::null_mut() };
+        while !next.is_null() {
+            // SAFETY: `next` was in this tree, by the type invariant, and was not given away yet.
+            let element = NonNull::from(unsafe { Self::element_of(next) });
+            // SAFETY: As above, and so was none of those above it.
+            next = unsafe { bindings::rb_next_postorder(next) };
+            f(element);
+        }
+    }
+
     /// Whether `element`, which is in some tree, is in this one.
     ///
     /// # Safety

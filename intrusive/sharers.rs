@@ -69,11 +69,7 @@ impl Sharers {
     pub(crate) unsafe fn remove(&mut self, item: &Item) -> Arc<StableNode> {
         // SAFETY: It is a sharer, so this is how it shares, and this is the only thread that has
         // the list.
-        let Sharing {
-            next,
-            previous,
-            node,
-        } = unsafe { *item.sharing() };
+        let Sharing { next, previous, .. } = unsafe { *item.sharing() };
         // SAFETY: By the type invariant it is null or another sharer.
         match unsafe { previous.as_ref() } {
             // SAFETY: As above.
@@ -86,9 +82,7 @@ impl Sharers {
             unsafe { (*next.sharing()).previous = previous };
         }
         // SAFETY: It was just taken out.
-        unsafe { item.end_sharing() };
-        // SAFETY: The item's reference to its node, which it gave up with that.
-        unsafe { Arc::from_raw(node) }
+        unsafe { item.end_sharing() }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Item> {

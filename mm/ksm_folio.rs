@@ -58,6 +58,7 @@ pub(crate) struct StableNode {
     /// On which NUMA node the folio was when the place was chosen. There are fewer than 1024.
     nid: Atomic<i16>,
     in_tree: Atomic<bool>,
+    has_twin: Atomic<bool>,
     _pin: ModulePin,
 }
 
@@ -71,6 +72,9 @@ unsafe impl Linked for StableNode {
 
 // SAFETY: `set_place` refuses a node that is in a tree.
 unsafe impl Hashed for StableNode {
+    // A merge goes down three times, and an unmerge once.
+    const LOAD: usize = 1;
+
     fn hash(&self) -> u64 {
         self.place()
     }
@@ -105,6 +109,7 @@ impl StableNode {
                 len: Atomic::new(0),
                 nid: Atomic::new(0),
                 in_tree: Atomic::new(false),
+                has_twin: Atomic::new(false),
                 _pin: pin,
             },
             GFP_KERNEL | __GFP_NOWARN,
@@ -129,6 +134,15 @@ impl StableNode {
             self.nid.store(nid as i16, Relaxed);
         }
         free
+    }
+
+    /// Whether another node stands, or once stood, in the same place.
+    pub(crate) fn has_twin(&self) -> bool {
+        self.has_twin.load(Relaxed)
+    }
+
+    pub(crate) fn set_twin(&self) {
+        self.has_twin.store(true, Relaxed);
     }
 
     /// The number of the frame of the folio, as far as is known.

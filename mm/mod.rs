@@ -12,6 +12,7 @@ pub(crate) mod kobject;
 pub(crate) mod ksm_folio;
 pub(crate) mod kthread;
 pub(crate) mod lru;
+mod merged;
 pub(crate) mod module;
 pub(crate) mod notifier;
 pub(crate) mod page;

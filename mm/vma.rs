@@ -7,12 +7,13 @@
 use super::{
     address_space::LiveMm,
     anon_vma::{AnonVma, Region},
+    merged::Merged,
 };
 use core::ptr::NonNull;
 use kernel::{
     bindings,
-    error::to_result,
     mm::{virt::VmaRef, Mm},
+    page::PAGE_SIZE,
     prelude::*,
 };
 
@@ -108,63 +109,84 @@ impl<'a> MergeableVma<'a> {
     ///
     /// `ENOMEM`: no page for the copy.
     pub(crate) fn unshare(&self, address: usize) -> Result {
-        let flags =
-            bindings::fault_flag_FAULT_FLAG_UNSHARE | bindings::fault_flag_FAULT_FLAG_REMOTE;
-        let none = core::ptr::null_mut();
-        // SAFETY: The VMA is valid, its mmap lock is held, and `flags` does not let it be dropped.
-        let fault = unsafe { bindings::handle_mm_fault(self.as_ptr(), address, flags, none) };
-        if fault & bindings::vm_fault_reason_VM_FAULT_OOM != 0 {
-            return Err(ENOMEM);
+        unshare(self.vma, address).map(|_| ())
+    }
+}
+
+/// What became of the page at an address.
+#[derive(PartialEq)]
+enum Unshared {
+    /// It is the owner's own, or may be found so when it is looked at again.
+    Done,
+    /// The fault cannot be handled, as that of the owner could not be.
+    Never,
+}
+
+/// Gives the owner of `vma` a page of its own at `address`.
+fn unshare(vma: &VmaRef, address: usize) -> Result<Unshared> {
+    let flags = bindings::fault_flag_FAULT_FLAG_UNSHARE | bindings::fault_flag_FAULT_FLAG_REMOTE;
+    let none = core::ptr::null_mut();
+    // SAFETY: The VMA is valid, its mmap lock is held, and `flags` does not let it be dropped.
+    let fault = unsafe { bindings::handle_mm_fault(vma.as_ptr(), address, flags, none) };
+    if fault & bindings::vm_fault_reason_VM_FAULT_OOM != 0 {
+        return Err(ENOMEM);
+    }
+    let never = bindings::vm_fault_reason_VM_FAULT_SIGBUS
+        | bindings::vm_fault_reason_VM_FAULT_SIGSEGV
+        | bindings::vm_fault_reason_VM_FAULT_HWPOISON;
+    Ok(match fault & never {
+        0 => Unshared::Done,
+        _ => Unshared::Never,
+    })
+}
+
+/// How much address space is searched for merged pages under one hold of the mmap lock.
+const SEARCH_SPAN: usize = 1 << 30;
+
+/// Gives the owner copies of its own for the first merged pages from `from` on, so few that the mmap
+/// lock is not held for long. May sleep.
+///
+/// All before the address that is returned are the owner's own then; the next call looks at the
+/// others, also at those that this one has dealt with. `None`: there are no more.
+///
+/// # Errors
+///
+/// `ENOMEM`: no page for a copy.
+pub(crate) fn unmerge_some(live: &LiveMm<'_>, from: usize) -> Result<Option<usize>> {
+    unmerge_first(live, from, |_| true)
+}
+
+/// The same in VMAs that nobody has advised.
+///
+/// # Errors
+///
+/// As for [`unmerge_some`].
+pub(crate) fn unmerge_some_unasked(live: &LiveMm<'_>, from: usize) -> Result<Option<usize>> {
+    unmerge_first(live, from, |vma| !is_advised(vma))
+}
+
+fn unmerge_first(
+    live: &LiveMm<'_>,
+    from: usize,
+    wanted: impl Fn(&VmaRef) -> bool,
+) -> Result<Option<usize>> {
+    let may_have_any = |vma: &&VmaRef| {
+        wanted(vma) && anon_vma_of(vma).is_some() && (is_advised(vma) || is_compatible(vma))
+    };
+    let Some(vma) = vmas(live, from).find(may_have_any) else {
+        return Ok(None);
+    };
+    let from = from.max(vma.start());
+    let end = vma.end().min(from.saturating_add(SEARCH_SPAN));
+    let merged = Merged::find(vma, from..end);
+    let mut next = None;
+    for &address in merged.addresses() {
+        next = next.or(Some(address));
+        if unshare(vma, address)? == Unshared::Never {
+            next = Some(address + PAGE_SIZE);
         }
-        Ok(())
     }
-
-    /// Gives the owner copies of its own for all merged pages in `[start, end)`. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`: no page for a copy. `EINTR`: a signal came.
-    pub(crate) fn unmerge(&self, start: usize, end: usize) -> Result {
-        unmerge(self.vma, start, end)
-    }
-}
-
-/// As [`MergeableVma::unmerge`].
-fn unmerge(vma: &VmaRef, start: usize, end: usize) -> Result {
-    // SAFETY: The VMA is valid and its mmap lock held for reading; `false` says so.
-    to_result(unsafe { bindings::ksm_unmerge_range(vma.as_ptr(), start, end, false) })
-}
-
-/// Gives the owner copies of its own for all merged pages of `vmas`.
-///
-/// # Errors
-///
-/// As for [`MergeableVma::unmerge`].
-fn unmerge_each<'a>(vmas: impl Iterator<Item = &'a VmaRef>) -> Result {
-    for vma in vmas {
-        if anon_vma_of(vma).is_some() && (is_advised(vma) || is_compatible(vma)) {
-            unmerge(vma, vma.start(), vma.end())?;
-        }
-    }
-    Ok(())
-}
-
-/// Gives the owner copies of its own for all merged pages. May sleep.
-///
-/// # Errors
-///
-/// As for [`MergeableVma::unmerge`].
-pub(crate) fn unmerge_all(live: &LiveMm<'_>) -> Result {
-    unmerge_each(vmas(live, 0))
-}
-
-/// The same for those that nobody has advised.
-///
-/// # Errors
-///
-/// As for [`MergeableVma::unmerge`].
-pub(crate) fn unmerge_unasked(live: &LiveMm<'_>) -> Result {
-    unmerge_each(vmas(live, 0).filter(|vma| !is_advised(vma)))
+    Ok(Some(next.unwrap_or(end)))
 }
 
 /// The mergeable VMAs that end above `from`.

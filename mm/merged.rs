@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Finding merged pages that are to be given back.
+//!
+//! C header: `include/linux/pagewalk.h`
+
+use super::ksm_folio::Mark;
+use core::{ops::Range, ptr::NonNull};
+use kernel::{bindings, ffi, mm::virt::VmaRef, page::PAGE_SIZE};
+
+/// How many one walk finds: what is done about them is done with the mmap lock held.
+const MOST: usize = 64;
+
+/// Where merged pages are mapped, and zero pages that stand for pages full of zeroes.
+pub(super) struct Merged {
+    addresses: [usize; MOST],
+    len: usize,
+}
+
+impl Merged {
+    /// Finds the first ones of `vma` in `range`, which is part of it.
+    pub(super) fn find(vma: &VmaRef, range: Range<usize>) -> Self {
+        let mut found = Self {
+            addresses: [0; MOST],
+            len: 0,
+        };
+        let private: *mut Self = &mut found;
+        // SAFETY: The VMA is valid, its mmap lock is held for reading, the range lies inside it, and
+        // `found` is what `OPS` expects. The walk itself never fails.
+        unsafe {
+            bindings::walk_page_range_vma(
+                vma.as_ptr(),
+                range.start,
+                range.end,
+                &OPS.0,
+                private.cast(),
+            )
+        };
+        found
+    }
+
+    /// In order.
+    pub(super) fn addresses(&self) -> &[usize] {
+        self.addresses.get(..self.len).unwrap_or_default()
+    }
+
+    /// Takes down one. False: there is no more room.
+    fn push(&mut self, address: usize) -> bool {
+        if let Some(place) = self.addresses.get_mut(self.len) {
+            *place = address;
+            self.len += 1;
+        }
+        self.len < MOST
+    }
+}
+
+struct Ops(bindings::mm_walk_ops);
+
+// SAFETY: The operations are never written.
+unsafe impl Sync for Ops {}
+
+static OPS: Ops = Ops(bindings::mm_walk_ops {
+    pmd_entry: Some(pmd_entry),
+    walk_lock: bindings::page_walk_lock_PGWALK_RDLOCK,
+    ..pin_init::zeroed()
+});
+
+/// Takes down what a page table maps of merged pages. Returns 1 to end the walk.
+///
+/// # Safety
+///
+/// Called by the page walk with a `walk` whose `private` is a [`Merged`].
+unsafe extern "C" fn pmd_entry(
+    pmdp: *mut bindings::pmd_t,
+    address: ffi::c_ulong,
+    end: ffi::c_ulong,
+    walk: *mut bindings::mm_walk,
+) -> ffi::c_int {
+    // SAFETY: The walk passes what `find` gave it, which nobody else uses meanwhile.
+    let found = unsafe { &mut *(*walk).private.cast::<Merged>() };
+    // SAFETY: The walk is over one valid VMA.
+    let vma = unsafe { (*walk).vma };
+    // SAFETY: The VMA is valid.
+    let mm = unsafe { (*vma).vm_mm };
+    let mut lock = core::ptr::null_mut();
+    // SAFETY: `pmdp` is the entry of `mm` for `address`.
+    let table = unsafe { bindings::pte_offset_map_lock(mm, pmdp, address, &mut lock) };
+    if table.is_null() {
+        // Nothing, or a huge page, of which no part is merged.
+        return 0;
+    }
+    let mut room = true;
+    for (index, address) in (address..end).step_by(PAGE_SIZE).enumerate() {
+        // SAFETY: `[address, end)` lies within the span of one table.
+        let ptep = unsafe { table.add(index) };
+        // SAFETY: The table is mapped and locked.
+        let pte = unsafe { bindings::ptep_get(ptep) };
+        // SAFETY: `pte` was read under its lock.
+        if unsafe { is_merged(vma, address, pte) } {
+            room = found.push(address);
+            if !room {
+                break;
+            }
+        }
+    }
+    // SAFETY: Mapped and locked above.
+    unsafe { bindings::pte_unmap_unlock(table, lock) };
+    (!room).into()
+}
+
+/// Whether `pte` maps a merged page, or might when migration is through with it.
+///
+/// # Safety
+///
+/// `pte` is what `vma` maps at `address`, under the page table lock.
+unsafe fn is_merged(
+    vma: *mut bindings::vm_area_struct,
+    address: usize,
+    pte: bindings::pte_t,
+) -> bool {
+    // SAFETY: Pure function of the value.
+    if !unsafe { bindings::pte_present(pte) } {
+        // SAFETY: As above.
+        let entry = unsafe { bindings::softleaf_from_pte(pte) };
+        // SAFETY: As above.
+        return unsafe { bindings::softleaf_is_migration(entry) };
+    }
+    // SAFETY: Pure function of the value.
+    if unsafe { bindings::is_ksm_zero_pte(pte) } {
+        return true;
+    }
+    // SAFETY: The contract is the caller's.
+    let page = NonNull::new(unsafe { bindings::vm_normal_page(vma, address, pte) });
+    page.is_some_and(|page| {
+        // SAFETY: The lock keeps the page mapped, and so live.
+        let folio = unsafe { bindings::page_folio(page.as_ptr()) };
+        // SAFETY: As above.
+        unsafe { Mark::of_ksm(folio) }.is_some()
+    })
+}
