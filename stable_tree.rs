@@ -2,10 +2,10 @@
 
 //! The merged pages.
 //!
-//! A merged page never changes, so its node is found by checksum, and by content where checksums
-//! are equal. There may be several nodes with one content: when as many rmap_items share a page as
-//! `max_page_sharing` allows, so that a walk over them stays short, the next ones get another page.
-//! Such twins stand side by side in the tree, the full ones to the left; the in-tree KSM calls them
+//! A merged page never changes, so its node is found by checksum. Whether the content is the same is
+//! seen where the other page can change no more. There may be several nodes with one content: when
+//! as many rmap_items share a page as `max_page_sharing` allows, so that a walk over them stays short,
+//! the next ones get another page. Such twins stand side by side in the tree, the full ones to the left; the in-tree KSM calls them
 //! the dups of a chain.
 //!
 //! Where NUMA nodes are kept apart, a page's NUMA node is part of where its node stands. A page that
@@ -101,7 +101,7 @@ impl StableTree {
         ksm_folio::node_of(page, &self.nodes)
     }
 
-    /// Finds a merged page with the content of `page`, and room for one more to share it.
+    /// Finds a merged page with the checksum of `page`, and room for one more to share it.
     pub(crate) fn find(
         &mut self,
         sums: &Sums<'_>,
@@ -110,22 +110,33 @@ impl StableTree {
     ) -> Option<Match> {
         let limit = self.limit;
         let place = sums.place(checksum, page.nid());
-        let compare = |folio: &KsmFolio| page.read(|new| folio.read(|old| new.compare(old)));
+        let usable = |node: &StableNode, folio: &KsmFolio| {
+            // One that nobody shares, and no fork maps, is about to go.
+            let lives = node.len() > 0 || folio.is_mapped();
+            lives && !folio.is_poisoned() && sums.may_meet(folio.nid(), page.nid())
+        };
         loop {
             let mut found = None;
-            let entry = self
-                .nodes
-                .entry(place, |node| match side(node, place, compare) {
-                    (side, Some(folio))
-                        if node.len() < limit && sums.may_meet(folio.nid(), page.nid()) =>
-                    {
+            let entry = self.nodes.entry(place, |node| {
+                let order = place.cmp(&node.place());
+                if order.is_ne() {
+                    return Side::At(order);
+                }
+                // Full ones are to the left.
+                if node.len() >= limit {
+                    return Side::At(Ordering::Greater);
+                }
+                match node.folio() {
+                    Some(folio) if usable(node, &folio) => {
                         found = Some(folio);
-                        side
+                        Side::At(Ordering::Equal)
                     }
-                    // A twin that is full, or has moved away. There may be another, to the right.
-                    (_, Some(_)) => Side::At(Ordering::Greater),
-                    (side, None) => side,
-                });
+                    None if node.len() == 0 => Side::Stale,
+                    // A stale one that is shared goes when the last rmap_item that shared it was
+                    // come to.
+                    _ => Side::At(Ordering::Greater),
+                }
+            });
             match entry {
                 Entry::Found(node) => return found.map(|folio| Match { node, folio }),
                 Entry::Vacant(_) => return None,
@@ -144,49 +155,37 @@ impl StableTree {
     ) {
         let nid = folio.nid();
         if node.set_place(sums.place(checksum, nid), nid) {
-            self.put(node, folio);
+            self.put(node);
         }
     }
 
     /// Puts a node in its place: left of its twins when it is full, else to their right.
-    fn put(&mut self, node: &Arc<StableNode>, folio: &KsmFolio) {
+    fn put(&mut self, node: &Arc<StableNode>) {
         let beside_twin = match node.len() < self.limit {
             true => Ordering::Greater,
             false => Ordering::Less,
         };
         let place = node.place();
-        let compare = |old: &KsmFolio| folio.read(|new| old.read(|old| new.compare(old)));
-        loop {
+        let entry = self.nodes.entry(place, |other| {
             // Whoever comes to stand beside a twin comes by it.
-            let entry = self.nodes.entry(place, |other| {
-                if other.place() == place {
-                    other.set_twin();
-                    node.set_twin();
-                }
-                match side(other, place, compare) {
-                    (Side::At(Ordering::Equal), _) => Side::At(beside_twin),
-                    (side, _) => side,
-                }
-            });
-            match entry {
-                Entry::Vacant(vacant) => {
-                    if vacant.insert(node.clone()).is_ok() {
-                        self.count_twins(node, |count, by| count + by);
-                    }
-                    return;
-                }
-                Entry::Stale(stale) => self.discard(&stale),
-                // No side says that an equal one will do.
-                Entry::Found(_) => return,
+            if other.place() == place {
+                other.set_twin();
+                node.set_twin();
+            }
+            Side::At(place.cmp(&other.place()).then(beside_twin))
+        });
+        if let Entry::Vacant(vacant) = entry {
+            if vacant.insert(node.clone()).is_ok() {
+                self.count_twins(node, |count, by| count + by);
             }
         }
     }
 
     /// Keeps the full ones among twins to the left, when one has become full, or is so no more.
-    fn arrange(&mut self, node: &Arc<StableNode>, folio: &KsmFolio) {
+    fn arrange(&mut self, node: &Arc<StableNode>) {
         if !matches!(self.twins(node), Twins::None) {
             self.take_out(node);
-            self.put(node, folio);
+            self.put(node);
         }
     }
 
@@ -263,7 +262,7 @@ impl StableTree {
         self.sharers += 1;
         self.shared += u64::from(node.len() == 1);
         if node.len() == self.limit {
-            self.arrange(node, locked.ksm());
+            self.arrange(node);
         }
         true
     }
@@ -294,9 +293,7 @@ impl StableTree {
                 self.discard(&node);
             }
         } else if node.len() + 1 == self.limit {
-            if let Some(folio) = node.folio() {
-                self.arrange(&node, &folio);
-            }
+            self.arrange(&node);
         }
         true
     }
@@ -343,37 +340,4 @@ enum Twins {
     None,
     One,
     More,
-}
-
-/// On which side of `node` a page with this place and content belongs. Where contents are equal,
-/// the folio comes with it.
-fn side(
-    node: &StableNode,
-    place: u64,
-    compare: impl Fn(&KsmFolio) -> Ordering,
-) -> (Side, Option<KsmFolio>) {
-    let order = place.cmp(&node.place());
-    if order.is_ne() {
-        return (Side::At(order), None);
-    }
-    let Some(folio) = node.folio() else {
-        // One that is still shared goes when the last rmap_item that shared it was come to.
-        let side = match node.len() {
-            0 => Side::Stale,
-            _ => Side::At(Ordering::Greater),
-        };
-        return (side, None);
-    };
-    if folio.is_poisoned() {
-        // It must not be read, nor found.
-        return (Side::At(Ordering::Greater), None);
-    }
-    match compare(&folio) {
-        // Nobody shares it, and no fork maps it: it is about to go.
-        Ordering::Equal if node.len() == 0 && !folio.is_mapped() => {
-            (Side::At(Ordering::Greater), None)
-        }
-        Ordering::Equal => (Side::At(Ordering::Equal), Some(folio)),
-        order => (Side::At(order), None),
-    }
 }

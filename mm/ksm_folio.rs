@@ -480,10 +480,6 @@ impl LockedKsm<'_> {
         self.ksm.is_poisoned()
     }
 
-    pub(crate) fn ksm(&self) -> &KsmFolio {
-        self.ksm
-    }
-
     fn is_of(&self, node: &StableNode) -> bool {
         // Nobody changes the mark of a locked folio.
         self.ksm.mark() == node.mark()
