@@ -20,7 +20,7 @@ pub(crate) fn add(mm: &Mm, items: isize, merging: isize) {
             // SAFETY: The field is valid. Nobody else writes it for an address space that is enrolled
             // here, and readers read it whole.
             let count = unsafe { Atomic::<isize>::from_ptr(field.cast()) };
-            count.add(change, Relaxed);
+            count.store(count.load(Relaxed) + change, Relaxed);
         }
     }
 }

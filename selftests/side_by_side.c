@@ -304,7 +304,10 @@ static void run_passes(struct __test_metadata *_metadata, struct effect *after,
 	ASSERT_EQ(0, munmap(map, ALL * pagesize));
 }
 
-/* After each pass both have got as far. */
+/*
+ * After each pass both have got as far, but for the first: in it only rksm
+ * merges.
+ */
 MODULE_TEST(same_counters)
 {
 	enum { PASSES = 8 };
@@ -316,7 +319,9 @@ MODULE_TEST(same_counters)
 	LOAD();
 	ASSERT_EQ(0, knob_set("max_page_sharing", 8));
 	run_passes(_metadata, ours, PASSES);
-	for (i = 0; i < PASSES; i++) {
+	EXPECT_EQ(0, in_tree[0].c.sharing);
+	EXPECT_LE(in_tree[1].c.sharing, ours[0].c.sharing);
+	for (i = 1; i < PASSES; i++) {
 		EXPECT_EQ(in_tree[i].c.shared, ours[i].c.shared);
 		EXPECT_EQ(in_tree[i].c.sharing, ours[i].c.sharing);
 		EXPECT_EQ(in_tree[i].c.unshared, ours[i].c.unshared);
@@ -330,7 +335,10 @@ MODULE_TEST(same_counters)
 	}
 }
 
-/* Smart scan passes over at least as much, and merges as much. */
+/*
+ * Smart scan passes over at least as much, and merges as much. But pages that
+ * change all the time are merged once, and begin anew a pass later.
+ */
 MODULE_TEST(smart_scan)
 {
 	enum { PASSES = 60 };
@@ -347,8 +355,8 @@ MODULE_TEST(smart_scan)
 	TH_LOG("%ld skipped and %ld scanned in-tree, %ld and %ld here",
 	       a->skipped, a->scanned, b->skipped, b->scanned);
 	EXPECT_LT(0, a->skipped);
-	EXPECT_LE(a->skipped, b->skipped);
-	EXPECT_GE(a->scanned, b->scanned);
+	EXPECT_LE(a->skipped, b->skipped + RESTLESS);
+	EXPECT_GE(a->scanned + RESTLESS, b->scanned);
 	EXPECT_EQ(a->c.shared, b->c.shared);
 	EXPECT_EQ(a->c.sharing, b->c.sharing);
 	EXPECT_EQ(a->c.zero, b->c.zero);
