@@ -3,7 +3,9 @@
 //! What is known of one page: the state machine of an rmap_item.
 //!
 //! ```text
-//!              first seen          seen unchanged
+//!                    first seen, not zero
+//!       ┌───────────────────────────────────────────┐
+//!       │   first seen          seen unchanged      ▼
 //!   Untracked ────────────► Seen ────────────────► Candidate
 //!       ▲                  ▲    ◄────────────────      │
 //!       │ gone             │         changed           │ an equal page came by
@@ -25,7 +27,7 @@ pub(crate) enum Kind {
     Untracked,
     /// A page whose checksum is known.
     Seen,
-    /// A page that was seen twice with the same checksum, and is in the tree of candidates.
+    /// A page that waits in the tree of candidates for an equal one.
     Candidate,
     /// A mapping of a merged page.
     Merged,
