@@ -462,16 +462,8 @@ fn note(state: &mut State, item: &Item, outcome: Outcome) {
 /// find.
 fn sweep(state: &mut State, slot: &MmSlot, region: &Region, batch: &Batch, range: &Range<usize>) {
     state.with_blocks(slot, |state, blocks| {
-        let mut found = batch.addresses().peekable();
-        for item in blocks.tracked(range.start, range.end) {
-            let address = item.address();
-            let there = item.region().id() == region.id() && {
-                while found.next_if(|next| *next < address).is_some() {}
-                found.peek() == Some(&address)
-            };
-            if !there {
-                state.forget(item);
-            }
+        for item in blocks.lost(range.start, range.end, region, batch.addresses()) {
+            state.forget(item);
         }
         blocks.clear(&mut state.candidates, range.start, range.end);
     });

@@ -13,11 +13,18 @@
 //! Without memory for more trees the ones that are there grow higher, and all goes on.
 
 use super::rb::{Linked, RawTree, Search, Vacancy};
+use crate::mm::memory;
 use core::{cmp::Ordering, ptr::NonNull};
 use kernel::prelude::*;
 
 /// Trees that are allocated at once: a page of them.
 const CHUNK: usize = 512;
+
+/// How many trees there are when one will not do any more: elements that come to where they stay need
+/// not be moved. One for 64 pages of memory, half a megabyte of trees at most.
+fn first_size() -> usize {
+    (memory::total_pages() / 64).min(1 << 16)
+}
 
 /// An element that stands under a number.
 ///
@@ -103,22 +110,24 @@ impl<T: Hashed> Forest<T> {
         unsafe { tree.insert(place, element) };
         self.len += 1;
         if self.len > self.trees * T::LOAD {
-            self.split();
+            let wanted = self.trees.max(first_size()) + 1;
+            while self.trees < wanted && self.split().is_ok() {}
         }
         true
     }
 
     /// Makes one more tree, out of the next one in turn.
-    fn split(&mut self) {
+    fn split(&mut self) -> Result {
         let new = self.trees;
-        if new / CHUNK == self.more.len() && self.add_chunk().is_err() {
-            return;
+        if new / CHUNK == self.more.len() {
+            self.add_chunk()?;
         }
         let bit = 1 << new.ilog2();
         let (old, into) = (self.at(new - bit), self.at(new));
         old.split_off(into, |element| element.hash() as usize & bit != 0);
         // INVARIANT: From now on the tree for those that were moved is the new one.
         self.trees += 1;
+        Ok(())
     }
 
     fn add_chunk(&mut self) -> Result {

@@ -289,16 +289,25 @@ impl Block {
         self.items.get(address.checked_sub(self.base)? / PAGE_SIZE)
     }
 
-    /// The tracked items with an address in `[from, to)`.
-    fn tracked(&self, from: usize, to: usize) -> impl Iterator<Item = &Item> {
-        let tracked = self.tracked.get();
-        let of = move |slot: usize| tracked & (1 << slot) != 0;
-        let inside = move |item: &&Item| (from..to).contains(&item.address());
-        let items = self.items.iter().enumerate();
-        items
-            .filter(move |(slot, _)| of(*slot))
-            .map(|(_, item)| item)
-            .filter(inside)
+    /// Its items with an address below `address`, a bit each.
+    fn below(&self, address: usize) -> u32 {
+        match address.saturating_sub(self.base) / PAGE_SIZE {
+            slots @ 0..SLOTS => (1 << slots) - 1,
+            _ => u32::MAX,
+        }
+    }
+
+    /// Its tracked items with an address in `[from, to)`, a bit each.
+    fn tracked(&self, from: usize, to: usize) -> u32 {
+        self.tracked.get() & self.below(to) & !self.below(from)
+    }
+
+    fn items(&self, mut bits: u32) -> impl Iterator<Item = &Item> {
+        core::iter::from_fn(move || {
+            let item = self.items.get(bits.trailing_zeros() as usize)?;
+            bits &= bits - 1;
+            Some(item)
+        })
     }
 }
 
@@ -365,18 +374,46 @@ impl Blocks {
         Some(*self.by_place.cursor_lower_bound(&from)?.current().0)
     }
 
-    /// The tracked items with an address in `[from, to)`.
-    pub(crate) fn tracked(&self, from: usize, to: usize) -> impl Iterator<Item = &Item> {
+    /// Those that may have items with an address in `[from, to)`.
+    fn blocks(&self, from: usize, to: usize) -> impl Iterator<Item = &Block> {
         let mut next = first_place(from);
-        let blocks = core::iter::from_fn(move || {
+        core::iter::from_fn(move || {
             let place = self.next_place(next)?;
             if place.0 >= to {
                 return None;
             }
             next = place_after(place);
             self.by_place.get(&place).map(|block| &**block.0)
-        });
-        blocks.flat_map(move |block| block.tracked(from, to))
+        })
+    }
+
+    /// The tracked items with an address in `[from, to)`.
+    pub(crate) fn tracked(&self, from: usize, to: usize) -> impl Iterator<Item = &Item> {
+        self.blocks(from, to)
+            .flat_map(move |block| block.items(block.tracked(from, to)))
+    }
+
+    /// The same but for those of `region` that are among `found`, which are addresses in order.
+    pub(crate) fn lost(
+        &self,
+        from: usize,
+        to: usize,
+        region: &Region,
+        found: impl Iterator<Item = usize>,
+    ) -> impl Iterator<Item = &Item> {
+        let mut found = found.peekable();
+        let region = region.id();
+        self.blocks(from, to).flat_map(move |block| {
+            let mut lost = block.tracked(from, to);
+            let end = block.base + SPAN;
+            while block.region.id() == region {
+                let Some(address) = found.next_if(|address| *address < end) else {
+                    break;
+                };
+                lost &= !(block.below(address + PAGE_SIZE) & !block.below(address));
+            }
+            block.items(lost)
+        })
     }
 
     /// Frees the blocks in `[from, to)` of which no item is tracked.

@@ -210,6 +210,15 @@ mod tests {
         };
         assert_eq!(tracked(&bench.blocks, 0, 4), 2);
         assert_eq!(tracked(&bench.blocks, 4, 32), 1);
+        let lost = |region: &Region, found: &[usize]| {
+            let found = found.iter().map(|page| page * PAGE_SIZE);
+            let lost = bench.blocks.lost(0, usize::MAX, region, found);
+            lost.fold(0, |sum, item| sum * 10 + item.address() / PAGE_SIZE)
+        };
+        assert_eq!(lost(&other, &[]), 335);
+        assert_eq!(lost(&other, &[3, 4, 5, 6]), 3);
+        assert_eq!(lost(&other, &[5, 40]), 33);
+        assert_eq!(lost(&bench.region, &[3]), 35);
         // What one region gives up stays with the other.
         let item = item_at(&mut bench.blocks, cache, slot, &bench.region, 3 * PAGE_SIZE)?;
         assert!(item.set_plain(Kind::Untracked, key(3)));

@@ -174,8 +174,9 @@ impl<T: Linked> RawTree<T> {
             unsafe { bindings::rb_link_node(last, parent, link) };
             // SAFETY: `last` was just linked as a leaf of that tree.
             unsafe { bindings::rb_insert_color(last, into.root.get()) };
+            parent = last;
             // SAFETY: `last` is live.
-            (parent, link) = (last, unsafe { &raw mut (*last).rb_right });
+            link = unsafe { &raw mut (*last).rb_right };
         }
     }
 

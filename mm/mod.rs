@@ -12,6 +12,7 @@ pub(crate) mod kobject;
 pub(crate) mod ksm_folio;
 pub(crate) mod kthread;
 pub(crate) mod lru;
+pub(crate) mod memory;
 mod merged;
 pub(crate) mod module;
 pub(crate) mod notifier;

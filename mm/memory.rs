@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The machine's memory.
+
+use kernel::bindings;
+
+/// How many pages the kernel has to give out, free or not.
+pub(crate) fn total_pages() -> usize {
+    // SAFETY: The kernel's counter is a valid word for ever, and read whole.
+    let pages = unsafe { (&raw const bindings::_totalram_pages.counter).read_volatile() };
+    usize::try_from(pages).unwrap_or(0)
+}
