@@ -24,7 +24,7 @@ use crate::{
     mm_slot::MmSlot,
     rmap_item::Kind,
     scope::Scope,
-    unstable_tree::{self, Found},
+    unstable_tree::{self, Found, Look},
     zero_page,
 };
 use core::ops::Range;
@@ -356,8 +356,12 @@ impl Engine {
             // It waits to be found by an equal page.
             Kind::Candidate if unchanged && !wants_zero => return Cut::No,
             Kind::Candidate | Kind::Seen if unchanged => {}
-            // Memory that is full of zeroes when it is first seen is likely about to be used.
-            Kind::Untracked if checksum != sums.zero() => state.see(item, key),
+            // Memory that is full of zeroes when it is first seen is likely about to be used, and to
+            // split a huge page takes more than a first look.
+            Kind::Untracked if checksum != sums.zero() && !page.is_large() => {
+                state.see(item, key);
+                return self.merge(state, item, page, checksum, Look::First, batch);
+            }
             _ => {
                 state.see(item, key);
                 return Cut::No;
@@ -365,7 +369,7 @@ impl Engine {
         }
         match wants_zero {
             true => self.place_zero(state, item, page, batch),
-            false => self.merge(state, item, page, checksum, batch),
+            false => self.merge(state, item, page, checksum, Look::Second, batch),
         }
     }
 
@@ -392,6 +396,7 @@ impl Engine {
         item: &Item,
         page: &AnonPage,
         checksum: u64,
+        look: Look,
         batch: &mut Batch,
     ) -> Cut {
         let sums = self.sums();
@@ -403,7 +408,8 @@ impl Engine {
         }
         let mut cut = Cut::No;
         loop {
-            let found = unstable_tree::find_or_insert(&mut state.candidates, &sums, item, page);
+            let found =
+                unstable_tree::find_or_insert(&mut state.candidates, &sums, item, page, look);
             let Found::Like(other, other_page) = found else {
                 return cut;
             };

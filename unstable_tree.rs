@@ -39,12 +39,22 @@ enum Verdict {
     Stale,
 }
 
+/// How well a page is known that an equal one is wanted for.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Look {
+    /// It may be one that changes all the time.
+    First,
+    /// It has held still since the last one.
+    Second,
+}
+
 /// Finds a candidate with the checksum of `page`, or makes `item`, whose page that is, a candidate.
 pub(crate) fn find_or_insert<'c>(
     candidates: &'c mut Candidates,
     sums: &Sums<'_>,
     item: &Item,
     page: &AnonPage,
+    look: Look,
 ) -> Found<'c> {
     let key = item.key();
     let mut like = None;
@@ -53,7 +63,7 @@ pub(crate) fn find_or_insert<'c>(
         if order.is_ne() {
             return Side::At(order);
         }
-        match judge(sums, candidate, page) {
+        match judge(sums, candidate, page, look) {
             Verdict::Stale => Side::Stale,
             Verdict::NotNow => Side::At(Ordering::Equal),
             Verdict::Like(other) => {
@@ -72,7 +82,7 @@ pub(crate) fn find_or_insert<'c>(
     }
 }
 
-fn judge(sums: &Sums<'_>, candidate: &Item, page: &AnonPage) -> Verdict {
+fn judge(sums: &Sums<'_>, candidate: &Item, page: &AnonPage, look: Look) -> Verdict {
     let Some(other) = page_of(candidate) else {
         return match candidate.mm().is_busy() {
             true => Verdict::NotNow,
@@ -82,6 +92,10 @@ fn judge(sums: &Sums<'_>, candidate: &Item, page: &AnonPage) -> Verdict {
     // A fork left one page in two address spaces; or somebody else is about to use the page, and
     // what would be made of the other one would have to be undone.
     if other.is(page) || page.is_in_use() {
+        return Verdict::NotNow;
+    }
+    // It would have to be split.
+    if look == Look::First && other.is_large() {
         return Verdict::NotNow;
     }
     match other.is_ksm() || !sums.may_meet(other.nid(), page.nid()) {

@@ -32,8 +32,6 @@ unsafe impl Linked for Element {
 
 // SAFETY: It is constant.
 unsafe impl Hashed for Element {
-    const LOAD: usize = 4;
-
     fn hash(&self) -> u64 {
         self.checksum
     }

@@ -17,13 +17,16 @@ use crate::mm::memory;
 use core::{cmp::Ordering, ptr::NonNull};
 use kernel::prelude::*;
 
+/// Elements to a tree, on average. A tree costs a pointer, so this makes one byte for each element.
+const LOAD: usize = 8;
+
 /// Trees that are allocated at once: a page of them.
 const CHUNK: usize = 512;
 
 /// How many trees there are when one will not do any more: elements that come to where they stay need
-/// not be moved. One for 64 pages of memory, half a megabyte of trees at most.
+/// not be moved. One for 128 pages of memory, half a megabyte of trees at most.
 fn first_size() -> usize {
-    (memory::total_pages() / 64).min(1 << 16)
+    (memory::total_pages() / 128).min(1 << 16)
 }
 
 /// An element that stands under a number.
@@ -32,9 +35,6 @@ fn first_size() -> usize {
 ///
 /// `hash` gives the same number for as long as the element is in a forest.
 pub(crate) unsafe trait Hashed: Linked {
-    /// Elements to a tree, on average. A tree costs a pointer.
-    const LOAD: usize;
-
     fn hash(&self) -> u64;
 }
 
@@ -109,7 +109,7 @@ impl<T: Hashed> Forest<T> {
         // SAFETY: The contract is the caller's, and the place is in that tree.
         unsafe { tree.insert(place, element) };
         self.len += 1;
-        if self.len > self.trees * T::LOAD {
+        if self.len > self.trees * LOAD {
             let wanted = self.trees.max(first_size()) + 1;
             while self.trees < wanted && self.split().is_ok() {}
         }

@@ -104,9 +104,6 @@ unsafe impl Linked for Item {
 
 // SAFETY: The key of a candidate does not change: `set_plain` refuses it.
 unsafe impl Hashed for Item {
-    // Two bytes for each: what a page costs that is like no other.
-    const LOAD: usize = 4;
-
     fn hash(&self) -> u64 {
         self.key().0
     }

@@ -72,9 +72,6 @@ unsafe impl Linked for StableNode {
 
 // SAFETY: `set_place` refuses a node that is in a tree.
 unsafe impl Hashed for StableNode {
-    // A merge goes down three times, and an unmerge once.
-    const LOAD: usize = 1;
-
     fn hash(&self) -> u64 {
         self.place()
     }

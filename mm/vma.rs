@@ -141,7 +141,7 @@ fn unshare(vma: &VmaRef, address: usize) -> Result<Unshared> {
 }
 
 /// How much address space is searched for merged pages under one hold of the mmap lock.
-const SEARCH_SPAN: usize = 1 << 30;
+const SEARCH_SPAN: usize = 32 << 20;
 
 /// Gives the owner copies of its own for the first merged pages from `from` on, so few that the mmap
 /// lock is not held for long. May sleep.

@@ -85,7 +85,7 @@ fn verdict(verdict: Verdict) -> String {
 /// The median, and how far the runs lie apart.
 fn spread(spread: Option<Spread>) -> String {
     match spread {
-        None => "never".to_owned(),
+        None => "–".to_owned(),
         Some(Spread { median, min, max }) if min == max => short(median),
         Some(Spread { median, min, max }) => {
             format!("{} ({}–{})", short(median), short(min), short(max))
