@@ -35,7 +35,7 @@
 //! enough that somebody who could observe checksums would find the key; rksm shows them to nobody,
 //! and the key is drawn anew each time the module is loaded. A prepared file of colliding pages, which
 //! an unkeyed hash allows, is therefore not possible. Should collisions be found all the same, they
-//! cost comparisons, not correctness: the trees order equal checksums by content.
+//! cost savings, not correctness: whether two pages are equal is seen by comparing them.
 //!
 //! # Why not xxhash
 //!

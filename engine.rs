@@ -7,7 +7,10 @@ use crate::{
     advisor::{self, Advisor, Mode},
     checksum::{PageHasher, Sums},
     control::{Control, Counters, Run},
-    intrusive::items::{Block, BlockCache, Blocks, Candidates, Item, Key, SLOTS},
+    intrusive::{
+        candidates::Candidates,
+        items::{Block, BlockCache, Blocks, Item, Key, SLOTS},
+    },
     mm::{
         account,
         address_space::LiveMm,

@@ -209,15 +209,11 @@ fn make_ksm(
     let node = ModulePin::new().and_then(StableNode::new);
     let node = node.or(Err(Outcome::NoMemory))?;
     with_vma(item, |vma| {
-        let copy;
-        let page = match page.is_shared() {
-            true => {
-                vma.unshare(item.address()).or(Err(Outcome::NoMemory))?;
-                copy = pte::page_at(vma, item.address()).ok_or(Outcome::Gone)?;
-                &copy
-            }
-            false => page,
+        let copy = match page.is_shared() {
+            true => unshared(sums, checksum, vma, item, page)?,
+            false => None,
         };
+        let page = copy.as_ref().unwrap_or(page);
         let ksm = freeze(vma, item, page, |frozen| {
             // The node stands under this checksum for good.
             if frozen.read(|content| sums.checksum(content)) != checksum {
@@ -233,6 +229,24 @@ fn make_ksm(
         Ok((node, ksm))
     })
     .unwrap_or(Err(Outcome::Gone))
+}
+
+/// Gives the owner of `item` a page of its own, which is returned, in place of `page`. `None`: it has
+/// that already. A large page that is mapped by many entries looks like a shared one.
+fn unshared(
+    sums: &Sums<'_>,
+    checksum: u64,
+    vma: &MergeableVma<'_>,
+    item: &Item,
+    page: &AnonPage,
+) -> Result<Option<AnonPage>, Outcome> {
+    // Nothing is copied in vain for a page that is not what it was.
+    if page.read(|content| sums.checksum(content)) != checksum {
+        return Err(Outcome::Changed);
+    }
+    vma.unshare(item.address()).or(Err(Outcome::NoMemory))?;
+    let now = pte::page_at(vma, item.address()).ok_or(Outcome::Gone)?;
+    Ok(Some(now).filter(|now| !now.is(page)))
 }
 
 /// Gives the owner of `item` a copy of its own, if it maps a merged page.

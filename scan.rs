@@ -470,6 +470,7 @@ fn sweep(state: &mut State, slot: &MmSlot, region: &Region, batch: &Batch, range
     state.with_blocks(slot, |state, blocks| {
         for item in blocks.lost(range.start, range.end, region, batch.addresses()) {
             state.forget(item);
+            kthread::cond_resched();
         }
         blocks.clear(&mut state.candidates, range.start, range.end);
     });

@@ -18,6 +18,7 @@ use crate::{
     },
     mm_slot::MmSlot,
     settings::Value,
+    unmerge::Way,
 };
 use kernel::{prelude::*, sync::atomic::Relaxed};
 
@@ -103,21 +104,26 @@ impl Engine {
 
     /// False: it was not possible now.
     fn narrow_one(&self, state: &mut State, slot: &MmSlot) -> Result<bool> {
-        let mut from = 0;
+        let (mut from, mut all) = (0, true);
+        let mut way = Way::new();
         let live = loop {
             let Some(live) = slot.enter() else {
                 return Ok(slot.has_exited());
             };
-            match unmerge_some_unasked(&live, from)? {
-                Some(next) => from = next,
-                None => break live,
-            }
+            let Some(part) = unmerge_some_unasked(&live, from)? else {
+                break live;
+            };
             drop(live);
-            if signal::pending() {
-                return Err(ERESTARTSYS);
+            state.forget_range(slot, part.done.start, part.done.end);
+            all &= !part.leaves_out();
+            from = part.next;
+            if !way.goes_on(from)? {
+                return Ok(false);
             }
-            kthread::cond_resched();
         };
+        if !all {
+            return Ok(false);
+        }
         if !any_advised(&live) {
             self.unregister(slot, &live);
             drop(live);

@@ -67,9 +67,10 @@ impl Engine {
     /// False: it was not possible now. A process that is busy with its address space may have nothing
     /// to give back, as the stable tree says; what is recorded of it is left alone.
     fn unmerge_mm(&self, state: &mut State, slot: &MmSlot) -> Result<bool> {
-        let mut from = 0;
+        let (mut from, mut all) = (0, true);
+        let mut way = Way::new();
         loop {
-            let next = match slot.enter() {
+            let part = match slot.enter() {
                 Some(live) => unmerge_some(&live, from)?,
                 None if slot.has_exited() => {
                     self.drop_slot(state, slot);
@@ -77,16 +78,49 @@ impl Engine {
                 }
                 None => return Ok(!account::has_zero_pages(slot.mm())),
             };
-            // Part by part: the pages are still in the CPU's caches.
-            state.forget_range(slot, from, next.unwrap_or(usize::MAX));
-            let Some(next) = next else {
-                return Ok(true);
+            let Some(part) = part else {
+                state.forget_range(slot, from, usize::MAX);
+                return Ok(all);
             };
-            from = next;
-            if signal::pending() {
-                return Err(ERESTARTSYS);
+            // Part by part: the pages are still in the CPU's caches.
+            state.forget_range(slot, from, part.done.end);
+            all &= !part.leaves_out();
+            from = part.next;
+            if !way.goes_on(from)? {
+                return Ok(false);
             }
-            kthread::cond_resched();
         }
+    }
+}
+
+/// The way through an address space, which ends where it comes no farther: others may move pages all
+/// the time.
+pub(crate) struct Way {
+    reached: usize,
+    since: Instant<Monotonic>,
+}
+
+impl Way {
+    pub(crate) fn new() -> Self {
+        Self {
+            reached: 0,
+            since: Instant::now(),
+        }
+    }
+
+    /// Whether to go on from `address`.
+    ///
+    /// # Errors
+    ///
+    /// `ERESTARTSYS`: a signal came.
+    pub(crate) fn goes_on(&mut self, address: usize) -> Result<bool> {
+        if signal::pending() {
+            return Err(ERESTARTSYS);
+        }
+        kthread::cond_resched();
+        if address > self.reached {
+            (self.reached, self.since) = (address, Instant::now());
+        }
+        Ok(self.since.elapsed() < Delta::from_secs(UNMERGE_TIMEOUT_SECS))
     }
 }

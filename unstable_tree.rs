@@ -13,7 +13,8 @@
 use crate::{
     checksum::Sums,
     intrusive::{
-        items::{Candidates, Entry, Item},
+        candidates::{Candidates, Entry},
+        items::Item,
         rb::Side,
     },
     merge::page_of,

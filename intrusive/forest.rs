@@ -133,6 +133,7 @@ impl<T: Hashed> Forest<T> {
     fn add_chunk(&mut self) -> Result {
         // A merge adds elements under an mmap lock, where reclaim could wait for us.
         let flags = GFP_NOWAIT | __GFP_NOWARN;
+        self.more.reserve(1, flags)?;
         let trees = pin_init::init_array_from_fn(|_| RawTree::new());
         let chunk = KBox::init(trees, flags)?;
         Ok(self.more.push(chunk, flags)?)

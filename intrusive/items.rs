@@ -22,14 +22,15 @@
 //! arguments shows that no such reference is left.
 
 use super::{
-    forest::{Forest, Hashed},
-    rb::{Linked, Links, Search, Side, Vacancy},
+    candidates::Candidates,
+    rb::{Linked, Links},
     sharers::Sharing,
 };
 use crate::{
     mm::{
         anon_vma::Region,
         ksm_folio::{Mark, StableNode},
+        kthread::cond_resched,
         slab::{SlabBox, SlabCache},
     },
     mm_slot::MmSlot,
@@ -38,9 +39,7 @@ use crate::{
 };
 use core::{
     cell::{Cell, UnsafeCell},
-    cmp::Ordering,
     mem::{offset_of, ManuallyDrop},
-    ptr::NonNull,
 };
 use kernel::{
     page::PAGE_SIZE,
@@ -58,7 +57,7 @@ const SPAN: usize = SLOTS * PAGE_SIZE;
 
 /// The part of a page's checksum by which records are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key(u64);
+pub(crate) struct Key(pub(super) u64);
 
 impl Key {
     const BITS: u32 = 40;
@@ -69,6 +68,7 @@ impl Key {
 }
 
 /// What the kind of a record says is in it.
+#[repr(C)]
 union Payload {
     /// For [`Kind::Candidate`].
     links: ManuallyDrop<Links>,
@@ -100,13 +100,6 @@ pub(crate) struct Item {
 // long as the item is in one.
 unsafe impl Linked for Item {
     const OFFSET: usize = offset_of!(Item, payload);
-}
-
-// SAFETY: The key of a candidate does not change: `set_plain` refuses it.
-unsafe impl Hashed for Item {
-    fn hash(&self) -> u64 {
-        self.key().0
-    }
 }
 
 impl Item {
@@ -150,7 +143,8 @@ impl Item {
         self.slot.into()
     }
 
-    fn set_kind(&self, kind: Kind) {
+    /// Only who puts the item where the kind says, or takes it out, says so.
+    pub(super) fn set_kind(&self, kind: Kind) {
         self.kind.set(kind.to_bits());
     }
 
@@ -196,6 +190,18 @@ impl Item {
     /// Where the links among the sharers of a merged page are, and its node.
     pub(super) fn sharing(&self) -> *mut Sharing {
         self.payload.get().cast()
+    }
+
+    /// Gives a plain item links that are in no tree yet. False, and nothing done, for another.
+    pub(super) fn get_links(&self) -> bool {
+        let plain = self.kind().is_plain();
+        if plain {
+            let links = ManuallyDrop::new(Links::new());
+            // SAFETY: No reference into the payload of a plain item exists.
+            unsafe { *self.payload.get() = Payload { links } };
+            self.block().note(self.slot(), Kind::Candidate);
+        }
+        plain
     }
 
     /// Makes a plain item merged: `sharing` says with what.
@@ -425,6 +431,7 @@ impl Blocks {
                 if let Some(block) = self.by_place.remove(&place) {
                     // An item that is not tracked is in no tree and no list, and owns nothing.
                     drop(ManuallyDrop::into_inner(block.0));
+                    cond_resched();
                 }
             }
         }
@@ -442,129 +449,5 @@ fn place_after((base, (anon_vma, offset)): Place) -> Place {
     match offset.checked_add(1) {
         Some(offset) => (base, (anon_vma, offset)),
         None => (base, (anon_vma + 1, 0)),
-    }
-}
-
-/// The tree of pages that wait for an equal one.
-///
-/// # Invariants
-///
-/// The items in `tree` are those of kind `Candidate`.
-pub(crate) struct Candidates {
-    tree: Forest<Item>,
-}
-
-// SAFETY: As for `Blocks`.
-unsafe impl Send for Candidates {}
-
-/// A place for a candidate, for as long as the tree does not change.
-pub(crate) struct Vacant<'c> {
-    candidates: &'c mut Candidates,
-    vacancy: Vacancy,
-}
-
-/// A candidate that a search found.
-pub(crate) struct Found<'c> {
-    candidates: &'c mut Candidates,
-    item: NonNull<Item>,
-}
-
-/// What a search came to.
-pub(crate) enum Entry<'c> {
-    Found(Found<'c>),
-    Vacant(Vacant<'c>),
-}
-
-impl Candidates {
-    pub(crate) const fn new() -> Self {
-        Self {
-            tree: Forest::new(),
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.tree.len()
-    }
-
-    /// Finds the candidate with this key that `side` says is the one, or the place where it belongs.
-    pub(crate) fn entry(&mut self, key: Key, mut side: impl FnMut(&Item) -> Side) -> Entry<'_> {
-        loop {
-            let mut stale = false;
-            let search = self.tree.search(key.0, |item| match side(item) {
-                Side::At(order) => order,
-                Side::Stale => {
-                    stale = true;
-                    Ordering::Equal
-                }
-            });
-            let item = match search {
-                Search::Found(item) => NonNull::from(item),
-                Search::Vacant(vacancy) => {
-                    return Entry::Vacant(Vacant {
-                        candidates: self,
-                        vacancy,
-                    })
-                }
-            };
-            if !stale {
-                return Entry::Found(Found {
-                    candidates: self,
-                    item,
-                });
-            }
-            // SAFETY: The search found it in the tree, whose items are live.
-            self.remove(unsafe { item.as_ref() });
-        }
-    }
-
-    /// Makes a candidate a plain item. Does nothing to others.
-    pub(crate) fn remove(&mut self, item: &Item) -> bool {
-        if item.kind() != Kind::Candidate {
-            return false;
-        }
-        // SAFETY: By the type invariants a candidate is in the tree, of which there is one.
-        unsafe { self.tree.remove(item) };
-        // INVARIANT: It is in no tree now.
-        item.set_kind(Kind::Seen);
-        true
-    }
-}
-
-impl<'c> Found<'c> {
-    /// Takes the candidate out of the tree: it is a plain item then.
-    pub(crate) fn take(self) -> &'c Item {
-        // SAFETY: The search found it, and `Blocks::clear` cannot free it while `candidates` is
-        // borrowed.
-        let item = unsafe { self.item.as_ref() };
-        self.candidates.remove(item);
-        item
-    }
-}
-
-impl Vacant<'_> {
-    /// Makes a plain item a candidate, unless its key is not that of the search.
-    pub(crate) fn insert(self, item: &Item) -> bool {
-        if !item.kind().is_plain() {
-            return false;
-        }
-        // SAFETY: No reference into the payload of a plain item exists.
-        unsafe {
-            *item.payload.get() = Payload {
-                links: ManuallyDrop::new(Links::new()),
-            }
-        };
-        // SAFETY: The tree was borrowed since the search, the item is in none, and its block is not
-        // freed before it is taken out, which makes it untracked.
-        let there = unsafe {
-            self.candidates
-                .tree
-                .insert(self.vacancy, NonNull::from(item))
-        };
-        if there {
-            // INVARIANT: It is in the tree.
-            item.set_kind(Kind::Candidate);
-            item.block().note(item.slot(), Kind::Candidate);
-        }
-        there
     }
 }

@@ -3,7 +3,8 @@
 //! The records of tracked pages: their states, and the tree of candidates.
 
 use super::{
-    items::{BlockCache, Blocks, Candidates, Entry, Item, Key, SLOTS},
+    candidates::{Candidates, Entry},
+    items::{BlockCache, Blocks, Item, Key, SLOTS},
     rb::Side,
 };
 use crate::{

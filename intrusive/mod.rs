@@ -10,6 +10,7 @@
 pub(crate) mod arc_tree;
 #[cfg(CONFIG_KUNIT = "y")]
 mod arc_tree_tests;
+pub(crate) mod candidates;
 pub(crate) mod forest;
 pub(crate) mod items;
 #[cfg(CONFIG_KUNIT = "y")]

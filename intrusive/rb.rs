@@ -3,8 +3,8 @@
 //! A red-black tree of elements that carry their own links.
 //!
 //! `kernel::rbtree` owns its nodes and finds them by a key that never changes. The trees of a page
-//! merger hold records that live elsewhere, and order them by page content, which takes a function
-//! instead of a key and may find that a record went stale. A [`Forest`](super::forest::Forest) is
+//! merger hold records that live elsewhere, and a search takes a function instead of a key: it may
+//! find that a record went stale. A [`Forest`](super::forest::Forest) is
 //! made of these trees; [`ArcTree`](super::arc_tree::ArcTree) and
 //! [`Candidates`](super::items::Candidates) make that safe.
 

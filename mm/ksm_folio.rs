@@ -33,6 +33,7 @@ use core::{
 };
 use kernel::{
     bindings,
+    mm::virt::VmaRef,
     prelude::*,
     sync::{
         atomic::{Acquire, Atomic, Relaxed, Release},
@@ -327,6 +328,32 @@ unsafe fn set_mark(folio: *mut bindings::folio, mark: Mark) {
     let mapping = unsafe { &raw mut (*folio).__bindgen_anon_1.__bindgen_anon_1.mapping };
     // SAFETY: As above; others only read the word whole.
     unsafe { core::ptr::write_volatile(mapping, mark.0 as *mut bindings::address_space) };
+}
+
+/// Makes a merged page an ordinary one of `vma`. Its node is stale then.
+///
+/// # Safety
+///
+/// `folio` is locked and a merged page, and nobody maps it but `vma` at `address`, whose entry is
+/// locked.
+pub(super) unsafe fn make_ordinary(folio: *mut bindings::folio, vma: &VmaRef, address: usize) {
+    // SAFETY: The VMA is valid and maps the folio.
+    let index = unsafe { bindings::linear_anon_page_index(vma.as_ptr(), address) };
+    // SAFETY: The folio is valid, says the caller, and as yet nobody looks at its index.
+    unsafe {
+        (*folio)
+            .__bindgen_anon_1
+            .__bindgen_anon_1
+            .__bindgen_anon_2
+            .index = index
+    };
+    // Whoever sees the new mapping sees the index.
+    barrier::smp_mb(barrier::Write);
+    // SAFETY: The VMA has pages, and so an `anon_vma`, which the mmap lock keeps.
+    let anon_vma = unsafe { (*vma.as_ptr()).anon_vma } as usize;
+    let mark = Mark(anon_vma | bindings::FOLIO_MAPPING_ANON as usize);
+    // SAFETY: The folio is locked, valid and anonymous.
+    unsafe { set_mark(folio, mark) };
 }
 
 /// A counted reference to the folio of a merged page.

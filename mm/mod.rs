@@ -24,6 +24,7 @@ pub(crate) mod random;
 mod rmap_walk;
 pub(crate) mod signal;
 pub(crate) mod slab;
+mod sole;
 pub(crate) mod tasks;
 pub(crate) mod trace;
 pub(crate) mod vma;

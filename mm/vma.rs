@@ -8,8 +8,9 @@ use super::{
     address_space::LiveMm,
     anon_vma::{AnonVma, Region},
     merged::Merged,
+    sole,
 };
-use core::ptr::NonNull;
+use core::{ops::Range, ptr::NonNull};
 use kernel::{
     bindings,
     mm::{virt::VmaRef, Mm},
@@ -103,7 +104,7 @@ impl<'a> MergeableVma<'a> {
     }
 
     /// Gives the owner a page of its own at `address`, if it shares one with somebody. May sleep.
-    /// Where the page is gone meanwhile, nothing is done: the caller looks again.
+    /// Where that cannot be now, nothing is done: the caller looks again.
     ///
     /// # Errors
     ///
@@ -116,43 +117,62 @@ impl<'a> MergeableVma<'a> {
 /// What became of the page at an address.
 #[derive(PartialEq)]
 enum Unshared {
-    /// It is the owner's own, or may be found so when it is looked at again.
+    /// It is the owner's own, or is when it is looked at again.
     Done,
-    /// The fault cannot be handled, as that of the owner could not be.
-    Never,
+    /// The fault would have to wait for somebody, who may never come, or cannot be handled.
+    NotNow,
 }
 
 /// Gives the owner of `vma` a page of its own at `address`.
 fn unshare(vma: &VmaRef, address: usize) -> Result<Unshared> {
-    let flags = bindings::fault_flag_FAULT_FLAG_UNSHARE | bindings::fault_flag_FAULT_FLAG_REMOTE;
+    // The page may be gone, and the fault be one on a file whose server does not answer, or one that
+    // a userfaultfd is told about: with these flags it neither waits nor lets go of the lock.
+    let flags = bindings::fault_flag_FAULT_FLAG_UNSHARE
+        | bindings::fault_flag_FAULT_FLAG_REMOTE
+        | bindings::fault_flag_FAULT_FLAG_ALLOW_RETRY
+        | bindings::fault_flag_FAULT_FLAG_RETRY_NOWAIT;
     let none = core::ptr::null_mut();
     // SAFETY: The VMA is valid, its mmap lock is held, and `flags` does not let it be dropped.
     let fault = unsafe { bindings::handle_mm_fault(vma.as_ptr(), address, flags, none) };
     if fault & bindings::vm_fault_reason_VM_FAULT_OOM != 0 {
         return Err(ENOMEM);
     }
-    let never = bindings::vm_fault_reason_VM_FAULT_SIGBUS
+    let not_now = bindings::vm_fault_reason_VM_FAULT_RETRY
+        | bindings::vm_fault_reason_VM_FAULT_SIGBUS
         | bindings::vm_fault_reason_VM_FAULT_SIGSEGV
         | bindings::vm_fault_reason_VM_FAULT_HWPOISON;
-    Ok(match fault & never {
+    Ok(match fault & not_now {
         0 => Unshared::Done,
-        _ => Unshared::Never,
+        _ => Unshared::NotNow,
     })
 }
 
 /// How much address space is searched for merged pages under one hold of the mmap lock.
 const SEARCH_SPAN: usize = 32 << 20;
 
+/// A part of the way through an address space that is unmerged.
+pub(crate) struct Part {
+    /// All that is to be unmerged in it is the owner's own.
+    pub(crate) done: Range<usize>,
+    /// Where to go on: where the part ends, or behind a page there that has to be left out now.
+    pub(crate) next: usize,
+}
+
+impl Part {
+    pub(crate) fn leaves_out(&self) -> bool {
+        self.next != self.done.end
+    }
+}
+
 /// Gives the owner copies of its own for the first merged pages from `from` on, so few that the mmap
-/// lock is not held for long. May sleep.
+/// lock is not held for long. May sleep. `None`: there are no more.
 ///
-/// All before the address that is returned are the owner's own then; the next call looks at the
-/// others, also at those that this one has dealt with. `None`: there are no more.
+/// What this has dealt with is part of the next part, where it is seen to be done.
 ///
 /// # Errors
 ///
 /// `ENOMEM`: no page for a copy.
-pub(crate) fn unmerge_some(live: &LiveMm<'_>, from: usize) -> Result<Option<usize>> {
+pub(crate) fn unmerge_some(live: &LiveMm<'_>, from: usize) -> Result<Option<Part>> {
     unmerge_first(live, from, |_| true)
 }
 
@@ -161,7 +181,7 @@ pub(crate) fn unmerge_some(live: &LiveMm<'_>, from: usize) -> Result<Option<usiz
 /// # Errors
 ///
 /// As for [`unmerge_some`].
-pub(crate) fn unmerge_some_unasked(live: &LiveMm<'_>, from: usize) -> Result<Option<usize>> {
+pub(crate) fn unmerge_some_unasked(live: &LiveMm<'_>, from: usize) -> Result<Option<Part>> {
     unmerge_first(live, from, |vma| !is_advised(vma))
 }
 
@@ -169,24 +189,32 @@ fn unmerge_first(
     live: &LiveMm<'_>,
     from: usize,
     wanted: impl Fn(&VmaRef) -> bool,
-) -> Result<Option<usize>> {
+) -> Result<Option<Part>> {
     let may_have_any = |vma: &&VmaRef| {
         wanted(vma) && anon_vma_of(vma).is_some() && (is_advised(vma) || is_compatible(vma))
     };
     let Some(vma) = vmas(live, from).find(may_have_any) else {
         return Ok(None);
     };
-    let from = from.max(vma.start());
-    let end = vma.end().min(from.saturating_add(SEARCH_SPAN));
-    let merged = Merged::find(vma, from..end);
-    let mut next = None;
+    let start = from.max(vma.start());
+    let end = vma.end().min(start.saturating_add(SEARCH_SPAN));
+    let merged = Merged::find(vma, start..end);
+    let first = merged.addresses().first().copied();
+    let mut part = Part {
+        done: start..first.unwrap_or(end),
+        next: first.unwrap_or(end),
+    };
     for &address in merged.addresses() {
-        next = next.or(Some(address));
-        if unshare(vma, address)? == Unshared::Never {
-            next = Some(address + PAGE_SIZE);
+        if sole::take_over(vma, address) || unshare(vma, address)? == Unshared::Done {
+            continue;
         }
+        if address != part.done.end {
+            // It is the first one of the next part, when those before it are seen to be done.
+            break;
+        }
+        part.next = address + PAGE_SIZE;
     }
-    Ok(Some(next.unwrap_or(end)))
+    Ok(Some(part))
 }
 
 /// The mergeable VMAs that end above `from`.

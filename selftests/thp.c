@@ -187,6 +187,29 @@ KSM_TEST(equal_huge_pages)
 	}
 }
 
+/* The same where page tables map them page by page. */
+KSM_TEST(equal_huge_pages_in_small_entries)
+{
+	char *map = MAP_HUGE_PAGES(2);
+	int i;
+
+	for (i = 0; i < 2 * NR; i++)
+		fill(page_of(map, i), i % NR);
+	for (i = 0; i < 2; i++) {
+		char *page = page_of(map, i * NR + 3);
+
+		ASSERT_EQ(0, mprotect(page, pagesize, PROT_READ));
+		ASSERT_EQ(0, mprotect(page, pagesize, PROT_READ | PROT_WRITE));
+	}
+	ASSERT_TRUE(still_huge(map) && still_huge(map + HUGE_SIZE));
+	ASSERT_EQ(0, madvise(map, 2 * HUGE_SIZE, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(NR, NR));
+	for (i = 0; i < 2 * NR; i++) {
+		ASSERT_TRUE(holds(page_of(map, i), i % NR));
+	}
+}
+
 static bool all_on_zero_page(void *arg)
 {
 	int i;
