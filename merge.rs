@@ -187,6 +187,8 @@ pub(crate) fn two(
     };
     if outcome != Outcome::Merged {
         stable.unshare(other);
+        // Ours would be one reference too many for the page to be given back without a copy.
+        drop((ksm, other_page));
         // Without memory for a copy, or where the process is busy with its address space, the page
         // stays a merged one with one mapping, which the scanner finds again.
         let _ = unmerge(other);
@@ -255,5 +257,5 @@ fn unshared(
 ///
 /// `ENOMEM`: no page for the copy.
 pub(crate) fn unmerge(item: &Item) -> Result {
-    with_vma(item, |vma| vma.unshare(item.address())).unwrap_or(Ok(()))
+    with_vma(item, |vma| vma.unmerge(item.address())).unwrap_or(Ok(()))
 }

@@ -112,6 +112,18 @@ impl<'a> MergeableVma<'a> {
     pub(crate) fn unshare(&self, address: usize) -> Result {
         unshare(self.vma, address).map(|_| ())
     }
+
+    /// The same for a merged page, which needs no copy where nobody else refers to it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MergeableVma::unshare`].
+    pub(crate) fn unmerge(&self, address: usize) -> Result {
+        match sole::take_over(self.vma, address) {
+            true => Ok(()),
+            false => self.unshare(address),
+        }
+    }
 }
 
 /// What became of the page at an address.

@@ -339,11 +339,6 @@ unsafe fn mapping_of(
     if let Some(mark) = unsafe { Mark::of_ksm(folio) } {
         return Some(Mapping::Ksm(mark));
     }
-    // Its mark on the entry must survive.
-    // SAFETY: Pure function of the value.
-    if unsafe { bindings::pte_uffd(pte) } {
-        return None;
-    }
     // SAFETY: `vma` is valid and maps the page at `address`.
     Some(Mapping::Page(unsafe { take(vma, page, address) }))
 }
