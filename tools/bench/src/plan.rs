@@ -60,7 +60,7 @@ impl Size {
                 pairs: 5,
                 pages: 30_000,
                 growth: &GROWTH[..2],
-                rest: Duration::from_millis(250),
+                rest: Duration::from_millis(200),
                 faults: 5_000,
             },
             Self::Normal => Effort {
