@@ -24,9 +24,9 @@ const LOAD: usize = 8;
 const CHUNK: usize = 512;
 
 /// How many trees there are when one will not do any more: elements that come to where they stay need
-/// not be moved. One for 128 pages of memory, half a megabyte of trees at most.
+/// not be moved. One for 1024 pages of memory, half a megabyte of trees at most.
 fn first_size() -> usize {
-    (memory::total_pages() / 128).min(1 << 16)
+    (memory::total_pages() / 1024).min(1 << 16)
 }
 
 /// An element that stands under a number.

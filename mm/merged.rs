@@ -4,7 +4,7 @@
 //!
 //! C header: `include/linux/pagewalk.h`
 
-use super::ksm_folio::Mark;
+use super::{ksm_folio::Mark, walk::Ops};
 use core::{ops::Range, ptr::NonNull};
 use kernel::{bindings, ffi, mm::virt::VmaRef, page::PAGE_SIZE};
 
@@ -15,6 +15,8 @@ const MOST: usize = 64;
 pub(super) struct Merged {
     addresses: [usize; MOST],
     len: usize,
+    /// Which of them nobody else mapped, a bit each.
+    sole: u64,
 }
 
 impl Merged {
@@ -23,6 +25,7 @@ impl Merged {
         let mut found = Self {
             addresses: [0; MOST],
             len: 0,
+            sole: 0,
         };
         let private: *mut Self = &mut found;
         // SAFETY: The VMA is valid, its mmap lock is held for reading, the range lies inside it, and
@@ -39,25 +42,22 @@ impl Merged {
         found
     }
 
-    /// In order.
-    pub(super) fn addresses(&self) -> &[usize] {
-        self.addresses.get(..self.len).unwrap_or_default()
+    /// In order of address; and whether nobody else mapped the page.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, bool)> + '_ {
+        let addresses = self.addresses.iter().take(self.len).enumerate();
+        addresses.map(|(index, address)| (*address, self.sole & (1 << index) != 0))
     }
 
     /// Takes down one. False: there is no more room.
-    fn push(&mut self, address: usize) -> bool {
+    fn push(&mut self, address: usize, sole: bool) -> bool {
         if let Some(place) = self.addresses.get_mut(self.len) {
             *place = address;
+            self.sole |= u64::from(sole) << self.len;
             self.len += 1;
         }
         self.len < MOST
     }
 }
-
-struct Ops(bindings::mm_walk_ops);
-
-// SAFETY: The operations are never written.
-unsafe impl Sync for Ops {}
 
 static OPS: Ops = Ops(bindings::mm_walk_ops {
     pmd_entry: Some(pmd_entry),
@@ -96,8 +96,8 @@ unsafe extern "C" fn pmd_entry(
         // SAFETY: The table is mapped and locked.
         let pte = unsafe { bindings::ptep_get(ptep) };
         // SAFETY: `pte` was read under its lock.
-        if unsafe { is_merged(vma, address, pte) } {
-            room = found.push(address);
+        if let Some(sole) = unsafe { merged(vma, address, pte) } {
+            room = found.push(address, sole);
             if !room {
                 break;
             }
@@ -108,33 +108,34 @@ unsafe extern "C" fn pmd_entry(
     (!room).into()
 }
 
-/// Whether `pte` maps a merged page, or might when migration is through with it.
+/// Whether nobody else maps what `pte` does, if that is a merged page, or might be when migration is
+/// through with it.
 ///
 /// # Safety
 ///
 /// `pte` is what `vma` maps at `address`, under the page table lock.
-unsafe fn is_merged(
+unsafe fn merged(
     vma: *mut bindings::vm_area_struct,
     address: usize,
     pte: bindings::pte_t,
-) -> bool {
+) -> Option<bool> {
     // SAFETY: Pure function of the value.
     if !unsafe { bindings::pte_present(pte) } {
         // SAFETY: As above.
         let entry = unsafe { bindings::softleaf_from_pte(pte) };
         // SAFETY: As above.
-        return unsafe { bindings::softleaf_is_migration(entry) };
+        return unsafe { bindings::softleaf_is_migration(entry) }.then_some(false);
     }
     // SAFETY: Pure function of the value.
     if unsafe { bindings::is_ksm_zero_pte(pte) } {
-        return true;
+        return Some(false);
     }
     // SAFETY: The contract is the caller's.
-    let page = NonNull::new(unsafe { bindings::vm_normal_page(vma, address, pte) });
-    page.is_some_and(|page| {
-        // SAFETY: The lock keeps the page mapped, and so live.
-        let folio = unsafe { bindings::page_folio(page.as_ptr()) };
-        // SAFETY: As above.
-        unsafe { Mark::of_ksm(folio) }.is_some()
-    })
+    let page = NonNull::new(unsafe { bindings::vm_normal_page(vma, address, pte) })?;
+    // SAFETY: The lock keeps the page mapped, and so live.
+    let folio = unsafe { bindings::page_folio(page.as_ptr()) };
+    // SAFETY: As above.
+    unsafe { Mark::of_ksm(folio) }?;
+    // SAFETY: As above.
+    Some(unsafe { bindings::folio_mapcount(folio) } == 1)
 }

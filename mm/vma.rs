@@ -211,13 +211,13 @@ fn unmerge_first(
     let start = from.max(vma.start());
     let end = vma.end().min(start.saturating_add(SEARCH_SPAN));
     let merged = Merged::find(vma, start..end);
-    let first = merged.addresses().first().copied();
+    let first = merged.iter().next().map(|(address, _)| address);
     let mut part = Part {
         done: start..first.unwrap_or(end),
         next: first.unwrap_or(end),
     };
-    for &address in merged.addresses() {
-        if sole::take_over(vma, address) || unshare(vma, address)? == Unshared::Done {
+    for (address, sole) in merged.iter() {
+        if sole && sole::take_over(vma, address) || unshare(vma, address)? == Unshared::Done {
             continue;
         }
         if address != part.done.end {

@@ -114,7 +114,8 @@ impl Batch {
     }
 }
 
-struct Ops(bindings::mm_walk_ops);
+/// What a walk calls.
+pub(super) struct Ops(pub(super) bindings::mm_walk_ops);
 
 // SAFETY: The operations are never written.
 unsafe impl Sync for Ops {}
