@@ -4,9 +4,9 @@
 //!
 //! `kernel::rbtree` owns its nodes and finds them by a key that never changes. The trees of a page
 //! merger hold records that live elsewhere, and a search takes a function instead of a key: it may
-//! find that a record went stale. A [`Forest`](super::forest::Forest) is
-//! made of these trees; [`ArcTree`](super::arc_tree::ArcTree) and
-//! [`Candidates`](super::items::Candidates) make that safe.
+//! find that a record went stale. A [`Forest`](super::forest::Forest) is made of these trees;
+//! [`ArcTree`](super::arc_tree::ArcTree) and [`Candidates`](super::candidates::Candidates) make that
+//! safe.
 
 use core::{cell::UnsafeCell, cmp::Ordering, marker::PhantomData, ptr::NonNull};
 use kernel::{bindings, types::Opaque};

@@ -4,9 +4,12 @@
 //!
 //! C header: `include/linux/pagewalk.h`
 
-use super::{ksm_folio::Mark, walk::Ops};
+use super::{
+    ksm_folio::Mark,
+    walk::{self, Ops},
+};
 use core::{ops::Range, ptr::NonNull};
-use kernel::{bindings, ffi, mm::virt::VmaRef, page::PAGE_SIZE};
+use kernel::{bindings, ffi, mm::virt::VmaRef};
 
 /// How many one walk finds: what is done about them is done with the mmap lock held.
 const MOST: usize = 64;
@@ -80,32 +83,14 @@ unsafe extern "C" fn pmd_entry(
     let found = unsafe { &mut *(*walk).private.cast::<Merged>() };
     // SAFETY: The walk is over one valid VMA.
     let vma = unsafe { (*walk).vma };
-    // SAFETY: The VMA is valid.
-    let mm = unsafe { (*vma).vm_mm };
-    let mut lock = core::ptr::null_mut();
-    // SAFETY: `pmdp` is the entry of `mm` for `address`.
-    let table = unsafe { bindings::pte_offset_map_lock(mm, pmdp, address, &mut lock) };
-    if table.is_null() {
-        // Nothing, or a huge page, of which no part is merged.
-        return 0;
-    }
-    let mut room = true;
-    for (index, address) in (address..end).step_by(PAGE_SIZE).enumerate() {
-        // SAFETY: `[address, end)` lies within the span of one table.
-        let ptep = unsafe { table.add(index) };
-        // SAFETY: The table is mapped and locked.
-        let pte = unsafe { bindings::ptep_get(ptep) };
+    let take_down = |address, pte| {
         // SAFETY: `pte` was read under its lock.
-        if let Some(sole) = unsafe { merged(vma, address, pte) } {
-            room = found.push(address, sole);
-            if !room {
-                break;
-            }
-        }
-    }
-    // SAFETY: Mapped and locked above.
-    unsafe { bindings::pte_unmap_unlock(table, lock) };
-    (!room).into()
+        let merged = unsafe { merged(vma, address, pte) };
+        merged.is_some_and(|sole| !found.push(address, sole))
+    };
+    // No part of a huge page is merged, and there is no table then.
+    // SAFETY: The VMA is valid, its mmap lock held, and `pmdp` its entry for the range.
+    unsafe { walk::until(vma, pmdp, address..end, take_down) }.into()
 }
 
 /// Whether nobody else maps what `pte` does, if that is a merged page, or might be when migration is

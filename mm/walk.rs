@@ -5,7 +5,7 @@
 //! C header: `include/linux/pagewalk.h`
 
 use super::{ksm_folio::Mark, page::AnonPage, vma::MergeableVma};
-use core::ptr::NonNull;
+use core::{ops::Range, ptr::NonNull};
 use kernel::{bindings, ffi, page::PAGE_SIZE, prelude::*};
 
 /// What is mapped at an address.
@@ -281,30 +281,49 @@ unsafe fn collect_table(
     address: usize,
     end: usize,
 ) -> bool {
-    let mut lock = core::ptr::null_mut();
-    // SAFETY: `vma` is valid.
-    let mm = unsafe { (*vma).vm_mm };
-    // SAFETY: `pmdp` is the entry of `mm` for `address`.
-    let table = unsafe { bindings::pte_offset_map_lock(mm, pmdp, address, &mut lock) };
-    if table.is_null() {
-        return false;
-    }
-    for (index, address) in (address..end).step_by(PAGE_SIZE).enumerate() {
-        // SAFETY: `[address, end)` lies within the span of one table.
-        let ptep = unsafe { table.add(index) };
-        // SAFETY: The table is mapped and locked.
-        let pte = unsafe { bindings::ptep_get(ptep) };
+    let collect = |address, pte| {
         // SAFETY: `pte` was read under its lock.
         if let Some(mapping) = unsafe { mapping_of(vma, address, pte) } {
             batch.push(address, mapping);
-            if batch.is_full() {
-                break;
-            }
         }
+        batch.is_full()
+    };
+    // SAFETY: The contract is the caller's.
+    unsafe { until(vma, pmdp, address..end, collect) }
+}
+
+/// Calls `f` with each address and entry of a page table, under its lock, until that returns true,
+/// which is returned. There is nothing to call it with where there is no page table.
+///
+/// # Safety
+///
+/// `vma` is valid with its mmap lock held; `pmdp` is its entry for `range`.
+pub(super) unsafe fn until(
+    vma: *mut bindings::vm_area_struct,
+    pmdp: *mut bindings::pmd_t,
+    range: Range<usize>,
+    mut f: impl FnMut(usize, bindings::pte_t) -> bool,
+) -> bool {
+    let mut lock = core::ptr::null_mut();
+    // SAFETY: `vma` is valid.
+    let mm = unsafe { (*vma).vm_mm };
+    // SAFETY: `pmdp` is the entry of `mm` for the first address.
+    let table = unsafe { bindings::pte_offset_map_lock(mm, pmdp, range.start, &mut lock) };
+    if table.is_null() {
+        return false;
     }
+    let ended = range
+        .step_by(PAGE_SIZE)
+        .enumerate()
+        .any(|(index, address)| {
+            // SAFETY: The range lies within the span of one table.
+            let ptep = unsafe { table.add(index) };
+            // SAFETY: The table is mapped and locked.
+            f(address, unsafe { bindings::ptep_get(ptep) })
+        });
     // SAFETY: Mapped and locked above.
     unsafe { bindings::pte_unmap_unlock(table, lock) };
-    batch.is_full()
+    ended
 }
 
 /// What `pte` maps, if it concerns us.
