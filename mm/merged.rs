@@ -111,6 +111,11 @@ unsafe fn merged(
         // SAFETY: As above.
         return unsafe { bindings::softleaf_is_migration(entry) }.then_some(false);
     }
+    // Nobody can write to a merged page: no need to look at the page, which is likely in no cache.
+    // SAFETY: Pure function of the value.
+    if unsafe { bindings::pte_write(pte) } {
+        return None;
+    }
     // SAFETY: Pure function of the value.
     if unsafe { bindings::is_ksm_zero_pte(pte) } {
         return Some(false);
