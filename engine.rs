@@ -155,8 +155,10 @@ impl State {
     /// Forgets all that is known of the pages of `slot` in `[from, to)`.
     pub(crate) fn forget_range(&mut self, slot: &MmSlot, from: usize, to: usize) {
         self.with_blocks(slot, |state, blocks| {
-            for item in blocks.tracked(from, to) {
-                state.forget(item);
+            for block in blocks.blocks(from, to) {
+                for item in block.tracked(from, to) {
+                    state.forget(item);
+                }
                 kthread::cond_resched();
             }
             blocks.clear(&mut state.candidates, from, to);

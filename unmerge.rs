@@ -24,6 +24,7 @@ impl Engine {
     /// have been under way, a process on its way out still maps what it did, and one may be busy
     /// with its address space.
     pub(crate) fn unmerge_all(&self, state: &mut State) -> Result {
+        state.candidates.clear();
         self.until_done(|| {
             let mut all = true;
             for slot in self.registry.iter() {

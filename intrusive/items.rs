@@ -83,7 +83,7 @@ union Payload {
 /// * The item is the `slot`th of a block.
 /// * The item is in a tree of [`Candidates`] if and only if its kind is `Candidate`.
 /// * It is in the list of [`Sharers`](super::sharers::Sharers) of a node if and only if its kind is
-///   `Merged`. It owns a reference to that node then.
+///   `Merged`. That node lives then: the list has a reference to it.
 /// * `payload` holds what the kind says.
 #[repr(C)]
 pub(crate) struct Item {
@@ -209,7 +209,7 @@ impl Item {
     /// # Safety
     ///
     /// The item is plain. From here on it is in the list that `sharing` is of, which takes it out by
-    /// [`Item::end_sharing`]; `sharing` has a reference to the node, which is the item's now.
+    /// [`Item::end_sharing`] and keeps the node until then.
     pub(super) unsafe fn begin_sharing(&self, sharing: Sharing) {
         // SAFETY: No reference into the payload of a plain item exists.
         unsafe { *self.payload.get() = Payload { sharing } };
@@ -219,18 +219,14 @@ impl Item {
         self.block().note(self.slot(), Kind::Merged);
     }
 
-    /// Makes a merged item plain, and gives back its reference to the node.
+    /// Makes a merged item plain.
     ///
     /// # Safety
     ///
-    /// The item is merged, and was taken out of the list of sharers.
-    pub(super) unsafe fn end_sharing(&self) -> Arc<StableNode> {
-        // SAFETY: The item is merged, says the caller, so this is how it shares.
-        let node = unsafe { (*self.sharing()).node };
+    /// It was taken out of the list of sharers.
+    pub(super) unsafe fn end_sharing(&self) {
         // INVARIANT: A plain item has no payload.
         self.set_kind(Kind::Seen);
-        // SAFETY: The reference that `begin_sharing` was given.
-        unsafe { Arc::from_raw(node) }
     }
 
     /// Runs `f` on the node of the merged page that this is a mapping of.
@@ -241,7 +237,7 @@ impl Item {
         // SAFETY: By the type invariant the payload says how the item shares. The node is only
         // written with the kind.
         let node = unsafe { (*self.sharing()).node };
-        // SAFETY: The item owns a reference to it, which `f`, not having the item, does not take.
+        // SAFETY: By the type invariant it lives, and `f`, not having the item, does not change that.
         Some(f(unsafe { ArcBorrow::from_raw(node) }))
     }
 
@@ -300,8 +296,13 @@ impl Block {
         }
     }
 
-    /// Its tracked items with an address in `[from, to)`, a bit each.
-    fn tracked(&self, from: usize, to: usize) -> u32 {
+    /// Its tracked items with an address in `[from, to)`.
+    pub(crate) fn tracked(&self, from: usize, to: usize) -> impl Iterator<Item = &Item> {
+        self.items(self.tracked_bits(from, to))
+    }
+
+    /// The same, a bit each.
+    fn tracked_bits(&self, from: usize, to: usize) -> u32 {
         self.tracked.get() & self.below(to) & !self.below(from)
     }
 
@@ -378,7 +379,7 @@ impl Blocks {
     }
 
     /// Those that may have items with an address in `[from, to)`.
-    fn blocks(&self, from: usize, to: usize) -> impl Iterator<Item = &Block> {
+    pub(crate) fn blocks(&self, from: usize, to: usize) -> impl Iterator<Item = &Block> {
         let mut next = first_place(from);
         core::iter::from_fn(move || {
             let place = self.next_place(next)?;
@@ -390,13 +391,8 @@ impl Blocks {
         })
     }
 
-    /// The tracked items with an address in `[from, to)`.
-    pub(crate) fn tracked(&self, from: usize, to: usize) -> impl Iterator<Item = &Item> {
-        self.blocks(from, to)
-            .flat_map(move |block| block.items(block.tracked(from, to)))
-    }
-
-    /// The same but for those of `region` that are among `found`, which are addresses in order.
+    /// The tracked items with an address in `[from, to)`, but for those of `region` that are among
+    /// `found`, which are addresses in order.
     pub(crate) fn lost(
         &self,
         from: usize,
@@ -407,7 +403,7 @@ impl Blocks {
         let mut found = found.peekable();
         let region = region.id();
         self.blocks(from, to).flat_map(move |block| {
-            let mut lost = block.tracked(from, to);
+            let mut lost = block.tracked_bits(from, to);
             let end = block.base + SPAN;
             while block.region.id() == region {
                 let Some(address) = found.next_if(|address| *address < end) else {

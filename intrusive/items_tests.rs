@@ -13,6 +13,7 @@ use crate::{
     mm_slot::MmSlot,
     rmap_item::Kind,
 };
+use core::ops::Range;
 use kernel::{
     new_mutex,
     page::PAGE_SIZE,
@@ -45,13 +46,33 @@ impl Bench {
     }
 
     fn finish(mut self) {
-        for item in self.blocks.tracked(0, usize::MAX) {
+        for item in tracked(&self.blocks, 0..usize::MAX / PAGE_SIZE) {
             self.candidates.remove(item);
             item.set_plain(Kind::Untracked, item.key());
         }
         self.blocks.clear(&mut self.candidates, 0, usize::MAX);
         assert_eq!(self.candidates.len(), 0);
     }
+}
+
+/// As [`item_at`]. Not a method: it leaves the rest of the bench free to be used.
+macro_rules! item {
+    ($bench:ident, $address:expr) => {
+        item_at(
+            &mut $bench.blocks,
+            &$bench.cache,
+            &$bench.slot,
+            &$bench.region,
+            $address,
+        )
+    };
+}
+
+/// The tracked items of these pages.
+fn tracked(blocks: &Blocks, pages: Range<usize>) -> impl Iterator<Item = &Item> {
+    let (from, to) = (pages.start * PAGE_SIZE, pages.end * PAGE_SIZE);
+    let blocks = blocks.blocks(from, to);
+    blocks.flat_map(move |block| block.tracked(from, to))
 }
 
 /// The item for `address`, in the block that is there or is made.
@@ -87,13 +108,7 @@ mod tests {
         let mut bench = Bench::new()?;
         for page in [0, 1, SLOTS - 1, SLOTS, 5 * SLOTS + 7] {
             let address = page * PAGE_SIZE;
-            let item = item_at(
-                &mut bench.blocks,
-                &bench.cache,
-                &bench.slot,
-                &bench.region,
-                address,
-            )?;
+            let item = item!(bench, address)?;
             assert_eq!(item.address(), address);
             assert_eq!(item.kind(), Kind::Untracked);
             assert!(Arc::ptr_eq(item.mm(), &bench.slot));
@@ -105,13 +120,7 @@ mod tests {
     #[test]
     fn kinds_follow_each_other_as_they_may() -> Result {
         let mut bench = Bench::new()?;
-        let item = item_at(
-            &mut bench.blocks,
-            &bench.cache,
-            &bench.slot,
-            &bench.region,
-            PAGE_SIZE,
-        )?;
+        let item = item!(bench, PAGE_SIZE)?;
         for kind in [Kind::Seen, Kind::Zero, Kind::Seen] {
             assert!(item.set_plain(kind, key(3)));
             assert_eq!((item.kind(), item.key()), (kind, key(3)));
@@ -137,19 +146,12 @@ mod tests {
     fn only_tracked_items_are_listed() -> Result {
         let mut bench = Bench::new()?;
         for page in 0..3 * SLOTS {
-            let item = item_at(
-                &mut bench.blocks,
-                &bench.cache,
-                &bench.slot,
-                &bench.region,
-                page * PAGE_SIZE,
-            )?;
+            let item = item!(bench, page * PAGE_SIZE)?;
             if page % 3 == 0 {
                 item.set_plain(Kind::Seen, key(page as u64));
             }
         }
-        let listed = bench.blocks.tracked(4 * PAGE_SIZE, 40 * PAGE_SIZE);
-        let right = listed
+        let right = tracked(&bench.blocks, 4..40)
             .map(|item| item.address() / PAGE_SIZE)
             .eq((6..40).step_by(3));
         assert!(right);
@@ -161,32 +163,14 @@ mod tests {
     fn only_unused_blocks_are_freed() -> Result {
         let mut bench = Bench::new()?;
         for page in [0, SLOTS, 2 * SLOTS] {
-            item_at(
-                &mut bench.blocks,
-                &bench.cache,
-                &bench.slot,
-                &bench.region,
-                page * PAGE_SIZE,
-            )?;
+            item!(bench, page * PAGE_SIZE)?;
         }
         let middle = SLOTS * PAGE_SIZE;
-        let item = item_at(
-            &mut bench.blocks,
-            &bench.cache,
-            &bench.slot,
-            &bench.region,
-            middle,
-        )?;
+        let item = item!(bench, middle)?;
         assert!(item.set_plain(Kind::Seen, key(1)));
         bench.blocks.clear(&mut bench.candidates, 0, usize::MAX);
-        assert_eq!(bench.blocks.tracked(0, usize::MAX).count(), 1);
-        let item = item_at(
-            &mut bench.blocks,
-            &bench.cache,
-            &bench.slot,
-            &bench.region,
-            middle,
-        )?;
+        assert_eq!(tracked(&bench.blocks, 0..100).count(), 1);
+        let item = item!(bench, middle)?;
         assert_eq!((item.kind(), item.key()), (Kind::Seen, key(1)));
         assert!(item.set_plain(Kind::Untracked, key(1)));
         bench.blocks.clear(&mut bench.candidates, 0, usize::MAX);
@@ -206,11 +190,8 @@ mod tests {
             assert_eq!(item.region().id(), region.id());
             assert!(item.set_plain(Kind::Seen, key(page as u64)));
         }
-        let tracked = |blocks: &Blocks, from: usize, to: usize| {
-            blocks.tracked(from * PAGE_SIZE, to * PAGE_SIZE).count()
-        };
-        assert_eq!(tracked(&bench.blocks, 0, 4), 2);
-        assert_eq!(tracked(&bench.blocks, 4, 32), 1);
+        assert_eq!(tracked(&bench.blocks, 0..4).count(), 2);
+        assert_eq!(tracked(&bench.blocks, 4..32).count(), 1);
         let lost = |region: &Region, found: &[usize]| {
             let found = found.iter().map(|page| page * PAGE_SIZE);
             let lost = bench.blocks.lost(0, usize::MAX, region, found);
@@ -224,7 +205,7 @@ mod tests {
         let item = item_at(&mut bench.blocks, cache, slot, &bench.region, 3 * PAGE_SIZE)?;
         assert!(item.set_plain(Kind::Untracked, key(3)));
         bench.blocks.clear(&mut bench.candidates, 0, usize::MAX);
-        assert_eq!(tracked(&bench.blocks, 0, 32), 2);
+        assert_eq!(tracked(&bench.blocks, 0..32).count(), 2);
         bench.finish();
         Ok(())
     }
@@ -238,13 +219,7 @@ mod tests {
         for _ in 0..4000 {
             number = number.wrapping_mul(6364136223846793005).wrapping_add(1);
             let page = (number >> 40) as usize % PAGES;
-            let item = item_at(
-                &mut bench.blocks,
-                &bench.cache,
-                &bench.slot,
-                &bench.region,
-                page * PAGE_SIZE,
-            )?;
+            let item = item!(bench, page * PAGE_SIZE)?;
             // Pages in the order of their keys, which is not that of their addresses.
             let wanted = key((page as u64 * 37) % PAGES as u64);
             if number >> 63 == 0 {
@@ -278,15 +253,34 @@ mod tests {
     }
 
     #[test]
+    fn all_candidates_become_plain() -> Result {
+        const PAGES: usize = 3 * SLOTS;
+        let mut bench = Bench::new()?;
+        for round in 1..3 {
+            for page in 0..PAGES {
+                let item = item!(bench, page * PAGE_SIZE)?;
+                assert!(item.set_plain(Kind::Seen, key(page as u64 / round)));
+                make_candidate(&mut bench.candidates, item);
+            }
+            assert_eq!(bench.candidates.len(), PAGES / round as usize);
+            bench.candidates.clear();
+            assert_eq!(bench.candidates.len(), 0);
+            let plain = |item: &Item| item.kind() == Kind::Seen;
+            assert_eq!(
+                tracked(&bench.blocks, 0..PAGES)
+                    .filter(|item| plain(item))
+                    .count(),
+                PAGES
+            );
+        }
+        bench.finish();
+        Ok(())
+    }
+
+    #[test]
     fn a_stale_candidate_becomes_plain() -> Result {
         let mut bench = Bench::new()?;
-        let item = item_at(
-            &mut bench.blocks,
-            &bench.cache,
-            &bench.slot,
-            &bench.region,
-            0,
-        )?;
+        let item = item!(bench, 0)?;
         assert!(item.set_plain(Kind::Seen, key(8)));
         assert!(make_candidate(&mut bench.candidates, item));
         let entry = bench.candidates.entry(key(8), |_| Side::Stale);

@@ -14,7 +14,6 @@ use kernel::sync::Arc;
 pub(super) struct Sharing {
     next: *const Item,
     previous: *const Item,
-    /// A reference given up by `Arc::into_raw`.
     pub(super) node: *const StableNode,
 }
 
@@ -23,7 +22,8 @@ pub(super) struct Sharing {
 /// # Invariants
 ///
 /// The list that begins with `first` is linked in both directions, ends with null, and all in it are
-/// items of kind `Merged` whose node is the one that this is part of.
+/// items of kind `Merged` whose node is the one that this is part of. While there are any, the list
+/// owns a reference to that node.
 pub(crate) struct Sharers {
     first: *const Item,
 }
@@ -40,14 +40,18 @@ impl Sharers {
     /// # Safety
     ///
     /// These are the sharers of `node`.
-    pub(crate) unsafe fn add(&mut self, item: &Item, node: Arc<StableNode>) -> bool {
+    pub(crate) unsafe fn add(&mut self, item: &Item, node: &Arc<StableNode>) -> bool {
         if !item.kind().is_plain() {
             return false;
         }
         let sharing = Sharing {
             next: self.first,
             previous: ptr::null(),
-            node: Arc::into_raw(node),
+            node: match self.first.is_null() {
+                // INVARIANT: The list keeps this reference until it is empty again.
+                true => Arc::into_raw(node.clone()),
+                false => Arc::as_ptr(node),
+            },
         };
         // SAFETY: It is plain, and enters this list.
         unsafe { item.begin_sharing(sharing) };
@@ -61,15 +65,19 @@ impl Sharers {
         true
     }
 
-    /// Makes a sharer a plain item, and gives back its reference to the node.
+    /// Makes a sharer a plain item. After the last one the reference to the node is given back.
     ///
     /// # Safety
     ///
     /// `item` is one of these sharers.
-    pub(crate) unsafe fn remove(&mut self, item: &Item) -> Arc<StableNode> {
+    pub(crate) unsafe fn remove(&mut self, item: &Item) -> Option<Arc<StableNode>> {
         // SAFETY: It is a sharer, so this is how it shares, and this is the only thread that has
         // the list.
-        let Sharing { next, previous, .. } = unsafe { *item.sharing() };
+        let Sharing {
+            next,
+            previous,
+            node,
+        } = unsafe { *item.sharing() };
         // SAFETY: By the type invariant it is null or another sharer.
         match unsafe { previous.as_ref() } {
             // SAFETY: As above.
@@ -82,7 +90,12 @@ impl Sharers {
             unsafe { (*next.sharing()).previous = previous };
         }
         // SAFETY: It was just taken out.
-        unsafe { item.end_sharing() }
+        unsafe { item.end_sharing() };
+        if !self.first.is_null() {
+            return None;
+        }
+        // SAFETY: The reference that `add` took for the first one.
+        Some(unsafe { Arc::from_raw(node) })
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Item> {

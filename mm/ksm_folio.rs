@@ -229,7 +229,7 @@ impl StableNode {
         // SAFETY: The folio is locked, and it is this node's.
         let sharers = unsafe { &mut *self.sharers.get() };
         // SAFETY: They are this node's.
-        let added = unsafe { sharers.add(item, self.clone()) };
+        let added = unsafe { sharers.add(item, self) };
         if added {
             self.len.store(self.len() + 1, Relaxed);
         }
@@ -238,7 +238,7 @@ impl StableNode {
 
     /// Makes `item` share the page no more. `locked` is the node's folio, or `None` where the node is
     /// stale. False, and nothing done, where that is not so, or `item` is no sharer.
-    pub(crate) fn remove(&self, locked: Option<&LockedKsm<'_>>, item: &Item) -> bool {
+    pub(crate) fn remove(self: &Arc<Self>, locked: Option<&LockedKsm<'_>>, item: &Item) -> bool {
         let ours = match locked {
             Some(locked) => locked.is_of(self),
             None => self.folio().is_none(),
@@ -249,9 +249,10 @@ impl StableNode {
         // SAFETY: Either the folio is locked, or it is gone and nobody else gets here.
         let sharers = unsafe { &mut *self.sharers.get() };
         // SAFETY: The item is merged into this node, so it is one of its sharers.
-        let node = unsafe { sharers.remove(item) };
+        let last = unsafe { sharers.remove(item) };
         self.len.store(self.len() - 1, Relaxed);
-        drop(node);
+        // The caller has a reference, too.
+        drop(last);
         true
     }
 
