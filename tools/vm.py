@@ -4,10 +4,11 @@
 
 The machine is QEMU through virtme-ng, or User-Mode Linux.
 
-The command's stdout, stderr and exit status become this program's own. The
-kernel log goes to a file. The guest sees the host's root file system, with
-its writes kept in the guest's memory; what it writes to $RKSM_LOGS, which is
-build/log, reaches the host.
+RKSM_RUN has the command; without one there is a shell. The command's stdout,
+stderr and exit status become this program's own. The kernel log goes to a
+file. The guest sees the host's root file system, with its writes kept in the
+guest's memory; what it writes to $RKSM_LOGS, which is build/log, reaches the
+host.
 
 Exit status: the command's; 125 if the module did not load; 124 if the time
 ran out; 255 if the machine died before the command ended.
@@ -15,6 +16,7 @@ ran out; 255 if the machine died before the command ended.
 
 import argparse
 import contextlib
+import ctypes
 import os
 import shlex
 import shutil
@@ -32,6 +34,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rksm
 
 STATUS_TIMEOUT = 124
 STATUS_DIED = 255
+PR_SET_PDEATHSIG = 1
 
 # The guest mounts fresh file systems over these.
 HIDDEN = ("/run", "/var/tmp", "/var/cache", "/var/log")
@@ -308,7 +311,6 @@ def parse():
     parser.add_argument("--kopt", action="append", default=[], help="kernel option")
     parser.add_argument("--env", action="append", default=[], help="NAME=VALUE for the command")
     parser.add_argument("--log", help="where the kernel log goes")
-    parser.add_argument("--command-file", help="file with the command; none: a shell")
     args = parser.parse_args()
     args.log = args.log or str(LOGS / f"vm-{args.name}-{os.getpid()}.log")
     return args
@@ -325,7 +327,8 @@ def check_paths(args):
 
 
 def main():
-    # Ended from outside, it takes the machine with it.
+    # Ended from outside, it takes the machine with it; and who started it may be ended.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     args = parse()
     machine = None
@@ -335,10 +338,11 @@ def main():
             machine = Uml(args, "uml")
         else:
             machine = Qemu(args, probe_kvm(args) if args.accel == "auto" else args.accel)
-        if args.command_file is None:
+        command = os.environ.get("RKSM_RUN")
+        if not command:
             return machine.shell()
         started = time.monotonic()
-        status = machine.run(Path(args.command_file).read_text())
+        status = machine.run(command)
         if status == STATUS_TIMEOUT:
             say(f"the machine was stopped after {time.monotonic() - started:.0f} s")
         elif status == STATUS_DIED:

@@ -26,14 +26,6 @@ for option in ${VM_KOPT:-}; do
 	args+=(--kopt "$option")
 done
 
-if [ -n "${RKSM_RUN:-}" ]; then
-	command=$(mktemp)
-	trap 'rm -f "$command"' EXIT
-	printf '%s\n' "$RKSM_RUN" >"$command"
-	args+=(--command-file "$command")
-elif [ ! -t 0 ]; then
+[ -n "${RKSM_RUN:-}" ] || [ -t 0 ] ||
 	die "a shell in the test machine needs a terminal; use RUN='command'"
-fi
-status=0
-/usr/bin/python3 "$repo/tools/vm.py" "${args[@]}" || status=$?
-exit $status
+exec /usr/bin/python3 "$repo/tools/vm.py" "${args[@]}"
