@@ -6,7 +6,7 @@ KERNEL ?= plain
 RKSM ?= 1
 
 # What the scripts read. RUN goes as it was typed: make must not expand its $.
-export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_DIMM VM_ICOUNT VM_TIMEOUT VM_LOG VM_KOPT
+export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_DIMM VM_ICOUNT VM_TIMEOUT VM_LOG VM_KOPT SEED ONLY
 export RKSM_RUN := $(value RUN)
 
 .PHONY: all kernel vm demo check check-full torture bench fmt clippy clean help
@@ -31,12 +31,13 @@ check:
 check-full:
 	@KDIR= tools/check.sh --full $(KERNELS)
 
+torture: export TORTURE_SECONDS := $(SECONDS)
 torture:
 	@tools/build.sh $(KERNEL)
-	@TORTURE_SECONDS='$(SECONDS)' SEED='$(SEED)' tools/torture.sh $(KERNEL)
+	@tools/torture.sh $(KERNEL)
 
 bench:
-	@SEED='$(SEED)' ONLY='$(ONLY)' tools/bench.sh $(or $(PLATFORM),uml) $(or $(SIZE),normal)
+	@tools/bench.sh $(or $(PLATFORM),uml) $(or $(SIZE),normal)
 
 fmt:
 	@tools/fmt.sh
