@@ -44,6 +44,9 @@ pub struct Effort {
     faults: usize,
 }
 
+/// A third of a second of them where the CPU is emulated. In-tree KSM takes as long for a pass, so less
+/// would only show what part of it they fell into.
+const FAULTS: usize = 50_000;
 const GROWTH: [usize; 5] = [10_000, 40_000, 160_000, 640_000, 2_500_000];
 
 impl Size {
@@ -61,14 +64,14 @@ impl Size {
                 pages: 30_000,
                 growth: &GROWTH[..2],
                 rest: Duration::from_millis(200),
-                faults: 5_000,
+                faults: FAULTS,
             },
             Self::Normal => Effort {
                 pairs: 5,
                 pages: 50_000,
                 growth: &GROWTH[..4],
                 rest: Duration::from_secs(1),
-                faults: 50_000,
+                faults: FAULTS,
             },
             Self::Full => Effort {
                 growth: &GROWTH,
