@@ -4,6 +4,7 @@
 
 use crate::{
     engine::{Engine, State},
+    intrusive::candidates::Candidates,
     mm::{account, kthread, signal, vma::unmerge_some},
     mm_slot::MmSlot,
     scan::Cursor,
@@ -24,7 +25,7 @@ impl Engine {
     /// have been under way, a process on its way out still maps what it did, and one may be busy
     /// with its address space.
     pub(crate) fn unmerge_all(&self, state: &mut State) -> Result {
-        state.candidates.clear();
+        self.leave_candidates(state);
         self.until_done(|| {
             let mut all = true;
             for slot in self.registry.iter() {
@@ -41,6 +42,19 @@ impl Engine {
         state.cursor = Cursor::start();
         state.full_scans = 0;
         Ok(())
+    }
+
+    /// Makes all candidates plain items. They would leave their trees when their turn comes, but one by
+    /// one that takes several times as long.
+    fn leave_candidates(&self, state: &mut State) {
+        let mut candidates = core::mem::replace(&mut state.candidates, Candidates::new());
+        let mut leaving = candidates.leave_all();
+        for slot in self.registry.iter() {
+            for item in slot.blocks.access_mut(state).all() {
+                leaving.release(item);
+                kthread::cond_resched();
+            }
+        }
     }
 
     /// Repeats a round until it says that all is done.

@@ -7,7 +7,7 @@ use super::{
     items::{Item, Key},
     rb::{Search, Side, Vacancy},
 };
-use crate::{mm::kthread::cond_resched, rmap_item::Kind};
+use crate::rmap_item::Kind;
 use core::{cmp::Ordering, ptr::NonNull};
 
 // SAFETY: The key of a candidate does not change: `set_plain` refuses it.
@@ -89,15 +89,13 @@ impl Candidates {
         }
     }
 
-    /// Makes all candidates plain items, which is faster than one after the other.
-    pub(crate) fn clear(&mut self) {
-        self.tree.drain(|item| {
-            // SAFETY: It was in the tree, whose items are live.
-            let item = unsafe { item.as_ref() };
-            // INVARIANT: It is in no tree now.
-            item.set_kind(Kind::Seen);
-            cond_resched();
-        });
+    /// Begins to make all candidates plain items, which takes far less than one after the other: the
+    /// trees are not kept in order meanwhile.
+    pub(crate) fn leave_all(&mut self) -> Leaving<'_> {
+        Leaving {
+            left: self.len(),
+            candidates: self,
+        }
     }
 
     /// Makes a candidate a plain item. Does nothing to others.
@@ -110,6 +108,45 @@ impl Candidates {
         // INVARIANT: It is in no tree now.
         item.set_kind(Kind::Seen);
         true
+    }
+}
+
+/// Candidates that all leave their trees, for which nobody can search meanwhile.
+///
+/// # Invariants
+///
+/// `left` of the items in the trees are of kind `Candidate` still.
+pub(crate) struct Leaving<'c> {
+    candidates: &'c mut Candidates,
+    left: usize,
+}
+
+impl Leaving<'_> {
+    /// Makes a candidate a plain item. Does nothing to others.
+    pub(crate) fn release(&mut self, item: &Item) {
+        if item.kind() == Kind::Candidate {
+            // INVARIANT: It is one less. It is linked to others still, but they let go of each other
+            // before the borrow ends, and no block is freed until then.
+            item.set_kind(Kind::Seen);
+            self.left -= 1;
+        }
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let tree = &mut self.candidates.tree;
+        if self.left == 0 {
+            tree.abandon();
+            return;
+        }
+        // Not all of them were come to: the trees say which they are.
+        tree.drain(|item| {
+            // SAFETY: It was in the tree, whose items are live.
+            let item = unsafe { item.as_ref() };
+            // INVARIANT: It is in no tree now.
+            item.set_kind(Kind::Seen);
+        });
     }
 }
 

@@ -172,6 +172,11 @@ impl<T: Hashed> Forest<T> {
         (index..self.trees).find_map(|index| self.at(index).first())
     }
 
+    /// Takes out all elements, which keep what they had of links.
+    pub(crate) fn abandon(&mut self) {
+        *self = Self::new();
+    }
+
     /// Takes out all elements, and gives them to `f`, which may free them.
     pub(crate) fn drain(&mut self, mut f: impl FnMut(NonNull<T>)) {
         for index in 0..self.trees {

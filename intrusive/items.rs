@@ -373,6 +373,12 @@ impl Blocks {
             .ok_or(ENOMEM)
     }
 
+    /// All tracked items.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Item> {
+        let blocks = self.by_place.values();
+        blocks.flat_map(|block| block.0.items(block.0.tracked.get()))
+    }
+
     /// The place of the first block that is not before `from`.
     fn next_place(&self, from: Place) -> Option<Place> {
         Some(*self.by_place.cursor_lower_bound(&from)?.current().0)
