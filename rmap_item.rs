@@ -8,7 +8,7 @@
 //!       │   first seen          seen unchanged      ▼
 //!   Untracked ────────────► Seen ────────────────► Candidate
 //!       ▲                  ▲    ◄────────────────      │
-//!       │ gone             │         changed           │ an equal page came by
+//!       │ gone             │    changed, unmerge       │ an equal page came by
 //!       │                  │                           ▼
 //!       └──── any    written, unmerged ◄──────── Merged
 //!                          │

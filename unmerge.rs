@@ -48,13 +48,14 @@ impl Engine {
     /// one that takes several times as long.
     fn leave_candidates(&self, state: &mut State) {
         let mut candidates = core::mem::replace(&mut state.candidates, Candidates::new());
-        let mut leaving = candidates.leave_all();
-        for slot in self.registry.iter() {
-            for item in slot.blocks.access_mut(state).all() {
-                leaving.release(item);
-                kthread::cond_resched();
+        candidates.leave_all(|visit| {
+            for slot in self.registry.iter() {
+                for item in slot.blocks.access_mut(state).all() {
+                    visit(item);
+                    kthread::cond_resched();
+                }
             }
-        }
+        });
     }
 
     /// Repeats a round until it says that all is done.

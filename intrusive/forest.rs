@@ -159,7 +159,7 @@ impl<T: Hashed> Forest<T> {
         unsafe { self.tree(element.hash()).remove(element) };
         self.len -= 1;
         if self.len == 0 {
-            *self = Self::new();
+            self.abandon();
         }
     }
 
@@ -182,7 +182,7 @@ impl<T: Hashed> Forest<T> {
         for index in 0..self.trees {
             self.at(index).drain(&mut f);
         }
-        *self = Self::new();
+        self.abandon();
     }
 
     /// The element after `element`, in the order of the trees.

@@ -223,7 +223,7 @@ impl Item {
     ///
     /// # Safety
     ///
-    /// It was taken out of the list of sharers.
+    /// The item is merged, and was taken out of the list of sharers.
     pub(super) unsafe fn end_sharing(&self) {
         // INVARIANT: A plain item has no payload.
         self.set_kind(Kind::Seen);

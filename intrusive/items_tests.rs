@@ -263,12 +263,12 @@ mod tests {
                 make_candidate(&mut bench.candidates, item);
             }
             assert_eq!(bench.candidates.len(), PAGES / round as usize);
-            let mut leaving = bench.candidates.leave_all();
             // Some in the first round: the others are found in the trees.
-            for item in bench.blocks.all().take(PAGES / 3 * round as usize * 2) {
-                leaving.release(item);
-            }
-            drop(leaving);
+            let some = PAGES / 3 * round as usize * 2;
+            let blocks = &bench.blocks;
+            bench
+                .candidates
+                .leave_all(|visit| blocks.all().take(some).for_each(visit));
             assert_eq!(bench.candidates.len(), 0);
             let plain = |item: &Item| item.kind() == Kind::Seen;
             assert_eq!(

@@ -165,8 +165,16 @@ class Machine:
         """An interactive shell; the kernel log goes to its file."""
         self.prepare(None)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log:
-            return subprocess.call(self.shell_line(), stderr=log)
+        with self.log.open("wb") as log, subprocess.Popen(self.shell_line(), stderr=log) as child:
+            try:
+                return child.wait()
+            except SystemExit:
+                # QEMU is a child of virtme-run, and in the terminal's group like all of us.
+                children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text()
+                for pid in [*map(int, children.split()), child.pid]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
+                raise
 
     def cleanup(self):
         shutil.rmtree(self.run_dir, ignore_errors=True)
@@ -326,10 +334,16 @@ def check_paths(args):
             raise VmError(f"{args.module} does not exist; `make` builds it, RKSM=0 boots without it")
 
 
+def end(number, _):
+    """Ended from outside, it takes the machine with it, once: a signal often comes twice."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def main():
-    # Ended from outside, it takes the machine with it; and who started it may be ended.
+    signal.signal(signal.SIGTERM, end)
+    # Who started it may be ended, and not tell.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     args = parse()
     machine = None
     try:
