@@ -48,10 +48,12 @@ impl Engine {
     /// one that takes several times as long.
     fn leave_candidates(&self, state: &mut State) {
         let mut candidates = core::mem::replace(&mut state.candidates, Candidates::new());
+        // Few are found faster in the trees.
+        let many = candidates.len() as u64 > state.tracked / 8;
         candidates.leave_all(|visit| {
-            for slot in self.registry.iter() {
-                for item in slot.blocks.access_mut(state).all() {
-                    visit(item);
+            for slot in self.registry.iter().filter(|_| many) {
+                for block in slot.blocks.access_mut(state).all() {
+                    block.tracked(0, usize::MAX).for_each(&mut *visit);
                     kthread::cond_resched();
                 }
             }

@@ -373,10 +373,8 @@ impl Blocks {
             .ok_or(ENOMEM)
     }
 
-    /// All tracked items.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Item> {
-        let blocks = self.by_place.values();
-        blocks.flat_map(|block| block.0.items(block.0.tracked.get()))
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Block> {
+        self.by_place.values().map(|block| &**block.0)
     }
 
     /// The place of the first block that is not before `from`.

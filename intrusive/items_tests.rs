@@ -266,9 +266,10 @@ mod tests {
             // Some in the first round: the others are found in the trees.
             let some = PAGES / 3 * round as usize * 2;
             let blocks = &bench.blocks;
-            bench
-                .candidates
-                .leave_all(|visit| blocks.all().take(some).for_each(visit));
+            bench.candidates.leave_all(|visit| {
+                let items = blocks.all().flat_map(|block| block.tracked(0, usize::MAX));
+                items.take(some).for_each(visit);
+            });
             assert_eq!(bench.candidates.len(), 0);
             let plain = |item: &Item| item.kind() == Kind::Seen;
             assert_eq!(
