@@ -7,7 +7,7 @@ use super::{
     items::{Item, Key},
     rb::{Search, Side, Vacancy},
 };
-use crate::rmap_item::Kind;
+use crate::{mm::kthread::cond_resched, rmap_item::Kind};
 use core::{cmp::Ordering, ptr::NonNull};
 
 // SAFETY: The key of a candidate does not change: `set_plain` refuses it.
@@ -103,6 +103,7 @@ impl Candidates {
                 let item = unsafe { item.as_ref() };
                 // INVARIANT: It is in no tree now.
                 item.set_kind(Kind::Seen);
+                cond_resched();
             });
         } else if found > 0 {
             each(&mut |item| {

@@ -373,6 +373,7 @@ impl Blocks {
             .ok_or(ENOMEM)
     }
 
+    /// All of them, without a search for each.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Block> {
         self.by_place.values().map(|block| &**block.0)
     }
