@@ -83,7 +83,7 @@ impl PageHasher {
         let [a, b, c, d, e, f] = words;
         let fold_key = FoldKey([join(a, b), join(c, d), join(e, f)]);
 
-        let zero = hash(&page_key, &fold_key, |_| 0);
+        let zero = hash(&page_key, &fold_key, |_| 0, |_| ());
         Ok(Self {
             page_key,
             fold_key,
@@ -96,7 +96,14 @@ impl PageHasher {
     /// If the page is written to meanwhile, the result is the checksum of a mixture of both contents.
     #[inline]
     pub(crate) fn checksum(&self, page: &PageView<'_>) -> u64 {
-        hash(&self.page_key, &self.fold_key, |i| page.word(i))
+        hash(&self.page_key, &self.fold_key, |i| page.word(i), |_| ())
+    }
+
+    /// The same, while the content of `next`, which is to be read after this, is fetched from memory.
+    #[inline]
+    pub(crate) fn checksum_ahead(&self, page: &PageView<'_>, next: &PageView<'_>) -> u64 {
+        let word = |i| page.word(i);
+        hash(&self.page_key, &self.fold_key, word, |i| next.prefetch(i))
     }
 
     /// The checksum of a page full of zeroes.
@@ -128,6 +135,10 @@ impl<'h> Sums<'h> {
         self.hasher.checksum(page)
     }
 
+    pub(crate) fn checksum_ahead(&self, page: &PageView<'_>, next: &PageView<'_>) -> u64 {
+        self.hasher.checksum_ahead(page, next)
+    }
+
     pub(crate) fn zero(&self) -> u64 {
         self.hasher.zero()
     }
@@ -148,12 +159,19 @@ impl<'h> Sums<'h> {
     }
 }
 
-/// Hashes a page of words, of which `word` gives the one at an index.
+/// Hashes a page of words, of which `word` gives the one at an index. `at_line` is called with the
+/// index of every eighth: so many are a cache line, or less than one.
 #[inline(always)]
-fn hash(page_key: &PageKey, fold_key: &FoldKey, word: impl Fn(usize) -> u64) -> u64 {
+fn hash(
+    page_key: &PageKey,
+    fold_key: &FoldKey,
+    word: impl Fn(usize) -> u64,
+    at_line: impl Fn(usize),
+) -> u64 {
     let mut sum = 0_u128;
     let mut i = 0;
     for four in page_key {
+        at_line(i);
         for [k0, k1] in four {
             sum = sum.wrapping_add(product(word(i), *k0, word(i + 1), *k1));
             i += 2;
@@ -221,7 +239,7 @@ mod tests {
     }
 
     fn checksum_of(hasher: &PageHasher, word: impl Fn(usize) -> u64) -> u64 {
-        hash(&hasher.page_key, &hasher.fold_key, word)
+        hash(&hasher.page_key, &hasher.fold_key, word, |_| ())
     }
 
     #[test]
@@ -250,6 +268,10 @@ mod tests {
         }
         assert_eq!(sum(&page), reference(&hasher, |i| pattern(0, i)));
         assert_eq!(sum(&page), sum(&twin));
+        let ahead = PageView::with_owned(&page, |view| {
+            PageView::with_owned(&twin, |next| hasher.checksum_ahead(view, next))
+        });
+        assert_eq!(ahead, sum(&page));
 
         test_page::set_word(&twin, PAGE_WORDS - 1, 0)?;
         assert!(sum(&page) != sum(&twin));

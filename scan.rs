@@ -348,7 +348,10 @@ impl Engine {
         }
         state.pages_scanned += 1;
         let sums = self.sums();
-        let checksum = page.read(|content| sums.checksum(content));
+        let checksum = page.read(|content| match self.read_next(item, batch) {
+            Some(next) => next.read(|next| sums.checksum_ahead(content, next)),
+            None => sums.checksum(content),
+        });
         let key = Key::of(sums.place(checksum, page.nid()));
         let unchanged = item.key() == key;
         let wants_zero = self.settings.use_zero_pages.get() && checksum == sums.zero();
@@ -371,6 +374,13 @@ impl Engine {
             true => self.place_zero(state, item, page, batch),
             false => self.merge(state, item, page, checksum, Look::Second, batch),
         }
+    }
+
+    /// The page that is going to be read after that of `item`, as far as can be foreseen.
+    fn read_next<'b>(&self, item: &Item, batch: &'b Batch) -> Option<&'b AnonPage> {
+        let (address, page) = batch.peek()?;
+        let skipped = || item.near(address).is_some_and(Item::will_be_skipped);
+        (!self.settings.smart_scan.get() || !skipped()).then_some(page)
     }
 
     /// Puts the zero page in place of one that is full of zeroes.
@@ -401,6 +411,7 @@ impl Engine {
     ) -> Cut {
         let sums = self.sums();
         if let Some(found) = state.stable.find(&sums, checksum, page) {
+            found.folio.read(|content| content.prefetch_all());
             let cut = make_way(page, batch);
             let outcome = merge::into_ksm(&mut state.stable, &found.node, &found.folio, item, page);
             note(state, item, outcome);
@@ -413,6 +424,8 @@ impl Engine {
             let Found::Like(other, other_page) = found else {
                 return cut;
             };
+            // It is read where it can change no more, after some locks that can be taken meanwhile.
+            other_page.read(|content| content.prefetch_all());
             cut = make_way(page, batch).or(cut);
             batch.let_go(&other_page);
             let other_mm = other.mm().clone();

@@ -132,6 +132,11 @@ impl Item {
         self.key_high.set((key.0 >> u32::BITS) as u8);
     }
 
+    /// Whether the next visit of the scanner, if it is of an ordinary page, is to pass that over.
+    pub(crate) fn will_be_skipped(&self) -> bool {
+        self.kind() != Kind::Merged && Age::from_bits(self.age.get()).visit().1
+    }
+
     /// Grows older by one visit of the scanner. Whether that is to pass the page over.
     pub(crate) fn grow_older(&self) -> bool {
         let (age, skip) = Age::from_bits(self.age.get()).visit();
@@ -168,6 +173,11 @@ impl Item {
     /// Where it maps the page.
     pub(crate) fn address(&self) -> usize {
         self.block().base + self.slot() * PAGE_SIZE
+    }
+
+    /// That of another page, if it is in the same block.
+    pub(crate) fn near(&self, address: usize) -> Option<&Self> {
+        self.block().item(address)
     }
 
     /// Notes what a page without a place in any tree looks like. False, and nothing done, for one

@@ -143,6 +143,27 @@ mod tests {
     }
 
     #[test]
+    fn a_skip_is_foreseen() -> Result {
+        let mut bench = Bench::new()?;
+        let first = item!(bench, 0)?;
+        assert!(first.near(SLOTS * PAGE_SIZE).is_none());
+        let Some(item) = first.near(PAGE_SIZE) else {
+            return Err(EINVAL);
+        };
+        assert_eq!(item.address(), PAGE_SIZE);
+        let mut skipped = 0;
+        for _ in 0..40 {
+            let foreseen = item.will_be_skipped();
+            let skip = item.grow_older();
+            assert_eq!(foreseen, skip);
+            skipped += usize::from(skip);
+        }
+        assert!(skipped > 0);
+        bench.finish();
+        Ok(())
+    }
+
+    #[test]
     fn only_tracked_items_are_listed() -> Result {
         let mut bench = Bench::new()?;
         for page in 0..3 * SLOTS {

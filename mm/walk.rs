@@ -89,6 +89,15 @@ impl Batch {
         self.visits.pop()
     }
 
+    /// The next page in order of address, if that is an ordinary one, and where it is.
+    pub(crate) fn peek(&self) -> Option<(usize, &AnonPage)> {
+        let visit = self.visits.last()?;
+        match &visit.mapping {
+            Mapping::Page(page) => Some((visit.address, page)),
+            _ => None,
+        }
+    }
+
     /// Lets go of the pages that lie in one folio with `page`, which are not visited then: a
     /// reference more than those that are accounted for would stop it from being merged.
     pub(crate) fn let_go(&mut self, page: &AnonPage) {
