@@ -8,7 +8,6 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     path::Path,
-    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -16,7 +15,12 @@ use anyhow::{Context, Result};
 use nix::mount::{mount, MsFlags};
 
 use crate::{
-    content::Content, figures::Figure, knobs, measure::Figures, memory::Memory, provider::Scanner,
+    content::Content,
+    figures::Figure,
+    knobs,
+    measure::{self, Figures},
+    memory::Memory,
+    provider::Scanner,
 };
 
 const TRACING: &str = "/sys/kernel/tracing";
@@ -25,37 +29,55 @@ const BUFFER_KIB: &str = "131072";
 /// Pages of each stretch of memory that is mapped, touched and unmapped.
 const STRETCH: usize = 256;
 
-/// Page faults with the scanner at rest, and with it at work on this very process. With one CPU
-/// it would only be seen how that is shared.
-pub fn faults(pages: usize, faults: usize) -> Result<Figures> {
-    if std::thread::available_parallelism()?.get() < 2 {
-        return Ok(Figures::new());
-    }
+/// Page faults while nothing is scanned, and with the scanner at work on this very process: without a
+/// pause, and with the pause that is the kernel's default.
+pub fn faults(pages: usize, duration: Duration) -> Result<Figures> {
     knobs::for_measuring(&[("pages_to_scan", "1000"), ("sleep_millisecs", "0")])?;
     let mut memory = Memory::new(pages, false)?;
     for index in 0..pages {
         Content::Random(index as u64).fill(memory.page(index));
     }
     memory.mergeable()?;
-    fault_times(faults)?;
-    let mut quiet = fault_times(faults)?;
+    fault_times(duration / 4)?;
+    let mut quiet = fault_times(duration)?;
     knobs::set("run", 1)?;
-    sleep(Duration::from_millis(500));
-    let mut scanned = fault_times(faults)?;
+    measure::passes(1)?;
+    let start = Instant::now();
+    measure::passes(1)?;
+    // Less than a pass would only show what part of it the faults fell into.
+    let duration = duration.max(start.elapsed());
+    let (mut scanned, rate) = scanned_fault_times(duration)?;
+    knobs::set("sleep_millisecs", 20)?;
+    let (mut paced, paced_rate) = scanned_fault_times(duration)?;
     knobs::set("run", 2)?;
     knobs::set("run", 0)?;
     Ok(Figures::from([
         (Figure::QuietFaultP50Us, percentile(&mut quiet, 50.0)),
         (Figure::QuietFaultP99Us, percentile(&mut quiet, 99.0)),
+        (Figure::QuietFaultMaxUs, percentile(&mut quiet, 100.0)),
         (Figure::FaultP50Us, percentile(&mut scanned, 50.0)),
         (Figure::FaultP99Us, percentile(&mut scanned, 99.0)),
         (Figure::FaultMaxUs, percentile(&mut scanned, 100.0)),
+        (Figure::FaultPagesPerSecond, rate),
+        (Figure::PacedFaultP50Us, percentile(&mut paced, 50.0)),
+        (Figure::PacedFaultP99Us, percentile(&mut paced, 99.0)),
+        (Figure::PacedFaultMaxUs, percentile(&mut paced, 100.0)),
+        (Figure::PacedFaultPagesPerSecond, paced_rate),
     ]))
 }
 
-fn fault_times(count: usize) -> Result<Vec<f64>> {
-    let mut times = Vec::with_capacity(count);
-    while times.len() < count {
+/// How long the faults took, and how many pages a second were scanned beside them.
+fn scanned_fault_times(duration: Duration) -> Result<(Vec<f64>, f64)> {
+    let (start, scanned) = (Instant::now(), knobs::get("pages_scanned")?);
+    let times = fault_times(duration)?;
+    let scanned = knobs::get("pages_scanned")? - scanned;
+    Ok((times, scanned as f64 / start.elapsed().as_secs_f64()))
+}
+
+fn fault_times(duration: Duration) -> Result<Vec<f64>> {
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    while begin.elapsed() < duration {
         let mut stretch = Memory::new(STRETCH, false)?;
         stretch.mergeable()?;
         for index in 0..STRETCH {

@@ -259,7 +259,7 @@ fn at_rest(scanner: &Scanner, at_least: Duration, cycle: i64) -> Result<Rest> {
 }
 
 /// Waits for whole passes.
-fn passes(n: i64) -> Result<()> {
+pub fn passes(n: i64) -> Result<()> {
     Progress::new()?.wait_for(n)
 }
 

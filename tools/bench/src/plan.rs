@@ -41,12 +41,11 @@ pub struct Effort {
     growth: &'static [usize],
     /// How long the scanner is watched when all is merged.
     pub rest: Duration,
-    faults: usize,
+    /// How long page faults are taken, of each kind, at least.
+    faults: Duration,
 }
 
-/// A third of a second of them where the CPU is emulated. In-tree KSM takes as long for a pass, so less
-/// would only show what part of it they fell into.
-const FAULTS: usize = 50_000;
+const FAULTS: Duration = Duration::from_millis(200);
 const GROWTH: [usize; 5] = [10_000, 40_000, 160_000, 640_000, 2_500_000];
 
 impl Size {
@@ -57,11 +56,11 @@ impl Size {
                 pages: 2_000,
                 growth: &[1_000, 2_000],
                 rest: Duration::from_millis(20),
-                faults: 500,
+                faults: Duration::from_millis(20),
             },
             Self::Small => Effort {
                 pairs: 5,
-                pages: 30_000,
+                pages: 25_000,
                 growth: &GROWTH[..2],
                 rest: Duration::from_millis(200),
                 faults: FAULTS,
