@@ -8,6 +8,7 @@
 
 use kernel::{
     bindings, ffi,
+    io::poll::read_poll_timeout,
     mm::Mm,
     new_mutex,
     prelude::*,
@@ -17,11 +18,15 @@ use kernel::{
         lock::{mutex::MutexBackend, Guard},
         Mutex,
     },
-    time::{delay::fsleep, Delta},
+    time::Delta,
 };
 
-/// How long to wait for an mmap lock, at least.
-const PATIENCE_MS: u32 = 100;
+/// How long to wait for an mmap lock.
+const PATIENCE_MS: i64 = 100;
+
+/// How long to look out for it without a pause. Most hold it to map or unmap something, which takes
+/// less, and far less than a pause.
+const MOMENT: Delta = Delta::from_micros(50);
 
 /// A registered address space, and what keeps its teardown apart from the scanner.
 ///
@@ -98,23 +103,26 @@ impl Gate {
 
     /// Takes the mmap lock for reading, or gives up. The gate is locked and open.
     fn lock_mmap(&self) -> bool {
-        let tries = match self.stuck.load(Relaxed) {
+        let patience = match self.stuck.load(Relaxed) {
             true => PATIENCE_MS / 10,
             false => PATIENCE_MS,
         };
-        for attempt in 0..tries {
-            if attempt > 0 {
-                fsleep(Delta::from_millis(1));
-            }
-            // SAFETY: `mm` is kept from being freed by our reference, and from being torn down by
-            // the gate.
-            if unsafe { bindings::mmap_read_trylock(self.mm.as_raw()) } {
-                self.stuck.store(false, Relaxed);
-                return true;
-            }
-        }
-        self.stuck.store(true, Relaxed);
-        false
+        let locked = self.try_lock_mmap()
+            || self.wait_for_mmap(Delta::ZERO, MOMENT)
+            || self.wait_for_mmap(Delta::from_millis(1), Delta::from_millis(patience));
+        self.stuck.store(!locked, Relaxed);
+        locked
+    }
+
+    fn wait_for_mmap(&self, pause: Delta, patience: Delta) -> bool {
+        let lock = || Ok(self.try_lock_mmap());
+        read_poll_timeout(lock, |locked| *locked, pause, patience).is_ok()
+    }
+
+    fn try_lock_mmap(&self) -> bool {
+        // SAFETY: `mm` is kept from being freed by our reference, and from being torn down by the
+        // gate, which our callers have locked and found open.
+        unsafe { bindings::mmap_read_trylock(self.mm.as_raw()) }
     }
 }
 
