@@ -135,7 +135,7 @@ static void child_life(char *map, int n, unsigned int seed)
 			break;
 		case 1:
 			if (fork() == 0)
-				_exit(holds(map, 7) ? GRANDCHILD : 1);
+				_exit(all_hold(map, n, 7) ? GRANDCHILD : 1);
 			break;
 		case 2:
 			madvise(page_of(map, i), pagesize, MADV_UNMERGEABLE);
@@ -180,12 +180,13 @@ KSM_TEST(children_under_scanner)
 		}
 		if (wait(&status) < 0)
 			break;
-		if (status == W_EXITCODE(GRANDCHILD, 0))
+		if (WIFEXITED(status) && WEXITSTATUS(status) == GRANDCHILD)
 			continue;
-		running--;
 		ASSERT_TRUE(status == 0 || status == SIGKILL);
+		running--;
 	}
 	ASSERT_EQ(ECHILD, errno);
+	ASSERT_EQ(0, running);
 	EXPECT_TRUE(all_hold(map, N, 7));
 	EXPECT_TRUE(ksm_settles(1, N - 1));
 	EXPECT_TRUE(all_hold(map, N, 7));
