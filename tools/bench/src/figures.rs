@@ -64,11 +64,11 @@ impl Figure {
             Self::FaultP50Us => "fault, no pause, p50, µs",
             Self::FaultP99Us => "fault, no pause, p99, µs",
             Self::FaultMaxUs => "fault, no pause, max, µs",
-            Self::FaultPagesPerSecond => "scanned meanwhile, pages/s",
+            Self::FaultPagesPerSecond => "scanned, no pause, pages/s",
             Self::PacedFaultP50Us => "fault, 20 ms pauses, p50, µs",
             Self::PacedFaultP99Us => "fault, 20 ms pauses, p99, µs",
             Self::PacedFaultMaxUs => "fault, 20 ms pauses, max, µs",
-            Self::PacedFaultPagesPerSecond => "scanned meanwhile, pages/s",
+            Self::PacedFaultPagesPerSecond => "scanned, 20 ms pauses, pages/s",
             Self::LockHeldMaxUs => "mmap lock held at most, µs",
         }
     }

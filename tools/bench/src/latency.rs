@@ -30,7 +30,7 @@ const BUFFER_KIB: &str = "131072";
 const STRETCH: usize = 256;
 
 /// Page faults while nothing is scanned, and with the scanner at work on this very process: without a
-/// pause, and with the pause that is the kernel's default.
+/// pause, and with the one that is the kernel's default after each thousand pages.
 pub fn faults(pages: usize, duration: Duration) -> Result<Figures> {
     knobs::for_measuring(&[("pages_to_scan", "1000"), ("sleep_millisecs", "0")])?;
     let mut memory = Memory::new(pages, false)?;
@@ -41,11 +41,7 @@ pub fn faults(pages: usize, duration: Duration) -> Result<Figures> {
     fault_times(duration / 4)?;
     let mut quiet = fault_times(duration)?;
     knobs::set("run", 1)?;
-    measure::passes(1)?;
-    let start = Instant::now();
-    measure::passes(1)?;
-    // Less than a pass would only show what part of it the faults fell into.
-    let duration = duration.max(start.elapsed());
+    measure::passes(2)?;
     let (mut scanned, rate) = scanned_fault_times(duration)?;
     knobs::set("sleep_millisecs", 20)?;
     let (mut paced, paced_rate) = scanned_fault_times(duration)?;
@@ -75,9 +71,9 @@ fn scanned_fault_times(duration: Duration) -> Result<(Vec<f64>, f64)> {
 }
 
 fn fault_times(duration: Duration) -> Result<Vec<f64>> {
-    let mut times = Vec::new();
+    let mut times = Vec::with_capacity(1 << 17);
     let begin = Instant::now();
-    while begin.elapsed() < duration {
+    loop {
         let mut stretch = Memory::new(STRETCH, false)?;
         stretch.mergeable()?;
         for index in 0..STRETCH {
@@ -85,8 +81,10 @@ fn fault_times(duration: Duration) -> Result<Vec<f64>> {
             stretch.page(index)[0] = 1;
             times.push(start.elapsed().as_secs_f64() * 1e6);
         }
+        if begin.elapsed() >= duration {
+            return Ok(times);
+        }
     }
-    Ok(times)
 }
 
 fn percentile(times: &mut [f64], percent: f64) -> f64 {

@@ -24,7 +24,7 @@ use crate::{
 pub enum Size {
     /// Shows that it works: the figures mean nothing.
     Tiny,
-    /// Two minutes and a half.
+    /// Three minutes.
     Small,
     /// Some twenty minutes, up to 640 000 pages.
     Normal,
@@ -41,11 +41,12 @@ pub struct Effort {
     growth: &'static [usize],
     /// How long the scanner is watched when all is merged.
     pub rest: Duration,
-    /// How long page faults are taken, of each kind, at least.
+    /// How long page faults are taken: unscanned, and with each way of scanning.
     faults: Duration,
 }
 
-const FAULTS: Duration = Duration::from_millis(200);
+/// As long as in-tree KSM takes for a pass where the CPU is emulated.
+const FAULTS: Duration = Duration::from_millis(400);
 const GROWTH: [usize; 5] = [10_000, 40_000, 160_000, 640_000, 2_500_000];
 
 impl Size {
