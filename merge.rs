@@ -169,6 +169,8 @@ pub(crate) fn two(
         }
         return Some(Outcome::Busy);
     }
+    // To be read when it is locked and can change no more, which takes a while.
+    other_page.read(|content| content.prefetch_all());
     let made = make_ksm(stable, sums, checksum, other, &other_page);
     trace_one_page(
         other,

@@ -35,6 +35,9 @@ use kernel::{
     time::{Instant, Monotonic},
 };
 
+/// How many pages to look at for the next one to be read.
+const FORESIGHT: usize = 8;
+
 /// How far a pass has come.
 ///
 /// It names an address space by number, never by pointer: whatever happens to that one meanwhile,
@@ -340,9 +343,7 @@ impl Engine {
             }
             return Cut::No;
         }
-        // A page that was merged until now begins anew with the next visit.
-        let ages = item.kind() != Kind::Merged && self.settings.smart_scan.get();
-        if ages && item.grow_older() {
+        if self.settings.smart_scan.get() && item.grow_older() {
             state.pages_skipped += 1;
             return Cut::No;
         }
@@ -378,9 +379,10 @@ impl Engine {
 
     /// The page that is going to be read after that of `item`, as far as can be foreseen.
     fn read_next<'b>(&self, item: &Item, batch: &'b Batch) -> Option<&'b AnonPage> {
-        let (address, page) = batch.peek()?;
-        let skipped = || item.near(address).is_some_and(Item::will_be_skipped);
-        (!self.settings.smart_scan.get() || !skipped()).then_some(page)
+        let smart_scan = self.settings.smart_scan.get();
+        let skipped = |address| smart_scan && item.near(address).is_some_and(Item::will_be_skipped);
+        let mut ahead = batch.pages().take(FORESIGHT);
+        Some(ahead.find(|(address, _)| !skipped(*address))?.1)
     }
 
     /// Puts the zero page in place of one that is full of zeroes.
@@ -411,6 +413,7 @@ impl Engine {
     ) -> Cut {
         let sums = self.sums();
         if let Some(found) = state.stable.find(&sums, checksum, page) {
+            // To be compared when it and the page are locked, which takes a while.
             found.folio.read(|content| content.prefetch_all());
             let cut = make_way(page, batch);
             let outcome = merge::into_ksm(&mut state.stable, &found.node, &found.folio, item, page);
@@ -424,8 +427,6 @@ impl Engine {
             let Found::Like(other, other_page) = found else {
                 return cut;
             };
-            // It is read where it can change no more, after some locks that can be taken meanwhile.
-            other_page.read(|content| content.prefetch_all());
             cut = make_way(page, batch).or(cut);
             batch.let_go(&other_page);
             let other_mm = other.mm().clone();

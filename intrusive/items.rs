@@ -132,14 +132,24 @@ impl Item {
         self.key_high.set((key.0 >> u32::BITS) as u8);
     }
 
-    /// Whether the next visit of the scanner, if it is of an ordinary page, is to pass that over.
+    /// What a visit of the scanner to an ordinary page makes of the age, and whether it passes the
+    /// page over. One that was merged until now begins anew.
+    fn visited(&self) -> (Age, bool) {
+        let age = Age::from_bits(self.age.get());
+        match self.kind() {
+            Kind::Merged => (age, false),
+            _ => age.visit(),
+        }
+    }
+
+    /// Whether the next visit is to pass the page over.
     pub(crate) fn will_be_skipped(&self) -> bool {
-        self.kind() != Kind::Merged && Age::from_bits(self.age.get()).visit().1
+        self.visited().1
     }
 
     /// Grows older by one visit of the scanner. Whether that is to pass the page over.
     pub(crate) fn grow_older(&self) -> bool {
-        let (age, skip) = Age::from_bits(self.age.get()).visit();
+        let (age, skip) = self.visited();
         self.age.set(age.to_bits());
         skip
     }

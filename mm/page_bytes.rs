@@ -68,12 +68,12 @@ impl PageView<'_> {
     }
 
     /// Has the cache line with the word at index `i` fetched, which is going to be read in a moment
-    /// and then not for long. Only a hint, and nothing on machines other than x86.
+    /// and not again after that. Only a hint, and none on machines other than x86.
     #[inline(always)]
     pub(crate) fn prefetch(&self, i: usize) {
         let word = self.start.wrapping_add(i % PAGE_WORDS);
-        // The kernel's `prefetch()` is a built-in of the compiler, which clang leaves out where it may
-        // not use SSE registers, though this instruction needs none.
+        // `prefetch()` of `linux/prefetch.h` is a built-in of the compiler, for which clang generates
+        // nothing where it may not use SSE registers, though this instruction needs none.
         #[cfg(target_arch = "x86_64")]
         // SAFETY: The instruction changes nothing but caches, and never faults.
         unsafe {

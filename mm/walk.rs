@@ -89,13 +89,15 @@ impl Batch {
         self.visits.pop()
     }
 
-    /// The next page in order of address, if that is an ordinary one, and where it is.
-    pub(crate) fn peek(&self) -> Option<(usize, &AnonPage)> {
-        let visit = self.visits.last()?;
-        match &visit.mapping {
-            Mapping::Page(page) => Some((visit.address, page)),
-            _ => None,
-        }
+    /// The ordinary pages that were not taken out yet, in order, and where they are.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = (usize, &AnonPage)> {
+        self.visits
+            .iter()
+            .rev()
+            .filter_map(|visit| match &visit.mapping {
+                Mapping::Page(page) => Some((visit.address, page)),
+                _ => None,
+            })
     }
 
     /// Lets go of the pages that lie in one folio with `page`, which are not visited then: a
