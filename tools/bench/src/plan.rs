@@ -45,8 +45,8 @@ pub struct Effort {
     faults: Duration,
 }
 
-/// As long as in-tree KSM takes for a pass where the CPU is emulated.
-const FAULTS: Duration = Duration::from_millis(400);
+/// Ten batches of a scanner that pauses.
+const FAULTS: Duration = Duration::from_millis(300);
 const GROWTH: [usize; 5] = [10_000, 40_000, 160_000, 640_000, 2_500_000];
 
 impl Size {
@@ -61,7 +61,7 @@ impl Size {
             },
             Self::Small => Effort {
                 pairs: 5,
-                pages: 25_000,
+                pages: 22_000,
                 growth: &GROWTH[..2],
                 rest: Duration::from_millis(200),
                 faults: FAULTS,
