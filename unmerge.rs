@@ -51,7 +51,10 @@ impl Engine {
         // Few are found faster in the trees.
         let many = candidates.len() as u64 > state.tracked / 8;
         candidates.leave_all(|visit| {
-            for slot in self.registry.iter().filter(|_| many) {
+            if !many {
+                return;
+            }
+            for slot in self.registry.iter() {
                 for block in slot.blocks.access_mut(state).all() {
                     block.tracked(0, usize::MAX).for_each(&mut *visit);
                     kthread::cond_resched();

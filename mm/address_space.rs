@@ -107,6 +107,7 @@ impl Gate {
             true => PATIENCE_MS / 10,
             false => PATIENCE_MS,
         };
+        // The first try, which mostly does it, needs no clock.
         let locked = self.try_lock_mmap()
             || self.wait_for_mmap(Delta::ZERO, MOMENT)
             || self.wait_for_mmap(Delta::from_millis(1), Delta::from_millis(patience));
