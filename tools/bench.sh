@@ -16,10 +16,10 @@ icount) export VM_ICOUNT=1 ;;
 *) die "PLATFORM=$platform: there are uml, qemu and icount" ;;
 esac
 case $size in
-small) mem=2G ;;
+tiny | small) mem=2G ;;
 normal) mem=4G ;;
 full) mem=13G ;;
-*) die "SIZE=$size: there are small, normal and full" ;;
+*) die "SIZE=$size: there are tiny, small, normal and full" ;;
 esac
 export VM_MEM=${VM_MEM:-$mem}
 if [ $kernel = uml ]; then
@@ -36,10 +36,11 @@ figures=$repo/build/log/bench/$platform.jsonl
 export VM_LOG=${VM_LOG:-$repo/build/log/bench/$platform.log} RKSM=1
 export VM_TIMEOUT=${VM_TIMEOUT:-14400}
 cpu=$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)
+vendor=$(sed -n 's/^vendor_id\s*: //p' /proc/cpuinfo | head -n 1)
 commit=$(git -C "$repo" describe --always --dirty 2>/dev/null || :)
 printf -v RKSM_RUN '%q ' "$program" run --module "$repo/build/$kernel/rksm.ko" --out "$figures" \
 	--size "$size" --seed "${SEED:-1}" --only "${ONLY:-}" --platform "$platform" \
-	--host-cpu "$cpu" --host-cpus "$(nproc --all)" --commit "$commit"
+	--host-cpu "$cpu" --host-vendor "$vendor" --host-cpus "$(nproc --all)" --commit "$commit"
 export RKSM_RUN
 
 # Microseconds in which something on the host waited for a CPU, since it booted.

@@ -4,8 +4,8 @@
 //! but what merging makes it share.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    fs,
+    io::{self, Read, Write},
     sync::mpsc,
     time::Duration,
 };
@@ -25,6 +25,7 @@ use crate::{
     content::{Content, Kind},
     knobs,
     memory::{Memory, PAGE},
+    talk::{commands, say, say_done, Partner},
 };
 
 /// Children of the fork tree, and of how many pages each writes one.
@@ -43,70 +44,38 @@ pub struct Role {
 }
 
 /// A process, as `run` sees it. It ends when this is dropped.
-pub struct Actor {
-    child: Child,
-    commands: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-}
+pub struct Actor(Partner);
 
 impl Actor {
     /// Starts one. Its memory is filled when this returns, and not yet mergeable.
     pub fn start(role: Role) -> Result<Self> {
-        let mut child = Command::new("/proc/self/exe")
-            .args(["actor", &serde_json::to_string(&role)?])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let commands = child.stdin.take();
-        let answers = BufReader::new(child.stdout.take().context("no pipe")?);
-        let mut actor = Self {
-            child,
-            commands,
-            answers,
-        };
-        actor.expect("filled")?;
-        Ok(actor)
+        Ok(Self(Partner::start("actor", &role, FILLED)?))
     }
 
     /// Its memory may be merged from now on.
     pub fn merge(&mut self) -> Result<()> {
-        self.ask("merge")
+        self.0.ask("merge")
     }
 
     /// Every byte is what it must be.
     pub fn check(&mut self) -> Result<()> {
-        self.ask("check")
+        self.0.ask("check")
     }
 
     /// Reads all of its memory once.
     pub fn read(&mut self) -> Result<()> {
-        self.ask("read")
+        self.0.ask("read")
     }
 
-    fn ask(&mut self, command: &str) -> Result<()> {
-        let pipe = self.commands.as_mut().context("it is gone")?;
-        writeln!(pipe, "{command}")?;
-        self.expect("done")
-    }
-
-    fn expect(&mut self, answer: &str) -> Result<()> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        ensure!(
-            line.trim_end() == answer,
-            "a process with memory said {line:?}, not {answer:?}"
-        );
-        Ok(())
+    /// How many of its pages are merged.
+    pub fn merged(&mut self) -> Result<usize> {
+        let path = format!("/proc/{}/ksm_merging_pages", self.0.child().id());
+        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+        text.trim().parse().with_context(|| path)
     }
 }
 
-impl Drop for Actor {
-    fn drop(&mut self) {
-        // The end of its commands is its own.
-        self.commands = None;
-        self.child.wait().ok();
-    }
-}
+const FILLED: &str = "filled";
 
 /// The process itself.
 pub fn act(role: &str) -> Result<()> {
@@ -132,14 +101,8 @@ pub fn act(role: &str) -> Result<()> {
             "only {huge} bytes are in huge pages"
         );
     }
-    say("filled")?;
-    let (send, commands) = mpsc::channel();
-    std::thread::spawn(move || {
-        io::stdin()
-            .lines()
-            .map_while(Result::ok)
-            .try_for_each(|line| send.send(line))
-    });
+    say(FILLED)?;
+    let commands = commands();
     // Who has nothing to rewrite takes no CPU time.
     let pause = if body.busy.is_empty() {
         Duration::MAX
@@ -153,12 +116,6 @@ pub fn act(role: &str) -> Result<()> {
             Err(mpsc::RecvTimeoutError::Disconnected) => return body.end(),
         }
     }
-}
-
-fn say(text: &str) -> Result<()> {
-    let mut out = io::stdout();
-    writeln!(out, "{text}")?;
-    Ok(out.flush()?)
 }
 
 struct Body {
@@ -188,7 +145,7 @@ impl Body {
             }
             other => bail!("unknown command {other:?}"),
         }
-        say("done")
+        say_done()
     }
 
     fn merge(&mut self) -> Result<()> {

@@ -30,7 +30,7 @@ pub fn growth(report: &Report, path: &Path) -> Result<()> {
         let points = report
             .rows
             .iter()
-            .filter(|row| row.workload.growth && row.figure == Figure::RestNsPerPage);
+            .filter(|row| row.workload.is_growth() && row.figure == Figure::RestNsPerPage);
         points
             .map(|row| {
                 let spread = match provider {
@@ -66,7 +66,9 @@ pub fn growth(report: &Report, path: &Path) -> Result<()> {
 pub fn merging(records: &[Record], kind: Kind, caption: &str, path: &Path) -> Result<()> {
     let series: Series = records
         .iter()
-        .filter(|record| record.workload.kind == kind && record.pair > 0 && !record.workload.growth)
+        .filter(|record| {
+            record.workload.kind == kind && record.pair > 0 && !record.workload.is_growth()
+        })
         .map(|record| {
             let points = record
                 .curve

@@ -27,9 +27,17 @@ pub enum Kind {
     Fork,
     /// Half duplicates again, in huge pages.
     Huge,
+    /// No two alike, in several processes: for several scanners.
+    SpreadUnique,
+    /// Each content twice, in two of several processes.
+    SpreadHalf,
 }
 
+/// Processes of the workloads that are spread.
+const SPREAD: usize = 8;
+
 impl Kind {
+    /// Those of the table.
     pub const ALL: [Self; 8] = [
         Self::Unique,
         Self::Half,
@@ -51,6 +59,16 @@ impl Kind {
             Self::Small => "small processes",
             Self::Fork => "fork tree",
             Self::Huge => "huge pages",
+            Self::SpreadUnique => "unique, 8 processes",
+            Self::SpreadHalf => "half duplicates, 8 processes",
+        }
+    }
+
+    /// Of so many pages, how many each content's second one saves, where that is all that there is.
+    pub fn saved(self, pages: usize) -> i64 {
+        match self {
+            Self::SpreadHalf => (self.pages_each(pages) * self.processes() / 2) as i64,
+            _ => 0,
         }
     }
 
@@ -59,6 +77,7 @@ impl Kind {
         match self {
             Self::Guests => 4,
             Self::Small => 64,
+            Self::SpreadUnique | Self::SpreadHalf => SPREAD,
             _ => 1,
         }
     }
@@ -92,7 +111,8 @@ impl Content {
         let own = || Self::Random(number(seed, 1 + who, index));
         let common = || Self::Random(number(seed, 0, index));
         match kind {
-            Kind::Unique => own(),
+            Kind::Unique | Kind::SpreadUnique => own(),
+            Kind::SpreadHalf => Self::Random(number(seed, 1 + who % (SPREAD / 2), index)),
             Kind::Half | Kind::Huge => Self::Random(number(seed, 0, index % pages.div_ceil(2))),
             Kind::Equal => Self::Random(seed),
             Kind::LastWord => Self::LastWord(number(seed, 1 + who, index)),
@@ -149,5 +169,7 @@ mod tests {
         assert_eq!(distinct(Kind::Guests, 1000), 1 + 102 + 4 * 96);
         assert_eq!(distinct(Kind::Small, 640), 5 + 64 * 5);
         assert_eq!(distinct(Kind::Huge, 1024), 512);
+        assert_eq!(distinct(Kind::SpreadUnique, 800), 800);
+        assert_eq!(distinct(Kind::SpreadHalf, 800), 400);
     }
 }

@@ -4,7 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::content::Kind;
+use crate::{
+    content::Kind,
+    record::{Group, Workload},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -43,6 +46,29 @@ pub enum Figure {
     PacedFaultPagesPerSecond,
     /// By the scanner, and by whoever has everything unmerged.
     LockHeldMaxUs,
+    /// What a page costs at rest, by what reading it once costs in user space.
+    RestTimesReading,
+    /// Until the victim's pages are merged, beside a neighbour.
+    VictimSeconds,
+    VictimCpuSeconds,
+    /// Of one CPU, while it was watched.
+    ScannerPercent,
+    /// Writing to `pages_to_scan` what it holds already.
+    KnobP99Ms,
+    KnobMaxMs,
+    EchoTwoSeconds,
+    /// Where it took too long, until it ended by a signal.
+    KillSeconds,
+    /// What the neighbour came to.
+    ForksPerSecond,
+    AddressSpaceTib,
+    /// Pages a second at rest, by wall time.
+    OneScannerRate,
+    TwoScannersRate,
+    RateGain,
+    OneScannerSeconds,
+    TwoScannersSeconds,
+    MergeGain,
 }
 
 impl Figure {
@@ -70,46 +96,95 @@ impl Figure {
             Self::PacedFaultMaxUs => "fault, 20 ms pauses, max, µs",
             Self::PacedFaultPagesPerSecond => "scanned, 20 ms pauses, pages/s",
             Self::LockHeldMaxUs => "mmap lock held at most, µs",
+            Self::RestTimesReading => "CPU per page at rest, times reading once",
+            Self::VictimSeconds => "victim merged, s",
+            Self::VictimCpuSeconds => "scanner's CPU until then, s",
+            Self::ScannerPercent => "scanner's CPU, % of one",
+            Self::KnobP99Ms => "knob write, p99, ms",
+            Self::KnobMaxMs => "knob write, max, ms",
+            Self::EchoTwoSeconds => "echo 2, s",
+            Self::KillSeconds => "echo 2 ends when killed, s",
+            Self::ForksPerSecond => "forks a second",
+            Self::AddressSpaceTib => "address space, TiB",
+            Self::OneScannerRate => "1 scanner, pages/s",
+            Self::TwoScannersRate => "2 scanners, pages/s",
+            Self::RateGain => "pages/s, 2 scanners to 1",
+            Self::OneScannerSeconds => "1 scanner, time to merge, s",
+            Self::TwoScannersSeconds => "2 scanners, time to merge, s",
+            Self::MergeGain => "speed of merging, 2 scanners to 1",
         }
     }
 
-    /// What is asked of the ratio to in-tree KSM.
-    pub fn target(self, kind: Kind) -> Option<Target> {
+    /// What is asked of it.
+    pub fn target(self, workload: Workload) -> Option<Target> {
+        match workload.group {
+            Group::Table => self.table_target(workload.kind),
+            Group::Growth => None,
+            Group::Neighbours(..) => self.neighbour_target(),
+            Group::Scanners => self.scanners_target(),
+        }
+    }
+
+    fn table_target(self, kind: Kind) -> Option<Target> {
         let nothing_merges = matches!(kind, Kind::Unique | Kind::LastWord);
         match (self, kind) {
-            (Self::RestNsPerPage, Kind::Unique) => Some(Target::AtMost(0.15)),
-            (Self::RestNsPerPage, Kind::LastWord) => Some(Target::AtMost(0.3)),
-            (Self::MergeSeconds | Self::MergeCpuSeconds, Kind::Half) => Some(Target::AtMost(0.4)),
-            (Self::RecordBytesPerPage, Kind::Unique) => Some(Target::AtMost(0.6)),
+            (Self::RestNsPerPage, Kind::Unique) => Some(Target::RatioAtMost(0.15)),
+            (Self::RestNsPerPage, Kind::LastWord) => Some(Target::RatioAtMost(0.3)),
+            (Self::RestTimesReading, Kind::Unique) => Some(Target::AtMost(1.15)),
+            (Self::MergeSeconds | Self::MergeCpuSeconds, Kind::Half) => {
+                Some(Target::RatioAtMost(0.4))
+            }
+            (Self::RecordBytesPerPage, Kind::Unique) => Some(Target::RatioAtMost(0.6)),
             (Self::SavedPages | Self::UnmergeSeconds, _) if nothing_merges => None,
             // Pages of the stack and the heap come and go.
-            (Self::SavedPages, _) => Some(Target::AtLeast(0.999)),
+            (Self::SavedPages, _) => Some(Target::RatioAtLeast(0.999)),
             (Self::MergePasses, _)
             | (Self::UnmergeSeconds, _)
             | (Self::FaultP99Us | Self::PacedFaultP99Us, _)
-            | (Self::LockHeldMaxUs, _) => Some(Target::AtMost(1.0)),
+            | (Self::LockHeldMaxUs, _) => Some(Target::RatioAtMost(1.0)),
             _ => None,
         }
     }
+
+    /// Nothing to speak of more than in-tree KSM, and control never waits.
+    fn neighbour_target(self) -> Option<Target> {
+        match self {
+            Self::VictimSeconds
+            | Self::VictimCpuSeconds
+            | Self::ScannerPercent
+            | Self::EchoTwoSeconds => Some(Target::RatioAtMost(1.1)),
+            Self::ForksPerSecond => Some(Target::RatioAtLeast(1.0 / 1.1)),
+            Self::KnobP99Ms => Some(Target::AtMost(5.0)),
+            Self::KnobMaxMs => Some(Target::AtMost(20.0)),
+            _ => None,
+        }
+    }
+
+    fn scanners_target(self) -> Option<Target> {
+        (self == Self::RateGain).then_some(Target::AtLeast(1.7))
+    }
 }
 
-#[derive(Clone, Copy)]
+/// Of the ratio to in-tree KSM, or of rksm's figure alone.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Target {
+    RatioAtMost(f64),
+    RatioAtLeast(f64),
     AtMost(f64),
     AtLeast(f64),
 }
 
 impl Target {
-    pub fn ratio(self) -> f64 {
-        let (Self::AtMost(ratio) | Self::AtLeast(ratio)) = self;
-        ratio
+    pub fn is_met(self, value: f64) -> bool {
+        match self {
+            Self::RatioAtMost(most) | Self::AtMost(most) => value <= most,
+            Self::RatioAtLeast(least) | Self::AtLeast(least) => value >= least,
+        }
     }
 
-    pub fn is_met(self, ratio: f64) -> bool {
-        match self {
-            Self::AtMost(most) => ratio <= most,
-            Self::AtLeast(least) => ratio >= least,
-        }
+    pub fn is_of_ratio(self) -> bool {
+        matches!(self, Self::RatioAtMost(_) | Self::RatioAtLeast(_))
     }
 }
 

@@ -2,20 +2,27 @@
 
 //! The knobs and counters of whoever provides merging, and of the kernel beside them.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{anyhow, Context, Result};
 
 const DIR: &str = "/sys/kernel/mm/ksm";
 const MEMINFO: &str = "/proc/meminfo";
 
+pub fn path(name: &str) -> PathBuf {
+    Path::new(DIR).join(name)
+}
+
 /// A counter or knob that is a number.
 pub fn get(name: &str) -> Result<i64> {
-    number(&Path::new(DIR).join(name))
+    number(&path(name))
 }
 
 pub fn set(name: &str, value: impl ToString) -> Result<()> {
-    write(&Path::new(DIR).join(name), &value.to_string())
+    write(&path(name), &value.to_string())
 }
 
 pub fn write(path: &Path, text: &str) -> Result<()> {

@@ -87,7 +87,7 @@ fn fault_times(duration: Duration) -> Result<Vec<f64>> {
     }
 }
 
-fn percentile(times: &mut [f64], percent: f64) -> f64 {
+pub fn percentile(times: &mut [f64], percent: f64) -> f64 {
     times.sort_by(f64::total_cmp);
     times[((times.len() - 1) as f64 * percent / 100.0) as usize]
 }
@@ -117,10 +117,10 @@ impl LockTrace {
         tracing_set("trace_clock", "mono")?;
         tracing_set("buffer_size_kb", BUFFER_KIB)?;
         tracing_set("trace", "")?;
-        tracing_set(
-            "set_event_pid",
-            &format!("{} {}", scanner.pid(), std::process::id()),
-        )?;
+        let mut pids = scanner.pids();
+        pids.push(std::process::id());
+        let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
+        tracing_set("set_event_pid", &pids.join(" "))?;
         for event in ["acquire_returned", "released"] {
             tracing_set(&format!("events/mmap_lock/mmap_lock_{event}/enable"), "1")?;
         }
@@ -141,8 +141,8 @@ impl LockTrace {
                 continue;
             };
             if event.taken {
-                since.insert(event.mm.to_owned(), event.seconds);
-            } else if let Some(start) = since.remove(event.mm) {
+                since.insert(event.lock(), event.seconds);
+            } else if let Some(start) = since.remove(&event.lock()) {
                 longest = longest.max(event.seconds - start);
             }
         }
@@ -179,6 +179,7 @@ impl Drop for LockTrace {
 /// A lock was taken, or released.
 #[derive(Debug, PartialEq)]
 struct Event<'a> {
+    task: &'a str,
     seconds: f64,
     taken: bool,
     mm: &'a str,
@@ -187,6 +188,7 @@ struct Event<'a> {
 impl<'a> Event<'a> {
     /// `ksmd-30 [000] ..... 12.345678: mmap_lock_released: mm=00000000abc memcg_path= write=false`
     fn parse(line: &'a str) -> Option<Self> {
+        let task = line.split(" [").next()?.trim();
         let mut words = line
             .split_whitespace()
             .skip_while(|word| !word.ends_with(':'));
@@ -197,7 +199,17 @@ impl<'a> Event<'a> {
             _ => return None,
         };
         let mm = words.find_map(|word| word.strip_prefix("mm="))?;
-        Some(Self { seconds, taken, mm })
+        Some(Self {
+            task,
+            seconds,
+            taken,
+            mm,
+        })
+    }
+
+    /// Several may hold one at the same time.
+    fn lock(&self) -> (String, String) {
+        (self.task.to_owned(), self.mm.to_owned())
     }
 }
 
@@ -210,6 +222,7 @@ mod tests {
         let head = " ksmd-30 [000] ..... 12.345678: mmap_lock_";
         let event = |taken| {
             Some(Event {
+                task: "ksmd-30",
                 seconds: 12.345_678,
                 taken,
                 mm: "000012ab",

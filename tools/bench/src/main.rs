@@ -5,18 +5,27 @@
 //! `run` measures, inside the test machine; `report` shows what it found, anywhere.
 
 mod actor;
+mod beside;
 mod chart;
 mod content;
+mod control;
 mod figures;
+mod held;
 mod knobs;
 mod latency;
 mod measure;
 mod memory;
+mod neighbour;
+mod nuisance;
 mod plan;
 mod provider;
+mod reading;
 mod record;
 mod report;
+mod scanners;
+mod stuck;
 mod table;
+mod talk;
 
 use std::path::PathBuf;
 
@@ -48,7 +57,8 @@ enum Command {
         /// Content and order come from it.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Only workloads whose name has this in it.
+        /// Only workloads whose name has this in it; `neighbours` and `scanners` are groups of their
+        /// own, which are left out unless they are named.
         #[arg(long, default_value = "")]
         only: String,
         #[command(flatten)]
@@ -68,6 +78,12 @@ enum Command {
     /// A process with memory to merge; `run` starts these.
     #[command(hide = true)]
     Actor { role: String },
+    /// A process that may be in their way.
+    #[command(hide = true)]
+    Neighbour { role: String },
+    /// A process that has everything unmerged.
+    #[command(hide = true)]
+    Unmerger { role: String },
 }
 
 fn main() -> Result<()> {
@@ -86,5 +102,7 @@ fn main() -> Result<()> {
             stalled_percent,
         } => report::report(&figures, &out, stalled_percent),
         Command::Actor { role } => actor::act(&role),
+        Command::Neighbour { role } => nuisance::act(&role),
+        Command::Unmerger { .. } => control::unmerge(),
     }
 }

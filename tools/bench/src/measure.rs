@@ -39,13 +39,13 @@ const NEARLY_ALL: f64 = 0.99;
 pub type Figures = BTreeMap<Figure, f64>;
 
 /// The processes of a workload, with their memory filled and not yet mergeable.
-struct Stage {
+pub struct Stage {
     workload: Workload,
     actors: Vec<Actor>,
 }
 
 impl Stage {
-    fn new(workload: Workload, seed: u64) -> Result<Self> {
+    pub fn new(workload: Workload, seed: u64) -> Result<Self> {
         let kind = workload.kind;
         let role = |who| Role {
             kind,
@@ -59,11 +59,11 @@ impl Stage {
         Ok(Self { workload, actors })
     }
 
-    fn merge(&mut self) -> Result<()> {
+    pub fn merge(&mut self) -> Result<()> {
         self.actors.iter_mut().try_for_each(Actor::merge)
     }
 
-    fn check(&mut self) -> Result<()> {
+    pub fn check(&mut self) -> Result<()> {
         self.actors.iter_mut().try_for_each(Actor::check)
     }
 
@@ -95,7 +95,7 @@ pub fn rehearse(workload: Workload, seed: u64, scanner: &Scanner) -> Result<(Fig
     stage.merge()?;
     let anon = knobs::anon_bytes()?;
     // Of the growth curve, no figure but the cost of a page is asked for.
-    let trace = (!workload.growth)
+    let trace = (!workload.is_growth())
         .then(|| LockTrace::start(scanner))
         .transpose()?;
     let mut progress = Progress::new()?;
@@ -161,7 +161,7 @@ pub fn measure(
     figures.insert(Figure::RestMibPerSecond, read / rest.seconds);
     let records = (knobs::slab_bytes()? - slabs) as f64;
     figures.insert(Figure::RecordBytesPerPage, records / stage.mapped());
-    if !workload.growth {
+    if !workload.is_growth() {
         knobs::set("smart_scan", 1)?;
         passes(SMART_WARM_UP)?;
         let rest = at_rest(scanner, effort.rest, SMART_CYCLE)?;
@@ -181,7 +181,7 @@ pub fn measure(
 }
 
 /// From the first look at a page until nearly all is merged, and then until nothing changes.
-fn merge(scanner: &Scanner, saved: i64, figures: &mut Figures) -> Result<Vec<Point>> {
+pub fn merge(scanner: &Scanner, saved: i64, figures: &mut Figures) -> Result<Vec<Point>> {
     let start = Instant::now();
     let cpu_before = scanner.cpu_time()?;
     let enough = (saved as f64 * NEARLY_ALL) as i64;
@@ -223,15 +223,15 @@ fn share_read() -> Result<f64> {
 }
 
 /// What the scanner does when all is merged, over whole passes.
-struct Rest {
-    seconds: f64,
-    cpu_ns: f64,
-    scanned: i64,
-    skipped: i64,
+pub struct Rest {
+    pub seconds: f64,
+    pub cpu_ns: f64,
+    pub scanned: i64,
+    pub skipped: i64,
 }
 
 /// The number of passes is a multiple of `cycle`, or so great that it does not matter.
-fn at_rest(scanner: &Scanner, at_least: Duration, cycle: i64) -> Result<Rest> {
+pub fn at_rest(scanner: &Scanner, at_least: Duration, cycle: i64) -> Result<Rest> {
     passes(1)?;
     let start = Instant::now();
     let counters =

@@ -77,6 +77,23 @@ impl Memory {
         sum
     }
 
+    /// The same of one page, word by word, whatever the compiler thinks of it.
+    pub fn read_page(&self, index: usize) -> u64 {
+        assert!(index < self.pages);
+        let page = self.base.as_ptr().cast::<u64>();
+        (0..PAGE / 8).fold(0, |sum: u64, word| {
+            // SAFETY: The word is inside of the mapping.
+            let word = unsafe { page.add(index * (PAGE / 8) + word) };
+            // SAFETY: As above, and aligned. The kernel gives zeroes where nothing was written.
+            sum.wrapping_add(unsafe { word.read_volatile() })
+        })
+    }
+
+    /// Where it is, for the kernel.
+    pub fn range(&self) -> (NonNull<c_void>, usize) {
+        (self.base, self.pages * PAGE)
+    }
+
     pub fn page(&mut self, index: usize) -> &mut [u64; PAGE / 8] {
         assert!(index < self.pages);
         // SAFETY: The page is inside of the mapping, aligned, zeroed by the kernel, and borrowed with

@@ -3,13 +3,15 @@
 //! Who merges: the kernel's own KSM, or rksm.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeMap,
     fs::{self, File},
     path::Path,
     thread::sleep,
     time::Duration,
 };
 
-use anyhow::{anyhow, bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use nix::{
     errno::Errno,
     kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags},
@@ -35,7 +37,7 @@ impl Provider {
         }
     }
 
-    /// The name of its scanner's thread.
+    /// The name of its scanner's thread, and what those of further ones begin with.
     fn thread(self) -> &'static str {
         match self {
             Self::InTree => "ksmd",
@@ -107,42 +109,128 @@ impl Drop for Machine {
     }
 }
 
-/// The scanner's thread.
+/// The scanner's threads.
 pub struct Scanner {
-    pid: u32,
+    name: &'static str,
+    threads: RefCell<Threads>,
 }
 
 impl Scanner {
-    fn find(name: &str) -> Result<Self> {
+    fn find(name: &'static str) -> Result<Self> {
+        let scanner = Self {
+            name,
+            threads: RefCell::default(),
+        };
+        scanner.look_for_threads()?;
+        ensure!(!scanner.pids().is_empty(), "there is no thread {name}");
+        Ok(scanner)
+    }
+
+    /// For when their number was changed: those that are new are counted from here on.
+    pub fn look_for_threads(&self) -> Result<()> {
         for entry in fs::read_dir("/proc")? {
             let entry = entry?;
-            let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            else {
+            let name = entry.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
             if fs::read_to_string(entry.path().join("comm"))
-                .is_ok_and(|comm| comm.trim_end() == name)
+                .is_ok_and(|comm| is_scanner(comm.trim_end(), self.name))
             {
-                return Ok(Self { pid });
+                self.threads.borrow_mut().note(pid, cpu_time(pid));
             }
         }
-        bail!("there is no thread {name}")
+        Ok(())
     }
 
-    pub fn pid(&self) -> u32 {
-        self.pid
+    /// Of those that are alive.
+    pub fn pids(&self) -> Vec<u32> {
+        self.threads.borrow().alive.keys().copied().collect()
     }
 
-    /// How long it has run on a CPU. User-Mode Linux counts in steps of 10 ms.
+    /// How long they have run on CPUs, those that have ended as well, as far as it was seen.
+    /// User-Mode Linux counts in steps of 10 ms.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.pid))?;
-        let ns = text
-            .split_whitespace()
-            .next()
-            .ok_or_else(|| anyhow!("no schedstat"))?;
-        Ok(Duration::from_nanos(ns.parse()?))
+        let pids = self.pids();
+        ensure!(!pids.is_empty(), "no thread of the scanner is left");
+        let mut threads = self.threads.borrow_mut();
+        for pid in pids {
+            threads.note(pid, cpu_time(pid));
+        }
+        Ok(threads.sum())
+    }
+}
+
+/// The first is called `rksmd`, the others `rksmd/1`, `rksmd/2`, and so on.
+fn is_scanner(comm: &str, name: &str) -> bool {
+    match comm.strip_prefix(name) {
+        Some("") => true,
+        Some(rest) => rest
+            .strip_prefix('/')
+            .is_some_and(|number| number.parse::<u32>().is_ok()),
+        None => false,
+    }
+}
+
+/// `None`: there is no such thread any more.
+fn cpu_time(pid: u32) -> Option<Duration> {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    let ns = text.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(ns))
+}
+
+/// What threads took. One that ends takes its figure along, and its number may become another's: the
+/// last that was seen of it is kept, and nothing more is read under that number.
+#[derive(Default)]
+struct Threads {
+    alive: BTreeMap<u32, Duration>,
+    ended: Duration,
+}
+
+impl Threads {
+    fn note(&mut self, pid: u32, time: Option<Duration>) {
+        let before = match time {
+            Some(time) => self.alive.insert(pid, time).filter(|&before| before > time),
+            None => self.alive.remove(&pid),
+        };
+        self.ended += before.unwrap_or_default();
+    }
+
+    fn sum(&self) -> Duration {
+        self.ended + self.alive.values().sum::<Duration>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_threads() {
+        for (comm, is) in [
+            ("rksmd", true),
+            ("rksmd/15", true),
+            ("rksmd/", false),
+            ("rksmd/x", false),
+            ("rksmdx", false),
+            ("ksmd", false),
+        ] {
+            assert_eq!(is_scanner(comm, "rksmd"), is, "{comm}");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_ended_still_counts() {
+        let ms = |ms| Some(Duration::from_millis(ms));
+        let mut threads = Threads::default();
+        threads.note(7, ms(10));
+        threads.note(8, ms(20));
+        threads.note(8, None);
+        threads.note(8, None);
+        threads.note(7, ms(15));
+        assert_eq!(Some(threads.sum()), ms(35));
+        // Another thread of the same number.
+        threads.note(7, ms(1));
+        assert_eq!(Some(threads.sum()), ms(36));
     }
 }

@@ -14,7 +14,13 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use time::UtcDateTime;
 
-use crate::{content::Kind, figures::Figure, provider::Provider};
+use crate::{
+    content::Kind,
+    figures::Figure,
+    neighbour::{Neighbour, Pace},
+    provider::Provider,
+    reading::Reading,
+};
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "kebab-case")]
@@ -32,6 +38,9 @@ pub struct Outside {
     /// The model of the host's CPUs.
     #[arg(long)]
     pub host_cpu: Option<String>,
+    /// Who made them.
+    #[arg(long)]
+    pub host_vendor: Option<String>,
     /// How many the host has.
     #[arg(long)]
     pub host_cpus: Option<usize>,
@@ -51,6 +60,8 @@ pub struct Machine {
     pub size: String,
     pub seed: u64,
     pub unix_time: u64,
+    /// For as many pages as the workloads have whose pages all differ.
+    pub reading: Vec<Reading>,
 }
 
 impl Machine {
@@ -69,6 +80,24 @@ impl Machine {
         ];
         words.retain(|word| word != "commit ");
         words.join(", ")
+    }
+
+    /// What it takes to read a page once.
+    pub fn readings(&self) -> Vec<String> {
+        let vendor = self.outside.host_vendor.as_deref().unwrap_or("unknown");
+        let line = |reading: &Reading| {
+            let Reading {
+                pages,
+                in_order_ns,
+                shuffled_ns,
+            } = reading;
+            format!(
+                "Reading a page once, of {pages}, in user space, CPU time: \
+                 {in_order_ns:.0} ns in order, {shuffled_ns:.0} ns shuffled \
+                 (processor: {vendor})"
+            )
+        };
+        self.reading.iter().map(line).collect()
     }
 
     /// For the caption of a chart.
@@ -105,6 +134,8 @@ pub struct Record {
     /// Which of the runs of this workload with this provider. The first is the rehearsal.
     pub pair: usize,
     pub figures: BTreeMap<Figure, f64>,
+    /// What did not come, and for how many seconds it was waited for.
+    pub gave_up: BTreeMap<Figure, f64>,
     /// How the merging went.
     pub curve: Vec<Point>,
 }
@@ -113,8 +144,40 @@ pub struct Record {
 pub struct Workload {
     pub kind: Kind,
     pub pages: usize,
-    /// Part of the growth curve, and not of the table.
-    pub growth: bool,
+    pub group: Group,
+}
+
+impl Workload {
+    pub fn is_growth(self) -> bool {
+        self.group == Group::Growth
+    }
+
+    /// How it is called where others are beside it.
+    pub fn full_name(self) -> String {
+        match self.group {
+            Group::Table | Group::Growth => self.kind.name().to_owned(),
+            Group::Neighbours(..) => format!("neighbours: {}", self.name()),
+            Group::Scanners => format!("scanners: {}", self.name()),
+        }
+    }
+
+    /// How it is called in its group.
+    pub fn name(self) -> String {
+        match self.group {
+            Group::Neighbours(neighbour, pace) => format!("{}, {pace}", neighbour.name()),
+            _ => self.kind.name().to_owned(),
+        }
+    }
+}
+
+/// What it is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Group {
+    Table,
+    Growth,
+    Neighbours(Neighbour, Pace),
+    Scanners,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -158,6 +221,11 @@ mod tests {
             size: "small".to_owned(),
             seed: 1,
             unix_time: 1_795_305_599,
+            reading: vec![Reading {
+                pages: 100,
+                in_order_ns: 150.2,
+                shuffled_ns: 300.0,
+            }],
         }
     }
 
@@ -166,12 +234,15 @@ mod tests {
         let outside = Outside {
             platform: Some("uml".to_owned()),
             host_cpu: Some("AMD EPYC".to_owned()),
+            host_vendor: Some("AuthenticAMD".to_owned()),
             host_cpus: Some(2),
             commit: Some("6d22eb9".to_owned()),
         };
         let machine = machine(outside);
         assert_eq!(machine.caption(), "uml on 2 x AMD EPYC, 2026-11-21");
         assert!(machine.heading().contains("6d22eb9"));
+        assert!(machine.readings()[0].contains("150 ns in order, 300 ns shuffled"));
+        assert!(machine.readings()[0].contains("AuthenticAMD"));
     }
 
     #[test]

@@ -24,10 +24,20 @@ pub struct Row {
     /// `None`: it did not come to that.
     pub in_tree: Option<Spread>,
     pub rksm: Option<Spread>,
+    /// Runs in which it was waited for in vain.
+    pub in_tree_gave_up: Option<GaveUp>,
+    pub rksm_gave_up: Option<GaveUp>,
     /// The median of the ratios of the pairs: the two runs of a pair were close in time.
     pub ratio: Option<f64>,
-    pub target: Option<f64>,
+    pub target: Option<Target>,
     pub verdict: Option<Verdict>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct GaveUp {
+    /// The longest wait.
+    pub seconds: f64,
+    pub runs: usize,
 }
 
 /// By the median; and how many of the pairs say the same.
@@ -53,6 +63,22 @@ impl Spread {
             median,
             min: *sorted.first()?,
             max: *sorted.last()?,
+        })
+    }
+}
+
+impl GaveUp {
+    fn of(seen: &[Seen]) -> Option<Self> {
+        let waits: Vec<_> = seen
+            .iter()
+            .filter_map(|seen| match seen {
+                Seen::Not(seconds) => Some(*seconds),
+                Seen::Value(_) => None,
+            })
+            .collect();
+        Some(Self {
+            seconds: waits.iter().copied().reduce(f64::max)?,
+            runs: waits.len(),
         })
     }
 }
@@ -95,7 +121,7 @@ pub fn report(figures: &Path, out: &Path, stalled_percent: Option<f64>) -> Resul
     let (machine, records) =
         record::read(figures).with_context(|| figures.display().to_string())?;
     ensure!(!records.is_empty(), "{} has no figures", figures.display());
-    let rows = rows(&records);
+    let rows = rows(&records, &machine);
     let report = Report {
         machine,
         stalled_percent,
@@ -120,18 +146,41 @@ pub fn report(figures: &Path, out: &Path, stalled_percent: Option<f64>) -> Resul
     Ok(())
 }
 
-type Pairs = BTreeMap<usize, BTreeMap<Provider, f64>>;
+/// What a run came to.
+#[derive(Clone, Copy)]
+enum Seen {
+    Value(f64),
+    /// It was waited for so many seconds, in vain.
+    Not(f64),
+}
+
+impl Seen {
+    fn value(self) -> Option<f64> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Not(_) => None,
+        }
+    }
+}
+
+type Pair = BTreeMap<Provider, Seen>;
+type Pairs = BTreeMap<usize, Pair>;
 type Runs = BTreeMap<(Workload, Figure), Pairs>;
 
-fn rows(records: &[Record]) -> Vec<Row> {
+fn rows(records: &[Record], machine: &Machine) -> Vec<Row> {
     let mut runs = Runs::new();
     for record in records {
-        for (&figure, &value) in &record.figures {
+        let values = record.figures.iter();
+        let values = values.map(|(&figure, &value)| (figure, Seen::Value(value)));
+        let gave_up = record.gave_up.iter();
+        let gave_up = gave_up.map(|(&figure, &seconds)| (figure, Seen::Not(seconds)));
+        let times_reading = times_reading(record, machine);
+        for (figure, seen) in values.chain(gave_up).chain(times_reading) {
             let pairs = runs.entry((record.workload, figure)).or_default();
             pairs
                 .entry(record.pair)
                 .or_default()
-                .insert(record.provider, value);
+                .insert(record.provider, seen);
         }
     }
     runs.into_iter()
@@ -139,58 +188,88 @@ fn rows(records: &[Record]) -> Vec<Row> {
         .collect()
 }
 
+/// Where all pages are read, and nothing else is done: their memory lies in order.
+fn times_reading(record: &Record, machine: &Machine) -> Option<(Figure, Seen)> {
+    let workload = record.workload;
+    let rest = record.figures.get(&Figure::RestNsPerPage)?;
+    let mut readings = machine.reading.iter();
+    let reading = readings.find(|reading| reading.pages == workload.pages)?;
+    let times = rest / reading.in_order_ns;
+    (workload.kind == Kind::Unique).then_some((Figure::RestTimesReading, Seen::Value(times)))
+}
+
 fn row(workload: Workload, figure: Figure, pairs: &Pairs) -> Row {
     let of = |provider| {
-        pairs
-            .values()
-            .filter_map(|pair| pair.get(&provider).copied())
+        let seen = pairs.values().filter_map(|pair| pair.get(&provider));
+        seen.copied().collect::<Vec<_>>()
+    };
+    let (in_tree, rksm) = (of(Provider::InTree), of(Provider::Rksm));
+    let values = |seen: &[Seen]| {
+        seen.iter()
+            .filter_map(|seen| seen.value())
             .collect::<Vec<_>>()
     };
-    let ratio_of = |pair: &BTreeMap<Provider, f64>| {
-        let (in_tree, rksm) = (pair.get(&Provider::InTree)?, pair.get(&Provider::Rksm)?);
-        (*in_tree != 0.0).then(|| rksm / in_tree)
-    };
-    let mut ratios: Vec<_> = pairs.values().filter_map(ratio_of).collect();
-    let ratio = median(&mut ratios);
-    let target = figure.target(workload.kind).filter(|_| !workload.growth);
-    let rksm = of(Provider::Rksm);
-    let verdict = target.and_then(|target| match rksm.is_empty() {
-        // In-tree KSM came to it, and rksm did not.
-        true => Some(Verdict {
-            met: false,
-            agree: 0,
-            pairs: 0,
-        }),
-        false => verdict(ratio, &ratios, target),
-    });
+    let mut ratios: Vec<_> = pairs.values().filter_map(ratio).collect();
+    let target = figure.target(workload);
     Row {
         workload,
         figure,
-        in_tree: Spread::of(&of(Provider::InTree)),
-        rksm: Spread::of(&rksm),
-        ratio,
-        target: target.map(Target::ratio),
-        verdict,
+        in_tree: Spread::of(&values(&in_tree)),
+        rksm: Spread::of(&values(&rksm)),
+        in_tree_gave_up: GaveUp::of(&in_tree),
+        rksm_gave_up: GaveUp::of(&rksm),
+        ratio: median(&mut ratios),
+        target,
+        verdict: target.and_then(|target| verdict(target, pairs)),
     }
 }
 
-fn verdict(median: Option<f64>, ratios: &[f64], target: Target) -> Option<Verdict> {
-    let met = target.is_met(median?);
-    let agree = ratios
-        .iter()
-        .filter(|&&ratio| target.is_met(ratio) == met)
-        .count();
+fn ratio(pair: &Pair) -> Option<f64> {
+    let in_tree = pair.get(&Provider::InTree)?.value()?;
+    let rksm = pair.get(&Provider::Rksm)?.value()?;
+    (in_tree != 0.0).then(|| rksm / in_tree)
+}
+
+/// What the median says, where there is one. Of a pair in which one came to it and the other did not,
+/// there is no ratio, and no doubt either.
+fn verdict(target: Target, pairs: &Pairs) -> Option<Verdict> {
+    let mut measured = Vec::new();
+    let mut met = Vec::new();
+    for pair in pairs.values() {
+        let in_tree = pair.get(&Provider::InTree).and_then(|seen| seen.value());
+        let rksm = pair.get(&Provider::Rksm).and_then(|seen| seen.value());
+        let value = match target.is_of_ratio() {
+            true => ratio(pair),
+            false => rksm,
+        };
+        match value {
+            Some(value) => {
+                measured.push(value);
+                met.push(target.is_met(value));
+            }
+            // Neither came to it, or in-tree KSM has nothing that it could be a ratio of.
+            None if rksm.is_some() == in_tree.is_some() => {}
+            None => met.push(rksm.is_some()),
+        }
+    }
+    let in_doubt = met.len() == measured.len();
+    let yes = met.iter().filter(|&&met| met).count();
+    let met_all = match median(&mut measured) {
+        Some(median) if in_doubt => target.is_met(median),
+        _ if met.is_empty() => return None,
+        _ => 2 * yes > met.len(),
+    };
     Some(Verdict {
-        met,
-        agree,
-        pairs: ratios.len(),
+        met: met_all,
+        agree: if met_all { yes } else { met.len() - yes },
+        pairs: met.len(),
     })
 }
 
 fn growth(rows: &[Row]) -> Vec<Growth> {
     let curve: Vec<_> = rows
         .iter()
-        .filter(|row| row.workload.growth && row.figure == Figure::RestNsPerPage)
+        .filter(|row| row.workload.is_growth() && row.figure == Figure::RestNsPerPage)
         .collect();
     let (Some(first), Some(last)) = (curve.first(), curve.last()) else {
         return Vec::new();
@@ -214,25 +293,30 @@ fn growth(rows: &[Row]) -> Vec<Growth> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        neighbour::{Neighbour, Pace},
+        record::Group,
+    };
+
+    const UNIQUE: Workload = Workload {
+        kind: Kind::Unique,
+        pages: 1,
+        group: Group::Table,
+    };
+
+    fn pairs<const N: usize>(pairs: [(Seen, Seen); N]) -> Pairs {
+        let pair =
+            |(in_tree, rksm)| Pair::from([(Provider::InTree, in_tree), (Provider::Rksm, rksm)]);
+        pairs.into_iter().map(pair).enumerate().collect()
+    }
 
     #[test]
     fn ratios_are_of_pairs() {
-        let pair = |in_tree, rksm| {
-            Pairs::from([(
-                0,
-                BTreeMap::from([(Provider::InTree, in_tree), (Provider::Rksm, rksm)]),
-            )])
-        };
-        let workload = Workload {
-            kind: Kind::Unique,
-            pages: 1,
-            growth: false,
-        };
-        let mut pairs = pair(10.0, 1.0);
-        for (index, (in_tree, rksm)) in [(20.0, 4.0), (30.0, 3.0)].into_iter().enumerate() {
-            pairs.insert(index + 1, pair(in_tree, rksm).remove(&0).unwrap());
-        }
-        let row = row(workload, Figure::RestNsPerPage, &pairs);
+        let pairs = pairs(
+            [(10.0, 1.0), (20.0, 4.0), (30.0, 3.0)]
+                .map(|(in_tree, rksm)| (Seen::Value(in_tree), Seen::Value(rksm))),
+        );
+        let row = row(UNIQUE, Figure::RestNsPerPage, &pairs);
         assert_eq!(row.ratio, Some(0.1));
         let verdict = Verdict {
             met: true,
@@ -246,11 +330,45 @@ mod tests {
     fn what_does_not_come_is_missed() {
         let workload = Workload {
             kind: Kind::Half,
-            pages: 1,
-            growth: false,
+            ..UNIQUE
         };
-        let pairs = Pairs::from([(0, BTreeMap::from([(Provider::InTree, 1.0)]))]);
+        let pairs = Pairs::from([(0, Pair::from([(Provider::InTree, Seen::Value(1.0))]))]);
         let row = row(workload, Figure::MergeSeconds, &pairs);
         assert!(row.verdict.is_some_and(|verdict| !verdict.met));
+    }
+
+    #[test]
+    fn waiting_in_vain() {
+        let workload = Workload {
+            group: Group::Neighbours(Neighbour::Stuck, Pace::Default),
+            ..UNIQUE
+        };
+        let met = |in_tree, rksm| {
+            let row = row(workload, Figure::VictimSeconds, &pairs([(in_tree, rksm)]));
+            row.verdict.map(|verdict| verdict.met)
+        };
+        let (value, not) = (Seen::Value(1.0), Seen::Not(10.0));
+        assert_eq!(met(not, value), Some(true));
+        assert_eq!(met(value, not), Some(false));
+        assert_eq!(met(not, not), None);
+        let row = row(workload, Figure::VictimSeconds, &pairs([(not, value)]));
+        let gave_up = GaveUp {
+            seconds: 10.0,
+            runs: 1,
+        };
+        assert_eq!(row.in_tree_gave_up, Some(gave_up));
+        assert_eq!(row.rksm_gave_up, None);
+    }
+
+    #[test]
+    fn targets_of_rksm_alone() {
+        let workload = Workload {
+            group: Group::Neighbours(Neighbour::None, Pace::Default),
+            ..UNIQUE
+        };
+        let pairs = pairs([(Seen::Value(1.0), Seen::Value(6.0))]);
+        let met = |figure| row(workload, figure, &pairs).verdict.map(|is| is.met);
+        assert_eq!(met(Figure::KnobP99Ms), Some(false));
+        assert_eq!(met(Figure::KnobMaxMs), Some(true));
     }
 }

@@ -6,13 +6,19 @@ use std::fmt::Write;
 
 use comfy_table::{presets::ASCII_MARKDOWN, CellAlignment, Table};
 
-use crate::report::{Report, Row, Spread, Verdict};
+use crate::{
+    figures::Target,
+    report::{GaveUp, Report, Row, Spread, Verdict},
+};
 
 pub fn render(report: &Report) -> String {
     let mut out = format!(
         "{}\n\nMedian (least–most) of the runs; the ratio is the median of those of the pairs.\n\n",
         report.machine.heading(),
     );
+    for reading in report.machine.readings() {
+        writeln!(out, "{reading}.\n").expect("a string takes all");
+    }
     if let Some(warning) = report.warning() {
         writeln!(out, "Note: {warning}.\n").expect("a string takes all");
     }
@@ -20,7 +26,7 @@ pub fn render(report: &Report) -> String {
         let rows: Vec<_> = report
             .rows
             .iter()
-            .filter(|row| row.workload.growth == growth)
+            .filter(|row| row.workload.is_growth() == growth)
             .collect();
         if rows.is_empty() {
             continue;
@@ -63,15 +69,14 @@ pub fn render(report: &Report) -> String {
 fn cells(row: &Row, named: bool) -> [String; 8] {
     let blank = |text: String| if named { String::new() } else { text };
     [
-        blank(row.workload.kind.name().to_owned()),
+        blank(row.workload.name()),
         blank(row.workload.pages.to_string()),
         row.figure.name().to_owned(),
-        spread(row.in_tree),
-        spread(row.rksm),
+        column(row.in_tree, row.in_tree_gave_up),
+        column(row.rksm, row.rksm_gave_up),
         row.ratio
             .map_or(String::new(), |ratio| format!("{ratio:.2}")),
-        row.target
-            .map_or(String::new(), |target| format!("{target:.2}")),
+        row.target.map_or(String::new(), target),
         row.verdict.map_or(String::new(), verdict),
     ]
 }
@@ -80,6 +85,27 @@ fn verdict(verdict: Verdict) -> String {
     let Verdict { met, agree, pairs } = verdict;
     let word = if met { "met" } else { "MISSED" };
     format!("{word}, {agree} of {pairs}")
+}
+
+/// A ratio, or, where it is not one, on which side of it the figure of rksm is to be.
+fn target(target: Target) -> String {
+    match target {
+        Target::RatioAtMost(ratio) | Target::RatioAtLeast(ratio) => format!("{ratio:.2}"),
+        Target::AtMost(most) => format!("rksm ≤ {}", short(most)),
+        Target::AtLeast(least) => format!("rksm ≥ {}", short(least)),
+    }
+}
+
+/// What came, and what did not.
+fn column(values: Option<Spread>, gave_up: Option<GaveUp>) -> String {
+    let not = |gave_up: GaveUp| format!("not in {} s", short(gave_up.seconds));
+    match (values, gave_up) {
+        (None, Some(gave_up)) => not(gave_up),
+        (Some(_), Some(gave_up)) => {
+            format!("{}; {} {}", spread(values), gave_up.runs, not(gave_up))
+        }
+        (values, None) => spread(values),
+    }
 }
 
 /// The median, and how far the runs lie apart.
