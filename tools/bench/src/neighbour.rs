@@ -73,8 +73,6 @@ impl Neighbour {
     /// Ways of scanning that tell something beside this one.
     pub fn paces(self) -> &'static [Pace] {
         match self {
-            // What they cost is fork and exit, and the scanner's work per process.
-            Self::ForkStorm | Self::ExitStorm => &[Pace::Default],
             Self::Batch => &[Pace::Endless],
             _ => &[Pace::Default, Pace::FlatOut],
         }

@@ -88,7 +88,7 @@ struct Stuck {
 impl Body {
     fn new(role: &Role) -> Result<Self> {
         // Of this process and of its children, all memory may be merged.
-        if role.neighbour.forks() {
+        if role.neighbour == Neighbour::ForkStorm {
             merge_everything()?;
         }
         Ok(Self {
@@ -129,6 +129,8 @@ impl Body {
             Neighbour::Emptied => mappings(measures.mappings, true)?,
             Neighbour::ExitStorm => {
                 let seed = self.role.seed;
+                // So that each child is registered from its beginning.
+                self.memory = Some(own_pages(seed)?);
                 self.fork_many(measures.sleepers, || own_pages(seed).map(std::mem::forget))?;
             }
             Neighbour::Batch => {
@@ -152,7 +154,7 @@ impl Body {
             Neighbour::Stuck => {
                 let stuck = self.stuck.as_mut().context("not prepared")?;
                 stuck.go.write_all(&[0])?;
-                stuck.server.serve()
+                stuck.server.serve(self.children[0])
             }
             Neighbour::ForkStorm => {
                 let count = Arc::clone(&self.count);
@@ -256,11 +258,11 @@ impl Body {
     }
 
     fn end(self) -> Result<()> {
-        // Who is stuck cannot end before.
-        drop(self.stuck);
         for &child in &self.children {
             kill(child, Signal::SIGKILL).ok();
         }
+        // Who is stuck ends when this has.
+        drop(self.stuck);
         for child in self.children {
             waitpid(child, None)?;
         }
@@ -378,5 +380,6 @@ fn own_pages(seed: u64) -> Result<Memory> {
         let number = seed ^ (process << 20) ^ index as u64;
         Content::Random(number).fill(memory.page(index));
     }
+    memory.mergeable()?;
     Ok(memory)
 }

@@ -14,10 +14,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use nix::{
+    libc,
     mount::{mount, umount2, MntFlags, MsFlags},
     sys::mman::{mmap, MapFlags, ProtFlags},
+    unistd::Pid,
 };
 
 use crate::memory::PAGE;
@@ -55,15 +57,15 @@ impl Server {
         })
     }
 
-    /// Answers until it is asked to write, which it does not answer.
-    pub fn serve(&mut self) -> Result<()> {
+    /// Answers until it is asked to write, which it does not answer: the client is stuck.
+    pub fn serve(&mut self, client: Pid) -> Result<()> {
         let mut device = self.device.as_ref().context("unmounted")?;
         let mut request = vec![0; REQUEST];
         loop {
             let length = device.read(&mut request).context("a request")?;
             let request = Request::parse(&request[..length]).context("a short request")?;
             let answer = match request.answer(&mut self.opened) {
-                Answer::Never => return Ok(()),
+                Answer::Never => return expect_in_mmap(client),
                 Answer::NotNeeded => continue,
                 Answer::Error(error) => reply(request.unique, error, &[]),
                 Answer::Data(data) => reply(request.unique, 0, &data),
@@ -80,6 +82,18 @@ impl Drop for Server {
         umount2(&self.folder, MntFlags::MNT_DETACH).ok();
         fs::remove_dir(&self.folder).ok();
     }
+}
+
+/// Nothing else is waited for with the lock held.
+fn expect_in_mmap(client: Pid) -> Result<()> {
+    let mmap = libc::SYS_mmap.to_string();
+    let call = fs::read_to_string(format!("/proc/{client}/syscall"))?;
+    let number = call.split_whitespace().next();
+    ensure!(
+        number == Some(&mmap),
+        "it does not wait in mmap(), but in {call}"
+    );
+    Ok(())
 }
 
 /// Where the server of that process mounts it.
@@ -154,14 +168,19 @@ impl Request {
             }
             OPEN => {
                 const DIRECT_IO: u64 = 1;
+                // Else opening it would write and wait already.
+                const KEEP_CACHE: u64 = 2;
                 *opened += 1;
-                let flags = if *opened == 1 { 0 } else { DIRECT_IO };
+                let flags = match opened {
+                    1 => KEEP_CACHE,
+                    _ => KEEP_CACHE | DIRECT_IO,
+                };
                 Answer::Data(longs(&[0, flags]))
             }
             READ => Answer::Data(vec![0; PAGE]),
             WRITE => Answer::Never,
             FORGET | BATCH_FORGET | INTERRUPT => Answer::NotNeeded,
-            _ => Answer::Error(-nix::libc::ENOSYS),
+            _ => Answer::Error(-libc::ENOSYS),
         }
     }
 }

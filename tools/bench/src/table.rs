@@ -74,8 +74,10 @@ fn cells(row: &Row, named: bool) -> [String; 8] {
         row.figure.name().to_owned(),
         column(row.in_tree, row.in_tree_gave_up),
         column(row.rksm, row.rksm_gave_up),
-        row.ratio
-            .map_or(String::new(), |ratio| format!("{ratio:.2}")),
+        row.ratio.map_or(String::new(), |ratio| match ratio {
+            100.0.. => format!("{ratio:.0}"),
+            _ => format!("{ratio:.2}"),
+        }),
         row.target.map_or(String::new(), target),
         row.verdict.map_or(String::new(), verdict),
     ]
