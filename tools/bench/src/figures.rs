@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     content::Kind,
+    neighbour::Neighbour,
     record::{Group, Workload},
 };
 
@@ -50,6 +51,8 @@ pub enum Figure {
     RestTimesReading,
     /// Until the victim's pages are merged, beside a neighbour.
     VictimSeconds,
+    /// The same, by what it takes without a neighbour.
+    VictimTimesAlone,
     VictimCpuSeconds,
     /// Of one CPU, while it was watched.
     ScannerPercent,
@@ -98,6 +101,7 @@ impl Figure {
             Self::LockHeldMaxUs => "mmap lock held at most, µs",
             Self::RestTimesReading => "CPU per page at rest, times reading once",
             Self::VictimSeconds => "victim merged, s",
+            Self::VictimTimesAlone => "the same, times that of none",
             Self::VictimCpuSeconds => "scanner's CPU until then, s",
             Self::ScannerPercent => "scanner's CPU, % of one",
             Self::KnobP99Ms => "knob write, p99, ms",
@@ -120,7 +124,7 @@ impl Figure {
         match workload.group {
             Group::Table => self.table_target(workload.kind),
             Group::Growth => None,
-            Group::Neighbours(..) => self.neighbour_target(),
+            Group::Neighbours(neighbour, _) => self.neighbour_target(neighbour),
             Group::Scanners => self.scanners_target(),
         }
     }
@@ -147,8 +151,10 @@ impl Figure {
     }
 
     /// Nothing to speak of more than in-tree KSM, and control never waits.
-    fn neighbour_target(self) -> Option<Target> {
+    fn neighbour_target(self, neighbour: Neighbour) -> Option<Target> {
         match self {
+            // Where in-tree KSM waits for ever it needs no CPU.
+            Self::VictimCpuSeconds | Self::ScannerPercent if neighbour == Neighbour::Stuck => None,
             Self::VictimSeconds
             | Self::VictimCpuSeconds
             | Self::ScannerPercent

@@ -11,8 +11,9 @@ use crate::{
     chart,
     content::Kind,
     figures::{median, Figure, Target, GROWTH_TARGET},
+    neighbour::Neighbour,
     provider::Provider,
-    record::{self, Machine, Record, Workload},
+    record::{self, Group, Machine, Record, Workload},
     table,
 };
 
@@ -174,8 +175,10 @@ fn rows(records: &[Record], machine: &Machine) -> Vec<Row> {
         let values = values.map(|(&figure, &value)| (figure, Seen::Value(value)));
         let gave_up = record.gave_up.iter();
         let gave_up = gave_up.map(|(&figure, &seconds)| (figure, Seen::Not(seconds)));
-        let times_reading = times_reading(record, machine);
-        for (figure, seen) in values.chain(gave_up).chain(times_reading) {
+        let derived = [times_reading(record, machine), times_alone(record, records)];
+        let derived = derived.into_iter().flatten();
+        let derived = derived.map(|(figure, value)| (figure, Seen::Value(value)));
+        for (figure, seen) in values.chain(gave_up).chain(derived) {
             let pairs = runs.entry((record.workload, figure)).or_default();
             pairs
                 .entry(record.pair)
@@ -189,13 +192,27 @@ fn rows(records: &[Record], machine: &Machine) -> Vec<Row> {
 }
 
 /// Where all pages are read, and nothing else is done: their memory lies in order.
-fn times_reading(record: &Record, machine: &Machine) -> Option<(Figure, Seen)> {
+fn times_reading(record: &Record, machine: &Machine) -> Option<(Figure, f64)> {
     let workload = record.workload;
     let rest = record.figures.get(&Figure::RestNsPerPage)?;
     let mut readings = machine.reading.iter();
     let reading = readings.find(|reading| reading.pages == workload.pages)?;
     let times = rest / reading.in_order_ns;
-    (workload.kind == Kind::Unique).then_some((Figure::RestTimesReading, Seen::Value(times)))
+    (workload.kind == Kind::Unique).then_some((Figure::RestTimesReading, times))
+}
+
+/// Beside the run of the same pair in which the victim had no neighbour.
+fn times_alone(record: &Record, records: &[Record]) -> Option<(Figure, f64)> {
+    let Group::Neighbours(neighbour, pace) = record.workload.group else {
+        return None;
+    };
+    let alone = records.iter().find(|other| {
+        other.workload.group == Group::Neighbours(Neighbour::None, pace)
+            && (other.provider, other.pair) == (record.provider, record.pair)
+    })?;
+    let seconds = |record: &Record| record.figures.get(&Figure::VictimSeconds).copied();
+    let times = seconds(record)? / seconds(alone)?;
+    (neighbour != Neighbour::None).then_some((Figure::VictimTimesAlone, times))
 }
 
 fn row(workload: Workload, figure: Figure, pairs: &Pairs) -> Row {
@@ -247,7 +264,9 @@ fn verdict(target: Target, pairs: &Pairs) -> Option<Verdict> {
                 measured.push(value);
                 met.push(target.is_met(value));
             }
-            // Neither came to it, or in-tree KSM has nothing that it could be a ratio of.
+            // What was waited for in vain is missed, whatever in-tree KSM came to.
+            None if matches!(pair.get(&Provider::Rksm), Some(Seen::Not(_))) => met.push(false),
+            // Neither has it, or in-tree KSM has nothing that it could be a ratio of.
             None if rksm.is_some() == in_tree.is_some() => {}
             None => met.push(rksm.is_some()),
         }
@@ -293,10 +312,7 @@ fn growth(rows: &[Row]) -> Vec<Growth> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        neighbour::{Neighbour, Pace},
-        record::Group,
-    };
+    use crate::neighbour::Pace;
 
     const UNIQUE: Workload = Workload {
         kind: Kind::Unique,
@@ -350,7 +366,7 @@ mod tests {
         let (value, not) = (Seen::Value(1.0), Seen::Not(10.0));
         assert_eq!(met(not, value), Some(true));
         assert_eq!(met(value, not), Some(false));
-        assert_eq!(met(not, not), None);
+        assert_eq!(met(not, not), Some(false));
         let row = row(workload, Figure::VictimSeconds, &pairs([(not, value)]));
         let gave_up = GaveUp {
             seconds: 10.0,
