@@ -3,6 +3,7 @@
 # bench.sh PLATFORM SIZE: measures rksm beside in-tree KSM in one boot of the
 # test machine, and shows a table; JSON and charts go to build/bench/PLATFORM.
 # PLATFORM is uml, qemu, or icount: QEMU with a clock that counts instructions.
+# ONLY names workloads, or a group that is left out otherwise: neighbours, scanners.
 
 . "$(dirname "$0")/lib.sh"
 

@@ -87,9 +87,11 @@ fn fault_times(duration: Duration) -> Result<Vec<f64>> {
     }
 }
 
+/// The least that so many percent of them are not above: of few times, the longest.
 pub fn percentile(times: &mut [f64], percent: f64) -> f64 {
     times.sort_by(f64::total_cmp);
-    times[((times.len() - 1) as f64 * percent / 100.0) as usize]
+    let rank = (times.len() as f64 * percent / 100.0).ceil() as usize;
+    times[rank.saturating_sub(1)]
 }
 
 fn tracing_set(file: &str, text: &str) -> Result<()> {
@@ -248,5 +250,7 @@ mod tests {
         assert_eq!(percentile(&mut times, 50.0), 50.0);
         assert_eq!(percentile(&mut times, 99.0), 99.0);
         assert_eq!(percentile(&mut times, 100.0), 100.0);
+        assert_eq!(percentile(&mut [1.0, 2.0, 3.0], 99.0), 3.0);
+        assert_eq!(percentile(&mut [1.0, 2.0, 3.0], 50.0), 2.0);
     }
 }

@@ -16,7 +16,7 @@ pub fn render(report: &Report) -> String {
         "{}\n\nMedian (least–most) of the runs; the ratio is the median of those of the pairs.\n\n",
         report.machine.heading(),
     );
-    for reading in report.machine.readings() {
+    if let Some(reading) = report.machine.readings() {
         writeln!(out, "{reading}.\n").expect("a string takes all");
     }
     if let Some(warning) = report.warning() {
