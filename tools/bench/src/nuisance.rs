@@ -299,8 +299,9 @@ fn touch(place: NonNull<c_void>) {
     unsafe { place.cast::<u64>().as_ptr().write_volatile(own) };
 }
 
-/// Mappings of a page each. Neighbours have different protections, or they would be one. All share what the first one got when
-/// a page was touched, so that the scanner cannot know that they never had any.
+/// Mappings of a page each. Neighbours have different protections, or they would be one. All share
+/// what the first one got when a page was touched, so that the scanner cannot know that they never had
+/// any.
 fn mappings(number: usize, emptied: bool) -> Result<()> {
     let memory = Memory::new(number, false)?;
     memory.mergeable()?;
