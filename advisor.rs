@@ -15,7 +15,6 @@
 //! `u / (1 - u) * s / c`. Nothing has to be approached step by step: one pass tells `P` and `c`, and
 //! the next is on time. Both are smoothed a little, since memory comes and goes.
 
-use crate::settings::Value;
 use kernel::prelude::*;
 
 /// Who decides on `pages_to_scan`.
@@ -25,20 +24,6 @@ pub(crate) enum Mode {
     None = 0,
     /// This file, from how long a pass takes.
     ScanTime = 1,
-}
-
-impl Value for Mode {
-    fn to_bits(self) -> u64 {
-        // The discriminants above.
-        self as u64
-    }
-
-    fn from_bits(bits: u64) -> Self {
-        match bits {
-            0 => Self::None,
-            _ => Self::ScanTime,
-        }
-    }
 }
 
 /// What the advice must keep to.

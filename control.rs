@@ -2,8 +2,14 @@
 
 //! What the files in `/sys/kernel/mm/rksm` read and change, apart from how it is done.
 
-use crate::{advisor::Mode, scope::Scope, settings::Settings};
+use crate::{
+    advisor::Mode,
+    settings::{Scope, Settings},
+};
 use kernel::prelude::*;
+
+/// So many threads may scan at once.
+pub(crate) const MOST_SCANNERS: u32 = 16;
 
 /// What rksm is told to do: the value of `run`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +78,8 @@ pub(crate) trait Control: Send + Sync + 'static {
     /// What it was told to do last.
     fn run(&self) -> Run;
 
-    /// Tells it what to do. Returns when that is done, as far as it ends: [`Run::Unmerge`] once no
-    /// merged page is left.
+    /// Tells it what to do. [`Run::Unmerge`] returns once no merged page is left. Whatever it is told
+    /// meanwhile begins after that.
     ///
     /// # Errors
     ///
@@ -118,6 +124,18 @@ pub(crate) trait Control: Send + Sync + 'static {
 
     /// Says who decides on how many pages to look at, which begins with a default.
     fn set_advisor_mode(&self, mode: Mode);
+
+    /// How many threads scan at once.
+    fn scanners(&self) -> u32;
+
+    /// Says how many threads scan at once: one or more. What a thread that has to go was scanning is
+    /// gone on with in the next pass.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if there is no memory for a thread; there may be more than before then. `EINTR` if the
+    /// caller was killed. `EBUSY` while the module is being loaded.
+    fn set_scanners(&self, number: u32) -> Result;
 
     /// All counters.
     fn counters(&self) -> Counters;

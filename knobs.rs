@@ -5,7 +5,11 @@
 //! Input comes without its line feed. Whatever else is wrong with it, also a number that is too
 //! large, is `EINVAL`: none of these functions fails in another way.
 
-use crate::{advisor::Mode, control::Run, scope::Scope};
+use crate::{
+    advisor::Mode,
+    control::{Run, MOST_SCANNERS},
+    settings::Scope,
+};
 use core::str::FromStr;
 use kernel::{prelude::*, str::kstrtobool_bytes};
 
@@ -46,6 +50,14 @@ pub(crate) fn sharing(text: &[u8]) -> Result<u32> {
         return Err(EINVAL);
     }
     Ok(number.unsigned_abs())
+}
+
+/// A number of scanners.
+pub(crate) fn scanners(text: &[u8]) -> Result<u32> {
+    match number(text)? {
+        scanners @ 1..=MOST_SCANNERS => Ok(scanners),
+        _ => Err(EINVAL),
+    }
 }
 
 /// The name of an advisor.
@@ -160,6 +172,15 @@ mod tests {
         assert_eq!(sharing(b"2147483647"), Ok(i32::MAX.unsigned_abs()));
         for text in [&b"1"[..], b"0", b"-2", b"2147483648", b""] {
             assert_eq!(sharing(text), Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn numbers_of_scanners() {
+        assert_eq!(scanners(b"1"), Ok(1));
+        assert_eq!(scanners(b"16"), Ok(16));
+        for text in [&b"0"[..], b"17", b"-1", b"", b"two", b"4294967297"] {
+            assert_eq!(scanners(text), Err(EINVAL));
         }
     }
 

@@ -1,28 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which address spaces are registered.
-//!
-//! Each gets a number that rises. A scan goes from one number to the next, and a place in it is a
-//! number: there is no cursor that an exit, an unmap or a fork could leave dangling, and an address
-//! space that comes while a pass is under way is come to at its end.
+//! A registered address space, and the turn to deal with its records.
 
 use crate::{
-    engine::State,
-    intrusive::items::Blocks,
-    mm::{
-        address_space::{Gate, LiveMm},
-        trace,
-    },
-    scope::Scope,
+    intrusive::records::Records,
+    mm::{account, address_space::AddressSpace},
+    settings::Scope,
+    stats::Stats,
+    tally::Tally,
 };
 use kernel::{
     mm::Mm,
-    new_spinlock,
+    new_mutex,
     prelude::*,
-    rbtree::{RBTree, RBTreeNodeReservation},
     sync::{
         atomic::{Atomic, Relaxed},
-        Arc, LockedBy, Mutex, SpinLock,
+        Arc, Mutex, MutexGuard,
     },
 };
 
@@ -30,187 +23,112 @@ use kernel::{
 #[pin_data]
 pub(crate) struct MmSlot {
     id: u64,
+    pub(crate) space: Arc<AddressSpace>,
+    /// Where the scanner goes on when its turn comes.
+    at: Atomic<usize>,
+    /// Bytes of its records.
+    bytes: Atomic<usize>,
+    /// Whether all of it was unmerged, for who unmerges everything.
+    unmerged: Atomic<bool>,
     #[pin]
-    gate: Gate,
-    /// Whether `Slots::exited` counts it. Only used under the lock of the registry.
-    counted: Atomic<bool>,
-    /// The records of its pages.
-    pub(crate) blocks: LockedBy<Blocks, State>,
+    records: Mutex<Records>,
 }
 
 impl MmSlot {
-    fn new(state: &Mutex<State>, id: u64, mm: &Mm) -> Result<Arc<Self>> {
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(id: u64, mm: &Mm) -> Result<Arc<Self>> {
+        let space = AddressSpace::new(mm)?;
         Arc::pin_init(
-            try_pin_init!(Self {
+            pin_init!(Self {
                 id,
-                gate <- Gate::new(mm),
-                counted: Atomic::new(false),
-                blocks: LockedBy::new(state, Blocks::new()),
+                space,
+                at: Atomic::new(0),
+                bytes: Atomic::new(0),
+                unmerged: Atomic::new(false),
+                records <- new_mutex!(Records::new(), "rksm_records"),
             }),
             GFP_KERNEL,
         )
-    }
-
-    /// One that is in no registry.
-    #[cfg(CONFIG_KUNIT = "y")]
-    pub(crate) fn for_test(state: &Mutex<State>, mm: &Mm) -> Result<Arc<Self>> {
-        Self::new(state, 0, mm)
     }
 
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    pub(crate) fn mm(&self) -> &Mm {
-        self.gate.mm()
-    }
-
-    /// Locks the address space, unless it is gone or cannot be locked now.
-    pub(crate) fn enter(&self) -> Option<LiveMm<'_>> {
-        self.gate.enter()
-    }
-
     /// Says how much of it is merged.
     pub(crate) fn set_scope(&self, scope: Scope) {
-        self.gate.set_unasked(scope == Scope::All);
+        self.space.set_unasked(scope == Scope::All);
     }
 
-    /// Whether the address space could not be locked when it was last tried.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.gate.is_stuck()
+    /// Where the scanner goes on. Only it, while it has claimed the address space, asks and says so.
+    pub(crate) fn at(&self) -> usize {
+        self.at.load(Relaxed)
     }
 
-    /// Whether the address space is gone. Its page tables are never looked at again then.
-    pub(crate) fn has_exited(&self) -> bool {
-        self.gate.is_closed()
-    }
-}
-
-struct Slots {
-    by_mm: RBTree<usize, Arc<MmSlot>>,
-    by_id: RBTree<u64, Arc<MmSlot>>,
-    next_id: u64,
-    exited: usize,
-}
-
-/// All registered address spaces.
-///
-/// Its lock is innermost: the hooks take it under an mmap lock, and nothing is allocated under it.
-#[pin_data]
-pub(crate) struct Registry {
-    #[pin]
-    slots: SpinLock<Slots>,
-}
-
-/// The key under which an address space is known while it is registered, which keeps a reference.
-fn key(mm: &Mm) -> usize {
-    mm.as_raw() as usize
-}
-
-impl Registry {
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            slots <- new_spinlock!(Slots {
-                by_mm: RBTree::new(),
-                by_id: RBTree::new(),
-                next_id: 1,
-                exited: 0,
-            }, "rksm_slots"),
-        })
+    pub(crate) fn set_at(&self, address: usize) {
+        self.at.store(address, Relaxed);
     }
 
-    /// Registers `mm`, unless it is registered already. True: it is the first one.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn enter(&self, state: &Mutex<State>, mm: &Mm) -> Result<bool> {
-        let by_mm = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let by_id = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let id = {
-            let mut slots = self.slots.lock();
-            slots.next_id += 1;
-            slots.next_id
-        };
-        let slot = MmSlot::new(state, id, mm)?;
-        // Declared before the guard: what the tree does not take is dropped after unlocking.
-        let (by_mm, by_id) = (
-            by_mm.into_node(key(mm), slot.clone()),
-            by_id.into_node(id, slot),
-        );
-        let mut slots = self.slots.lock();
-        if slots.by_mm.get(&key(mm)).is_some() {
-            drop(slots);
-            drop((by_mm, by_id));
-            return Ok(false);
+    pub(crate) fn is_unmerged(&self) -> bool {
+        self.unmerged.load(Relaxed)
+    }
+
+    pub(crate) fn set_unmerged(&self, unmerged: bool) {
+        self.unmerged.store(unmerged, Relaxed);
+    }
+
+    /// Bytes that its records take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Takes the turn. Whoever has it holds it for a step: 64 pages or so.
+    pub(crate) fn turn<'s>(&'s self, stats: &'s Stats) -> Turn<'s> {
+        self.turn_of(self.records.lock(), stats)
+    }
+
+    fn turn_of<'s>(&'s self, records: MutexGuard<'s, Records>, stats: &'s Stats) -> Turn<'s> {
+        Turn {
+            slot: self,
+            stats,
+            tally: Tally::default(),
+            had: records.bytes(),
+            records,
         }
-        trace::enter(mm);
-        let first = slots.by_id.is_empty();
-        slots.by_mm.insert(by_mm);
-        slots.by_id.insert(by_id);
-        Ok(first)
     }
 
-    /// Notes that `mm` is gone, and waits until nobody looks at it any more. True: it was
-    /// registered, and is left to the scanner to clean up.
-    pub(crate) fn exit(&self, mm: &Mm) -> bool {
-        let slot = self.slots.lock().by_mm.get(&key(mm)).cloned();
-        let Some(slot) = slot else {
-            return false;
-        };
-        slot.gate.close();
-        let mut slots = self.slots.lock();
-        // The scanner may have found out by itself meanwhile.
-        let registered = slots.by_id.get(&slot.id).is_some();
-        if registered {
-            slots.exited += 1;
-            slot.counted.store(true, Relaxed);
+    /// Whether there is nothing to forget, as far as can be said without waiting.
+    pub(crate) fn is_surely_empty(&self) -> bool {
+        let records = self.records.try_lock();
+        records.is_some_and(|records| records.is_empty())
+    }
+}
+
+/// The turn to deal with the records of an address space.
+pub(crate) struct Turn<'s> {
+    pub(crate) slot: &'s MmSlot,
+    stats: &'s Stats,
+    pub(crate) tally: Tally,
+    had: usize,
+    pub(crate) records: MutexGuard<'s, Records>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let has = self.records.bytes();
+        if has != self.had {
+            self.slot.bytes.store(has, Relaxed);
+            // Far below 2^63, as memory is.
+            let more = has as i64 - self.had as i64;
+            self.stats.record_bytes.add(more, Relaxed);
         }
-        registered
-    }
-
-    /// The first registered address space with a number above `id`.
-    pub(crate) fn after(&self, id: u64) -> Option<Arc<MmSlot>> {
-        let slots = self.slots.lock();
-        let cursor = slots.by_id.cursor_lower_bound(&(id + 1))?;
-        Some(cursor.current().1.clone())
-    }
-
-    /// All registered address spaces, also those that are registered meanwhile.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Arc<MmSlot>> + '_ {
-        let mut id = 0;
-        core::iter::from_fn(move || {
-            let slot = self.after(id)?;
-            id = slot.id();
-            Some(slot)
-        })
-    }
-
-    /// Unregisters an address space.
-    pub(crate) fn remove(&self, slot: &MmSlot) {
-        let nodes = {
-            let mut slots = self.slots.lock();
-            if slots.by_id.get(&slot.id).is_none() {
-                return;
-            }
-            if slot.counted.load(Relaxed) {
-                slots.exited -= 1;
-            }
-            (
-                slots.by_mm.remove_node(&key(slot.mm())),
-                slots.by_id.remove_node(&slot.id),
-            )
-        };
-        // Outside of the lock: this may drop the last reference to the address space.
-        drop(nodes);
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slots.lock().by_id.is_empty()
-    }
-
-    /// Whether the scanner has address spaces to clean up after.
-    pub(crate) fn has_exited(&self) -> bool {
-        self.slots.lock().exited > 0
+        self.stats.add(&self.tally);
+        let Tally {
+            tracked, merging, ..
+        } = self.tally;
+        let add = |mm: &Mm| account::add(mm, tracked as isize, merging as isize);
+        self.slot.space.with_mm(add);
     }
 }

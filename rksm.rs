@@ -2,47 +2,62 @@
 
 //! rksm: Kernel Samepage Merging as a loadable module.
 //!
-//! A thread goes over the memory of registered processes, finds anonymous pages with equal content
-//! and maps them to one read-only page; each writer gets its own copy again on the first write.
+//! Threads go over the memory of registered processes, find anonymous pages with equal content
+//! and map them to one read-only page; each writer gets its own copy again on the first write.
 //!
 //! # Lock order
 //!
 //! From the outside to the inside; against it, only trylock.
 //!
-//! 1. [`Engine::state`](engine::Engine): all trees and records, and the cursor.
-//! 2. The gate of one address space, for which the hook `exit` waits.
-//! 3. Its `mmap_lock`, for reading, for which nobody waits long. The hooks `enter` and `madvise` come with it held.
-//! 4. The folio lock, of a page and then, by trylock, of the merged page to replace it. The reverse
-//!    map and migration come with it held.
-//! 5. `anon_vma` locks, for a walk of the reverse map.
-//! 6. The page table lock.
-//! 7. [`Registry`](mm_slot::Registry)'s spinlock, which the hooks take under any of the above.
+//! 1. The gate `work`, inside of which all steps happen, and which is closed by who unmerges everything.
+//! 2. The turn of an address space ([`MmSlot::turn`](mm_slot::MmSlot::turn)): its records.
+//! 3. The gate of an address space, for which the hook `exit` waits. Nobody waits to get inside.
+//! 4. Its `mmap_lock`, for reading, which is only tried. The hooks `enter` and `madvise` come with it held.
+//! 5. The folio lock, of a page and then of the merged page to replace it: both are only tried. The
+//!    reverse map and migration come with it held.
+//! 6. `anon_vma` locks, for a walk of the reverse map and for splitting a huge page.
+//! 7. The page table lock.
+//! 8. The books ([`Ledger::open`](books::Ledger::open)), not inside 6 and 7.
+//! 9. The pass ([`Passes`](pass::Passes)).
+//! 10. [`Registry`](registry::Registry)'s spinlock, which the hooks take under any of the above.
 
 use kernel::prelude::*;
 
 mod advisor;
+mod books;
 mod checksum;
+mod commands;
 mod control;
+mod crew;
+mod decide;
 mod engine;
+mod hooks;
 mod intrusive;
 mod knobs;
 mod merge;
 mod mm;
 mod mm_slot;
+mod pass;
+mod reap;
+mod registry;
 mod rmap_item;
 mod scan;
 mod scope;
 mod settings;
 mod smart_scan;
 mod stable_tree;
+mod stats;
+mod step;
 mod sysfs;
+mod tally;
 mod unmerge;
-mod unstable_tree;
-mod zero_page;
+mod work;
 
+use commands::Desk;
+use crew::Crew;
 use engine::Engine;
-use mm::{hotplug::OfflineNotifier, kobject::Directory, kthread::Kthread, provider::Registration};
-use scan::Scanner;
+use kernel::sync::Arc;
+use mm::{hotplug::OfflineNotifier, kobject::Directory, provider::Registration};
 
 module! {
     type: Rksm,
@@ -55,9 +70,9 @@ module! {
 /// The module. Its fields drop in this order, each after what could still use it.
 struct Rksm {
     /// The knobs: nobody asks for anything any more.
-    _sysfs: Directory<Engine>,
-    /// The thread: while it runs it may merge.
-    _scanner: Kthread<Scanner>,
+    _sysfs: Directory<Desk>,
+    /// The threads: while they run they may merge.
+    _crew: Arc<Crew>,
     /// What tells of memory that goes offline, as long as there can be nodes of it.
     _offline: OfflineNotifier<Engine>,
     /// The hooks. Afterwards the in-tree code provides merging again.
@@ -67,14 +82,19 @@ struct Rksm {
 impl kernel::Module for Rksm {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let engine = Engine::new()?;
-        let sysfs = sysfs::create(engine.clone())?;
+        let crew = Crew::new()?;
+        let desk = Desk {
+            engine: engine.clone(),
+            crew: crew.clone(),
+        };
+        let sysfs = sysfs::create(Arc::new(desk, GFP_KERNEL)?)?;
         let registration = Registration::new(engine.clone(), sysfs.kobject())?;
         let offline = OfflineNotifier::new(engine.clone())?;
-        let scanner = Kthread::spawn(c"rksmd", 5, Scanner::new(engine)?)?;
+        crew.set_len(&engine, 1)?;
         pr_info!("merges pages from now on, as /sys/kernel/mm/rksm says\n");
         Ok(Self {
             _sysfs: sysfs,
-            _scanner: scanner,
+            _crew: crew,
             _offline: offline,
             _registration: registration,
         })

@@ -10,51 +10,33 @@
 //! the kernel remembers that over fork and exec, and unmerges what was merged unasked.
 
 use crate::{
-    control::{Control, Run},
-    engine::{Engine, State},
+    engine::Engine,
     mm::{
+        address_space::Away,
         kthread, provider, signal, tasks,
-        vma::{any_advised, mergeable_vmas, unmerge_some_unasked},
+        vma::{any_advised_from, unmerge_some_unasked, Sought, VMAS},
     },
     mm_slot::MmSlot,
-    settings::Value,
-    unmerge::Way,
+    reap::forget_range,
+    settings::Scope,
+    unmerge::{Done, Forget, Standstill, Way},
 };
 use kernel::{prelude::*, sync::atomic::Relaxed};
 
-/// Whose memory is merged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// What `madvise()` or `prctl()` has asked for.
-    Madvise = 0,
-    /// All that can be, but for processes that want to be left out.
-    All = 1,
-}
-
-impl Value for Scope {
-    fn to_bits(self) -> u64 {
-        // The discriminants above.
-        self as u64
-    }
-
-    fn from_bits(bits: u64) -> Self {
-        match bits {
-            0 => Self::Madvise,
-            _ => Self::All,
-        }
-    }
-}
-
 impl Engine {
     /// Registers all processes. One that cannot be registered now is when the next pass begins.
-    pub(crate) fn enrol_everyone(&self) {
+    /// Returns how many threads were looked at.
+    pub(crate) fn enrol_everyone(&self) -> u64 {
+        let mut threads = 0;
         for mm in tasks::address_spaces() {
-            if self.run() != Run::Merge {
-                return;
+            threads += 1;
+            if !self.should_scan() {
+                break;
             }
-            let _ = provider::enrol(&mm);
+            let _busy = provider::enrol(&mm);
             kthread::cond_resched();
         }
+        threads
     }
 
     /// Changes the scope. What only the larger one had brought in is unmerged when it ends.
@@ -63,79 +45,75 @@ impl Engine {
     ///
     /// As for unmerging; the scope is as before then, though some of it may be unmerged.
     pub(crate) fn change_scope(&self, scope: Scope) -> Result {
+        let _victim = signal::OomOrigin::new();
+        let standstill = self.stand_still()?;
         let knob = &self.settings.scope;
-        let mut state = self.state.lock();
         if knob.get() == scope {
             return Ok(());
         }
         knob.set(scope);
-        let mut result = Ok(());
-        if scope == Scope::All {
-            self.unasked.store(true, Relaxed);
-        } else {
-            let _victim = signal::OomOrigin::new();
-            result = self.narrow(&mut state);
-            match result {
-                Ok(()) => self.unasked.store(false, Relaxed),
-                Err(_) => knob.set(Scope::All),
+        let result = match scope {
+            Scope::All => {
+                self.unasked.store(true, Relaxed);
+                Ok(())
             }
+            Scope::Madvise => standstill.narrow(),
+        };
+        match (scope, result) {
+            (Scope::Madvise, Ok(())) => self.unasked.store(false, Relaxed),
+            (_, Err(_)) => knob.set(Scope::All),
+            _ => {}
         }
-        self.publish(&state);
-        drop(state);
-        self.wakeup.wake();
+        drop(standstill);
+        self.wake_all();
         result
     }
+}
 
+impl Standstill<'_> {
     /// Gives back what was merged unasked, and forgets who has not asked for anything.
-    fn narrow(&self, state: &mut State) -> Result {
-        self.until_done(|| {
-            let mut all = true;
-            for slot in self.registry.iter() {
+    fn narrow(&self) -> Result {
+        let mut first = true;
+        self.until_done(|way| {
+            let registry = &self.engine.registry;
+            let (last, mut all) = (registry.last_id(), true);
+            for slot in registry.between(0, last) {
                 slot.set_scope(Scope::Madvise);
-                all &= self.narrow_one(state, &slot)?;
-                if signal::pending() {
-                    return Err(ERESTARTSYS);
+                if first || !slot.is_unmerged() {
+                    let done = self.narrow_one(&slot, way)?;
+                    slot.set_unmerged(done);
+                    all &= done;
+                    way.goes_on()?;
                 }
-                kthread::cond_resched();
             }
-            Ok(all)
+            first = false;
+            // One that was forked meanwhile may have come too late to be seen, and too early not to have
+            // anything.
+            Ok(all && registry.last_id() == last)
         })
     }
 
     /// False: it was not possible now.
-    fn narrow_one(&self, state: &mut State, slot: &MmSlot) -> Result<bool> {
-        let (mut from, mut all) = (0, true);
-        let mut way = Way::new();
-        let live = loop {
-            let Some(live) = slot.enter() else {
-                return Ok(slot.has_exited());
-            };
-            let Some(part) = unmerge_some_unasked(&live, from)? else {
-                break live;
-            };
-            drop(live);
-            state.forget_range(slot, part.done.start, part.done.end);
-            all &= !part.leaves_out();
-            from = part.next;
-            if !way.goes_on(from)? {
-                return Ok(false);
-            }
+    fn narrow_one(&self, slot: &MmSlot, way: &mut Way<'_>) -> Result<bool> {
+        match self.walk(slot, way, Forget::Parts, unmerge_some_unasked)? {
+            Done::NotNow => return Ok(false),
+            Done::Away(away) => return Ok(away == Away::Gone),
+            Done::All => {}
+        }
+        let Ok(live) = slot.space.try_enter() else {
+            return Ok(slot.space.is_closed());
         };
-        if !all {
-            return Ok(false);
+        // One with more VMAs stays registered.
+        let unwanted = matches!(any_advised_from(&live, 0, &mut { VMAS }), Sought::Nowhere);
+        if unwanted {
+            self.engine.unregister(slot, &live);
         }
-        if !any_advised(&live) {
-            self.unregister(slot, &live);
-            drop(live);
-            state.forget_range(slot, 0, usize::MAX);
-            return Ok(true);
+        drop(live);
+        if unwanted {
+            let ledger = &self.engine.ledger;
+            // What is held now is forgotten soon.
+            let _all = forget_range(ledger, &mut slot.turn(&ledger.stats), 0, usize::MAX);
         }
-        let mut from = 0;
-        for vma in mergeable_vmas(&live, 0) {
-            state.forget_range(slot, from, vma.start());
-            from = vma.end();
-        }
-        state.forget_range(slot, from, usize::MAX);
         Ok(true)
     }
 }

@@ -2,7 +2,7 @@
 
 //! What the knobs are set to.
 
-use crate::{advisor::Mode, scope::Scope};
+use crate::advisor::Mode;
 use core::marker::PhantomData;
 use kernel::sync::atomic::{Atomic, Relaxed};
 
@@ -40,6 +40,43 @@ impl Value for bool {
 
     fn from_bits(bits: u64) -> Self {
         bits != 0
+    }
+}
+
+impl Value for Mode {
+    fn to_bits(self) -> u64 {
+        // The discriminants above.
+        self as u64
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        match bits {
+            0 => Self::None,
+            _ => Self::ScanTime,
+        }
+    }
+}
+
+/// Whose memory is merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// What `madvise()` or `prctl()` has asked for.
+    Madvise = 0,
+    /// All that can be, but for processes that want to be left out.
+    All = 1,
+}
+
+impl Value for Scope {
+    fn to_bits(self) -> u64 {
+        // The discriminants above.
+        self as u64
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        match bits {
+            0 => Self::Madvise,
+            _ => Self::All,
+        }
     }
 }
 

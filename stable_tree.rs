@@ -1,63 +1,78 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The merged pages.
+//! The merged pages. Part of the books.
 //!
 //! A merged page never changes, so its node is found by checksum. Whether the content is the same is
 //! seen where the other page can change no more. There may be several nodes with one content: when
 //! as many rmap_items share a page as `max_page_sharing` allows, so that a walk over them stays short,
-//! the next ones get another page. Such twins stand side by side in the tree, the full ones to the left; the in-tree KSM calls them
-//! the dups of a chain.
+//! the next ones get another page. Such twins stand side by side in the tree, the full ones to the left;
+//! the in-tree KSM calls them the dups of a chain.
 //!
 //! Where NUMA nodes are kept apart, a page's NUMA node is part of where its node stands. A page that
 //! moves to another one is found there no more; its node follows when the scanner comes to one that
 //! shares it.
 //!
-//! The kernel frees a merged page without telling us. A search that comes upon its node finds it
-//! stale and removes it; nodes that nobody shares any more are looked at once a pass.
+//! The kernel frees a merged page without telling us. Its node leaves when the last rmap_item does.
+//! One that no rmap_item shares but whose page is still there, because a fork maps it, swap has it, or it
+//! is about to go, stands apart, and is looked at from time to time: by the number of such nodes, not of
+//! all.
 
 use crate::{
     checksum::Sums,
     intrusive::{
         arc_tree::{ArcTree, Entry},
-        items::Item,
+        candidates::Taken,
+        item::ItemRef,
         rb::Side,
+        stable_node::{StableNode, Token, NODE_BYTES},
     },
     mm::{
-        ksm_folio::{self, KsmFolio, LockedKsm, StableNode},
-        kthread,
-        page::AnonPage,
+        ksm_folio::{FolioLock, KsmFolio, LockedKsm},
         trace,
     },
+    rmap_item::Kind,
 };
-use core::{cmp::Ordering, ops::Range};
+use core::cmp::Ordering;
 use kernel::sync::Arc;
 
-/// A merged page found by its content, and a reference that keeps it.
+/// A merged page found by its content, and a reference that keeps it. Whoever found it is expected to
+/// share it; [`StableNode::expect_no_more`] ends that.
 pub(crate) struct Match {
     pub(crate) node: Arc<StableNode>,
     pub(crate) folio: KsmFolio,
 }
 
-/// The tree of merged pages.
+/// Somebody else has the folio locked, so that nothing about its sharers can change now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held;
+
+/// The nodes of merged pages.
 pub(crate) struct StableTree {
+    /// Those that are shared.
     nodes: ArcTree<StableNode>,
+    /// Those that no rmap_item shares any more.
+    unshared: ArcTree<StableNode>,
     /// How many rmap_items share a page at most, unless by a fork.
     limit: u32,
     shared: u64,
     sharers: u64,
     chains: u64,
     dups: u64,
+    /// The place of a node that has got room for one more.
+    room: Option<u64>,
 }
 
 impl StableTree {
     pub(crate) const fn new(limit: u32) -> Self {
         Self {
             nodes: ArcTree::new(),
+            unshared: ArcTree::new(),
             limit,
             shared: 0,
             sharers: 0,
             chains: 0,
             dups: 0,
+            room: None,
         }
     }
 
@@ -87,62 +102,90 @@ impl StableTree {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.nodes.len() == 0
+        self.nodes.len() + self.unshared.len() == 0
     }
 
-    /// Whether there are nodes that no rmap_item shares: their pages are gone or about to go, or a
-    /// fork maps them that was not come to yet.
-    pub(crate) fn has_unshared_nodes(&self) -> bool {
-        self.nodes.len() as u64 > self.shared
+    /// How many nodes no rmap_item shares: their pages are gone or about to go, or a fork maps them that
+    /// the scanner has not come to yet.
+    pub(crate) fn unshared(&self) -> usize {
+        self.unshared.len()
     }
 
-    /// The node that the merged page `page` belongs to.
-    pub(crate) fn node_of(&self, page: &AnonPage) -> Option<Arc<StableNode>> {
-        ksm_folio::node_of(page, &self.nodes)
+    /// Bytes that are allocated for all nodes.
+    pub(crate) fn bytes(&self) -> usize {
+        let nodes = (self.nodes.len() + self.unshared.len()) * NODE_BYTES;
+        nodes + self.nodes.bytes() + self.unshared.bytes()
     }
 
-    /// Finds a merged page with the checksum of `page`, and room for one more to share it.
+    /// Finds a merged page with this checksum, for a page on NUMA node `nid`, and room for one more to
+    /// share it.
     pub(crate) fn find(
         &mut self,
         sums: &Sums<'_>,
         checksum: u64,
-        page: &AnonPage,
+        nid: i32,
+        books: &Token,
     ) -> Option<Match> {
         let limit = self.limit;
-        let place = sums.place(checksum, page.nid());
-        let usable = |node: &StableNode, folio: &KsmFolio| {
-            // One that nobody shares, and no fork maps, is about to go.
-            let lives = node.len() > 0 || folio.is_mapped();
-            lives && !folio.is_poisoned() && sums.may_meet(folio.nid(), page.nid())
-        };
-        loop {
-            let mut found = None;
-            let entry = self.nodes.entry(place, |node| {
-                let order = place.cmp(&node.place());
-                if order.is_ne() {
-                    return Side::At(order);
-                }
-                // Full ones are to the left.
-                if node.len() >= limit {
-                    return Side::At(Ordering::Greater);
-                }
-                match node.folio() {
-                    Some(folio) if usable(node, &folio) => {
-                        found = Some(folio);
-                        Side::At(Ordering::Equal)
-                    }
-                    None if node.len() == 0 => Side::Stale,
-                    // A stale one that is shared goes when the last rmap_item that shared it was
-                    // come to.
-                    _ => Side::At(Ordering::Greater),
-                }
-            });
-            match entry {
-                Entry::Found(node) => return found.map(|folio| Match { node, folio }),
-                Entry::Vacant(_) => return None,
-                Entry::Stale(node) => self.discard(&node),
+        let place = sums.place(checksum, nid);
+        let usable = |folio: &KsmFolio| !folio.is_poisoned() && sums.may_meet(folio.nid(), nid);
+        let mut found = None;
+        let entry = self.nodes.entry(place, |node| {
+            let order = place.cmp(&node.place());
+            if order.is_ne() {
+                return Side::At(order);
             }
-        }
+            // Full ones are to the left.
+            if node.len() >= limit {
+                return Side::At(Ordering::Greater);
+            }
+            match node.folio(books) {
+                Some(folio) if usable(&folio) => {
+                    found = (node.expected() < limit).then_some(folio);
+                    Side::At(Ordering::Equal)
+                }
+                // A stale one goes when the last rmap_item that shared it was come to.
+                _ => Side::At(Ordering::Greater),
+            }
+        });
+        let found = match (entry, found) {
+            (Entry::Found(node), Some(folio)) => Some(Match { node, folio }),
+            _ => self.find_unshared(place, usable, books),
+        }?;
+        found.node.expect_one(books);
+        Some(found)
+    }
+
+    /// Finds a merged page that no rmap_item shares, but that a fork maps.
+    fn find_unshared(
+        &mut self,
+        place: u64,
+        usable: impl Fn(&KsmFolio) -> bool,
+        books: &Token,
+    ) -> Option<Match> {
+        let entry = self
+            .unshared
+            .entry(place, |node| Side::At(place.cmp(&node.place())));
+        let Entry::Found(node) = entry else {
+            return None;
+        };
+        // One that nobody maps is about to go.
+        let folio = node
+            .folio(books)
+            .filter(|folio| folio.is_mapped() && usable(folio))?;
+        Some(Match { node, folio })
+    }
+
+    /// The place of a node that has got room for one more to share it since this was last asked: who waits
+    /// for an equal page there need not wait.
+    pub(crate) fn take_room(&mut self) -> Option<u64> {
+        self.room.take()
+    }
+
+    /// Notes that whoever was expected to share the page of `node` does not.
+    pub(crate) fn expect_no_more(&mut self, node: &StableNode, books: &Token) {
+        node.expect_no_more(books);
+        self.room = Some(node.place());
     }
 
     /// Puts in a node that is in no tree, whose page is `folio` and has this checksum.
@@ -152,15 +195,16 @@ impl StableTree {
         checksum: u64,
         node: &Arc<StableNode>,
         folio: &KsmFolio,
+        books: &Token,
     ) {
         let nid = folio.nid();
-        if node.set_place(sums.place(checksum, nid), nid) {
-            self.put(node);
+        if node.set_place(sums.place(checksum, nid), nid, books) {
+            self.put(node, books);
         }
     }
 
     /// Puts a node in its place: left of its twins when it is full, else to their right.
-    fn put(&mut self, node: &Arc<StableNode>) {
+    fn put(&mut self, node: &Arc<StableNode>, books: &Token) {
         let beside_twin = match node.len() < self.limit {
             true => Ordering::Greater,
             false => Ordering::Less,
@@ -169,8 +213,8 @@ impl StableTree {
         let entry = self.nodes.entry(place, |other| {
             // Whoever comes to stand beside a twin comes by it.
             if other.place() == place {
-                other.set_twin();
-                node.set_twin();
+                other.set_twin(books);
+                node.set_twin(books);
             }
             Side::At(place.cmp(&other.place()).then(beside_twin))
         });
@@ -182,27 +226,37 @@ impl StableTree {
     }
 
     /// Keeps the full ones among twins to the left, when one has become full, or is so no more.
-    fn arrange(&mut self, node: &Arc<StableNode>) {
-        if !matches!(self.twins(node), Twins::None) {
-            self.take_out(node);
-            self.put(node);
+    fn arrange(&mut self, node: &Arc<StableNode>, books: &Token) {
+        if !matches!(self.twins(node), Twins::None) && self.take_out(node) {
+            self.put(node, books);
         }
     }
 
     /// Removes a node for good.
     fn discard(&mut self, node: &Arc<StableNode>) {
-        trace::remove_ksm_page(node.pfn());
-        self.take_out(node);
+        if self.take_out(node) || self.unshared.remove(node) {
+            trace::remove_ksm_page(node.tie().pfn());
+        }
     }
 
-    fn take_out(&mut self, node: &Arc<StableNode>) {
-        self.count_twins(node, |count, by| count - by);
-        self.nodes.remove(node);
+    /// Takes a node out of the tree of shared ones. False: it is not there.
+    fn take_out(&mut self, node: &Arc<StableNode>) -> bool {
+        let twins = self.twins(node);
+        let there = self.nodes.remove(node);
+        if there {
+            self.count(twins, |count, by| count - by);
+        }
+        there
     }
 
-    /// Changes the counts for a node that is in the tree, and was not or will not be.
+    /// Changes the counts for a node that has come into the tree.
     fn count_twins(&mut self, node: &Arc<StableNode>, change: fn(u64, u64) -> u64) {
-        let (chains, dups) = match self.twins(node) {
+        let twins = self.twins(node);
+        self.count(twins, change);
+    }
+
+    fn count(&mut self, twins: Twins, change: fn(u64, u64) -> u64) {
+        let (chains, dups) = match twins {
             Twins::None => (0, 0),
             Twins::One => (1, 2),
             Twins::More => (0, 1),
@@ -235,104 +289,169 @@ impl StableTree {
 
     /// Brings the node of `item` to where its page stands now, which may have been moved to another
     /// NUMA node.
-    pub(crate) fn follow(&mut self, sums: &Sums<'_>, item: &Item) {
+    pub(crate) fn follow(&mut self, sums: &Sums<'_>, item: ItemRef<'_>, books: &Token) {
         let Some(node) = item.node() else {
             return;
         };
-        let Some(folio) = node.folio() else {
+        let Some(folio) = node.folio(books) else {
             return;
         };
         if folio.nid() != node.nid() && !folio.is_poisoned() {
             let checksum = folio.read(|content| sums.checksum(content));
-            self.take_out(&node);
-            self.insert(sums, checksum, &node, &folio);
+            if self.take_out(&node) {
+                self.insert(sums, checksum, &node, &folio, books);
+            }
         }
     }
 
-    /// Makes `item` one of those that share the page of `node`.
+    /// Makes a plain item one of those that share the page of `node`, which is locked. False, and
+    /// nothing done, for an item that is not plain, and where the page is not the node's.
+    #[must_use]
     pub(crate) fn share(
         &mut self,
         node: &Arc<StableNode>,
-        locked: &LockedKsm<'_>,
-        item: &Item,
+        lock: &FolioLock<'_>,
+        item: ItemRef<'_>,
+        books: &Token,
     ) -> bool {
-        if !node.add(locked, item) {
-            return false;
+        let shared = node.add(lock, item, books);
+        if shared {
+            self.count_sharer(node, books);
         }
-        self.sharers += 1;
-        self.shared += u64::from(node.len() == 1);
-        if node.len() == self.limit {
-            self.arrange(node);
-        }
-        true
+        shared
     }
 
-    /// Makes `item` share a page no more. True: it did. Whether it still maps the page is another
-    /// matter.
-    pub(crate) fn unshare(&mut self, item: &Item) -> bool {
-        let Some(node) = item.node() else {
-            return false;
-        };
-        trace::remove_rmap_item(item.mm().mm(), item.address(), node.pfn());
-        loop {
-            let Some(folio) = node.folio() else {
-                node.remove(None, item);
-                break;
-            };
-            let locked = folio.lock(&node);
-            if let Some(locked) = locked {
-                node.remove(Some(&locked), item);
-                break;
-            }
-            // It moved to another folio, or was freed, while we waited.
+    /// The same for a claimed item, which is given back where that is not possible.
+    pub(crate) fn share_claimed(
+        &mut self,
+        node: &Arc<StableNode>,
+        lock: &FolioLock<'_>,
+        taken: Taken,
+        books: &Token,
+    ) -> Result<(), Taken> {
+        node.add_claimed(lock, taken, books)?;
+        self.count_sharer(node, books);
+        Ok(())
+    }
+
+    fn count_sharer(&mut self, node: &Arc<StableNode>, books: &Token) {
+        self.sharers += 1;
+        self.shared += u64::from(node.len() == 1);
+        // A fork's page that was found again.
+        if self.unshared.remove(node) {
+            self.room = Some(node.place());
+            self.put(node, books);
+        } else if node.len() == self.limit {
+            self.arrange(node, books);
         }
+    }
+
+    /// Makes `item` share a page no more, if it does. Whether it still maps the page is another matter.
+    /// True: it did.
+    ///
+    /// # Errors
+    ///
+    /// [`Held`], and nothing is done.
+    pub(crate) fn unshare(&mut self, item: ItemRef<'_>, books: &Token) -> Result<bool, Held> {
+        let Some(node) = item.node() else {
+            return Ok(false);
+        };
+        let removed = match node.folio(books) {
+            None => node.remove(None, item, books),
+            Some(folio) => {
+                let locked = folio.try_lock(node.tie()).ok_or(Held)?;
+                node.remove(Some(locked.lock()), item, books)
+            }
+        };
+        if !removed {
+            return Err(Held);
+        }
+        trace::remove_rmap_item(item.space().id(), item.address(), node.tie().pfn());
         self.sharers -= 1;
         if node.len() == 0 {
             self.shared -= 1;
-            if node.folio().is_none() {
-                self.discard(&node);
-            }
+            self.set_apart(&node, books);
         } else if node.len() + 1 == self.limit {
-            self.arrange(&node);
+            self.room = Some(node.place());
+            self.arrange(&node, books);
         }
-        true
+        Ok(true)
     }
 
-    /// Removes the nodes that are stale and that nobody shares.
-    pub(crate) fn prune(&mut self) {
-        if self.has_unshared_nodes() {
-            self.remove_if(|node| node.len() == 0 && node.folio().is_none());
+    /// Deals with a node that nobody shares any more.
+    fn set_apart(&mut self, node: &Arc<StableNode>, books: &Token) {
+        if node.folio(books).is_none() {
+            self.discard(node);
+            return;
         }
-    }
-
-    /// Removes the nodes whose page nobody maps, also where it lingers in the swap cache.
-    pub(crate) fn detach_unmapped(&mut self) {
-        self.remove_if(|node| {
-            node.len() == 0
-                && node
-                    .folio()
-                    .is_none_or(|folio| folio.lock(node).is_some_and(LockedKsm::detach))
-        });
-    }
-
-    /// Notes that frames are gone.
-    pub(crate) fn forget_frames(&mut self, frames: &Range<usize>) {
-        self.remove_if(|node| {
-            node.forget_frame(frames);
-            node.len() == 0 && node.folio().is_none()
-        });
-    }
-
-    fn remove_if(&mut self, mut unwanted: impl FnMut(&StableNode) -> bool) {
-        let mut next = self.nodes.first();
-        while let Some(node) = next {
-            next = self.nodes.next(&node);
-            if unwanted(&node) {
-                self.discard(&node);
+        if self.take_out(node) {
+            let place = node.place();
+            let entry = self.unshared.entry(place, |other| {
+                Side::At(place.cmp(&other.place()).then(Ordering::Greater))
+            });
+            if let Entry::Vacant(vacant) = entry {
+                // It is in no tree now, and stands under its own place.
+                let _in = vacant.insert(node.clone());
             }
-            kthread::cond_resched();
         }
     }
+
+    /// Makes another item stand for a mapping of a merged page: `new` is plain, and `old` is then. False,
+    /// and nothing done, where that cannot be now.
+    #[must_use]
+    pub(crate) fn relocate(&mut self, old: ItemRef<'_>, new: ItemRef<'_>, books: &Token) -> bool {
+        let Some(node) = old.node() else {
+            return false;
+        };
+        let Some(folio) = node.folio(books) else {
+            return false;
+        };
+        let Some(locked) = folio.try_lock(node.tie()) else {
+            return false;
+        };
+        // Both are plain for a moment; `new` has a place of its own by then.
+        node.remove(Some(locked.lock()), old, books)
+            && new.set_plain(Kind::Seen, old.key())
+            && node.add(locked.lock(), new, books)
+    }
+
+    /// Looks at some of the nodes that nobody shares, from the one after `last` on, and removes those
+    /// whose page is gone; with `detach` also those whose page nobody maps, as it may linger in the swap
+    /// cache.
+    pub(crate) fn prune_some(
+        &mut self,
+        last: Option<Arc<StableNode>>,
+        detach: bool,
+        books: &Token,
+    ) -> Pruned {
+        const SOME: usize = 32;
+        let mut last = last;
+        for _ in 0..SOME {
+            let next = match &last {
+                Some(last) => self.unshared.next(last),
+                None => self.unshared.first(),
+            };
+            let Some(next) = next else {
+                return Pruned::All;
+            };
+            let gone = match next.folio(books) {
+                None => true,
+                Some(folio) => detach && folio.try_lock(next.tie()).is_some_and(LockedKsm::detach),
+            };
+            match gone {
+                true => self.discard(&next),
+                false => last = Some(next),
+            }
+        }
+        Pruned::UpTo(last)
+    }
+}
+
+/// How far a look for nodes of pages that are gone has come.
+pub(crate) enum Pruned {
+    All,
+    /// The last one that is still there. `None`: none so far is.
+    UpTo(Option<Arc<StableNode>>),
 }
 
 /// How many have the content of a node, apart from itself.

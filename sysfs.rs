@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The files in `/sys/kernel/mm/rksm`: names, formats and errors are those of the in-tree KSM, which
-//! has them all but `scope`.
+//! has them all but `scope` and `scanners`.
 
 use crate::{
     advisor::Mode,
     control::Control,
     knobs,
     mm::kobject::{Attr, Directory},
-    scope::Scope,
-    settings::Value,
+    settings::{Scope, Value},
 };
 use core::{
     fmt::{Display, Write},
@@ -79,6 +78,11 @@ impl<C: Control> Files<C> {
             c"max_page_sharing",
             |c, out| put(out, c.settings().max_page_sharing.get()),
             |c, text| c.set_max_page_sharing(knobs::sharing(text)?),
+        ),
+        Attr::read_write(
+            c"scanners",
+            |c, out| put(out, c.scanners()),
+            |c, text| c.set_scanners(knobs::scanners(text)?),
         ),
         plain!(c"use_zero_pages", use_zero_pages, knobs::boolean),
         plain!(c"smart_scan", smart_scan, knobs::boolean),

@@ -3,145 +3,243 @@
 //! Giving back what was merged.
 
 use crate::{
-    engine::{Engine, State},
-    intrusive::candidates::Candidates,
-    mm::{account, kthread, signal, vma::unmerge_some},
+    engine::Engine,
+    mm::{
+        account,
+        address_space::{Away, LiveMm},
+        gate::Closed,
+        kthread, signal, trace,
+        vma::{unmerge_some, Part},
+    },
     mm_slot::MmSlot,
-    scan::Cursor,
+    reap::forget_range,
 };
 use kernel::{
     prelude::*,
     time::{delay::fsleep, Delta, Instant, Monotonic},
 };
 
-/// How long unmerging waits for merged pages that it cannot get at: those of a process that is
-/// exiting, or busy with its address space.
-const UNMERGE_TIMEOUT_SECS: i64 = 10;
+/// How long unmerging goes on where it comes no farther: with processes that are exiting, or busy with
+/// their address space.
+const TIMEOUT: Delta = Delta::from_secs(10);
+
+/// How long to look out for one mmap lock, in the end.
+const PATIENCE: Delta = Delta::from_millis(1);
+
+/// How long to wait between two rounds.
+const PAUSE: Delta = Delta::from_millis(10);
+
+/// Nobody merges anything, and nobody forgets anything but by this.
+pub(crate) struct Standstill<'e> {
+    pub(crate) engine: &'e Engine,
+    _closed: Closed<'e>,
+}
 
 impl Engine {
+    /// Waits until the steps that are under way have ended, and lets no other begin.
+    ///
+    /// # Errors
+    ///
+    /// `ERESTARTSYS`: a signal came.
+    pub(crate) fn stand_still(&self) -> Result<Standstill<'_>> {
+        Ok(Standstill {
+            engine: self,
+            _closed: self.work.close_interruptible()?,
+        })
+    }
+}
+
+impl Standstill<'_> {
     /// Gives every process its own pages back.
     ///
     /// One round is not always enough: a fork may have copied a mapping behind it, a swap-in may
     /// have been under way, a process on its way out still maps what it did, and one may be busy
     /// with its address space.
-    pub(crate) fn unmerge_all(&self, state: &mut State) -> Result {
-        self.leave_candidates(state);
-        self.until_done(|| {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Standstill::until_done`]. `ENOMEM`: no page for a copy.
+    pub(crate) fn unmerge_all(&self) -> Result {
+        let engine = self.engine;
+        self.leave_candidates();
+        engine.passes.restart();
+        let mut again = true;
+        self.until_done(|way| {
             let mut all = true;
-            for slot in self.registry.iter() {
-                all &= self.unmerge_mm(state, &slot)?;
+            for slot in engine.registry.iter() {
+                way.goes_on()?;
+                if again || !slot.is_unmerged() {
+                    let done = self.unmerge_mm(&slot, way)?;
+                    slot.set_unmerged(done);
+                    all &= done;
+                }
             }
-            state.stable.detach_unmapped();
-            Ok(all && state.stable.is_empty())
+            engine.ledger.prune(true);
+            // All were gone through, and something came behind that: once more.
+            again = all;
+            Ok(all && engine.ledger.open().stable.is_empty())
         })?;
-        // Nothing is merged any more. What is still recorded of processes that were busy is of no
-        // use, and the nodes in it would keep the module loaded.
-        for slot in self.registry.iter() {
-            state.forget_all(&slot);
+        // Nothing is merged any more. What is still recorded of processes that were busy is of no use.
+        for slot in engine.registry.iter() {
+            let mut turn = slot.turn(&engine.ledger.stats);
+            // Nothing is held where nothing is merged.
+            let _all = forget_range(&engine.ledger, &mut turn, 0, usize::MAX);
         }
-        state.cursor = Cursor::start();
-        state.full_scans = 0;
+        engine.ledger.stats.restart();
         Ok(())
     }
 
-    /// Makes all candidates plain items. They would leave their trees when their turn comes, but one by
-    /// one that takes several times as long.
-    fn leave_candidates(&self, state: &mut State) {
-        let mut candidates = core::mem::replace(&mut state.candidates, Candidates::new());
-        // Few are found faster in the trees.
-        let many = candidates.len() as u64 > state.tracked / 8;
-        candidates.leave_all(|visit| {
-            if !many {
-                return;
-            }
-            for slot in self.registry.iter() {
-                for block in slot.blocks.access_mut(state).all() {
-                    block.tracked(0, usize::MAX).for_each(&mut *visit);
-                    kthread::cond_resched();
-                }
-            }
-        });
+    /// Makes all candidates plain items, in the order of their memory: they would leave their tree when
+    /// their turn comes, but one by one that takes several times as long.
+    fn leave_candidates(&self) {
+        let engine = self.engine;
+        let Some(abandoned) = engine.ledger.abandon() else {
+            return;
+        };
+        let leave = |slot: &MmSlot| {
+            let mut turn = slot.turn(&engine.ledger.stats);
+            let left = turn.records.leave_abandoned();
+            engine.ledger.settle(left);
+        };
+        engine.registry.iter().for_each(|slot| leave(&slot));
+        let mut id = 0;
+        while let Some(slot) = engine.registry.dead_after(id) {
+            id = slot.id();
+            leave(&slot);
+        }
+        drop(abandoned);
     }
 
     /// Repeats a round until it says that all is done.
     ///
     /// # Errors
     ///
-    /// Those of the round. `ERESTARTSYS`: a signal came. `EBUSY`: it did not get done in ten
-    /// seconds.
-    pub(crate) fn until_done(&self, mut round: impl FnMut() -> Result<bool>) -> Result {
-        let mut begin = None;
-        while !round()? {
-            if signal::pending() {
-                return Err(ERESTARTSYS);
+    /// Those of the round. `ERESTARTSYS`: a signal came. `EBUSY`: for ten seconds it came no farther.
+    pub(crate) fn until_done(&self, mut round: impl FnMut(&mut Way<'_>) -> Result<bool>) -> Result {
+        let mut way = Way {
+            engine: self.engine,
+            since: None,
+            patience: Delta::from_micros(50),
+        };
+        while !round(&mut way)? {
+            way.goes_on()?;
+            // From the end of the first round on, which may have had much to look through.
+            way.since.get_or_insert_with(Instant::now);
+            fsleep(PAUSE);
+            if way.patience < PATIENCE {
+                way.patience = Delta::from_nanos(way.patience.as_nanos() * 2);
             }
-            // From the end of the first round, which may have had much to do.
-            let begin = *begin.get_or_insert_with(Instant::<Monotonic>::now);
-            if begin.elapsed() > Delta::from_secs(UNMERGE_TIMEOUT_SECS) {
-                return Err(EBUSY);
-            }
-            fsleep(Delta::from_millis(10));
         }
         Ok(())
     }
 
     /// False: it was not possible now. A process that is busy with its address space may have nothing
     /// to give back, as the stable tree says; what is recorded of it is left alone.
-    fn unmerge_mm(&self, state: &mut State, slot: &MmSlot) -> Result<bool> {
+    fn unmerge_mm(&self, slot: &MmSlot, way: &mut Way<'_>) -> Result<bool> {
+        slot.set_at(0);
+        Ok(match self.walk(slot, way, Forget::All, unmerge_some)? {
+            Done::All | Done::Away(Away::Gone) => true,
+            Done::NotNow => false,
+            Done::Away(Away::Busy) => {
+                let alive = slot.space.alive();
+                !alive.is_some_and(|alive| account::has_zero_pages(alive.mm()))
+            }
+        })
+    }
+
+    /// Unmerges an address space part by part, as `some` does it, and forgets what is known of what was
+    /// unmerged, or of all.
+    pub(crate) fn walk(
+        &self,
+        slot: &MmSlot,
+        way: &mut Way<'_>,
+        forget: Forget,
+        some: fn(&LiveMm<'_>, usize) -> Result<Option<Part>>,
+    ) -> Result<Done> {
+        let ledger = &self.engine.ledger;
         let (mut from, mut all) = (0, true);
-        let mut way = Way::new();
+        let mut stuck = Instant::<Monotonic>::now();
         loop {
-            let part = match slot.enter() {
-                Some(live) => unmerge_some(&live, from)?,
-                None if slot.has_exited() => {
-                    self.drop_slot(state, slot);
-                    return Ok(true);
-                }
-                None => return Ok(!account::has_zero_pages(slot.mm())),
+            let part = match slot.space.enter_within(way.patience) {
+                Ok(live) => some(&live, from)?,
+                Err(away) => return Ok(Done::Away(away)),
             };
+            let mut turn = slot.turn(&ledger.stats);
             let Some(part) = part else {
-                state.forget_range(slot, from, usize::MAX);
-                return Ok(all);
+                if forget == Forget::All {
+                    all &= forget_range(ledger, &mut turn, from, usize::MAX);
+                }
+                return Ok(if all { Done::All } else { Done::NotNow });
             };
+            trace::unmerge(slot.space.id(), part.done.clone(), part.found, part.tables);
             // Part by part: the pages are still in the CPU's caches.
-            state.forget_range(slot, from, part.done.end);
+            let start = match forget {
+                Forget::All => from,
+                Forget::Parts => part.done.start,
+            };
+            all &= forget_range(ledger, &mut turn, start, part.done.end);
             all &= !part.leaves_out();
+            drop(turn);
+            if part.next > from {
+                stuck = Instant::now();
+            }
+            if part.found > 0 && part.done.end > from {
+                // There is less to be done than there was.
+                way.since = None;
+            }
             from = part.next;
-            if !way.goes_on(from)? {
-                return Ok(false);
+            way.goes_on()?;
+            // Others may move pages all the time.
+            if stuck.elapsed() > TIMEOUT {
+                return Ok(Done::NotNow);
             }
         }
     }
 }
 
-/// The way through an address space, which ends where it comes no farther: others may move pages all
-/// the time.
-pub(crate) struct Way {
-    reached: usize,
-    since: Instant<Monotonic>,
+/// What is forgotten on the way through an address space.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forget {
+    All,
+    /// What lies in the parts that were looked through.
+    Parts,
 }
 
-impl Way {
-    pub(crate) fn new() -> Self {
-        Self {
-            reached: 0,
-            since: Instant::now(),
-        }
-    }
+/// How far the way through an address space went.
+pub(crate) enum Done {
+    All,
+    /// Something was left out.
+    NotNow,
+    Away(Away),
+}
 
-    /// Whether to go on from `address`.
+/// The way through all address spaces.
+pub(crate) struct Way<'e> {
+    engine: &'e Engine,
+    /// Since when it comes no farther.
+    since: Option<Instant<Monotonic>>,
+    /// How long to look out for an mmap lock.
+    patience: Delta,
+}
+
+impl Way<'_> {
+    /// Between two parts: cleans up after address spaces that are gone.
     ///
     /// # Errors
     ///
-    /// `ERESTARTSYS`: a signal came.
-    pub(crate) fn goes_on(&mut self, address: usize) -> Result<bool> {
+    /// `ERESTARTSYS`: a signal came. `EBUSY`: it has come no farther for ten seconds.
+    pub(crate) fn goes_on(&mut self) -> Result {
+        if self.engine.registry.has_dead() {
+            // What is held now is tried again.
+            let _more = self.engine.reap_some();
+        }
+        kthread::cond_resched();
         if signal::pending() {
             return Err(ERESTARTSYS);
         }
-        kthread::cond_resched();
-        if address > self.reached {
-            (self.reached, self.since) = (address, Instant::now());
+        match self.since.is_some_and(|since| since.elapsed() > TIMEOUT) {
+            true => Err(EBUSY),
+            false => Ok(()),
         }
-        Ok(self.since.elapsed() < Delta::from_secs(UNMERGE_TIMEOUT_SECS))
     }
 }

@@ -63,13 +63,23 @@ impl<T: ArcLinked> ArcTree<T> {
     /// # Safety
     ///
     /// `element` is in this tree.
-    unsafe fn arc_of(element: &T) -> Arc<T> {
+    unsafe fn arc_of(element: NonNull<T>) -> Arc<T> {
         // SAFETY: By the type invariant the tree owns a reference, which came from `into_raw`.
-        let owned = unsafe { Arc::from_raw(core::ptr::from_ref(element)) };
+        let owned = unsafe { Arc::from_raw(element.as_ptr().cast_const()) };
         let shared = owned.clone();
         // The tree keeps its own.
         let _ = Arc::into_raw(owned);
         shared
+    }
+
+    fn place_of(element: &Arc<T>) -> NonNull<T> {
+        // SAFETY: An `Arc` is never null.
+        unsafe { NonNull::new_unchecked(Arc::as_ptr(element).cast_mut()) }
+    }
+
+    /// Bytes that were allocated for the tree.
+    pub(crate) fn bytes(&self) -> usize {
+        self.raw.bytes()
     }
 
     /// Finds the element of this hash that `side` says is the one, or the place where it belongs.
@@ -96,17 +106,19 @@ impl<T: ArcLinked> ArcTree<T> {
     }
 
     /// Takes `element` out. Does nothing where it is not in this tree.
+    #[must_use]
     pub(crate) fn remove(&mut self, element: &Arc<T>) -> bool {
         if !element.in_tree().load(Relaxed) {
             return false;
         }
+        let there = Self::place_of(element);
         // SAFETY: The flag says that a tree holds it, which by the trait's contract nobody changes
         // meanwhile.
-        if !unsafe { self.raw.holds(element) } {
+        if !unsafe { self.raw.holds(there) } {
             return false;
         }
         // SAFETY: It is in this tree, as was just seen.
-        unsafe { self.raw.remove(element) };
+        unsafe { self.raw.remove(there) };
         element.in_tree().store(false, Relaxed);
         // SAFETY: The tree's own reference, which it gives up here.
         drop(unsafe { Arc::from_raw(Arc::as_ptr(element)) });
@@ -137,17 +149,18 @@ impl<T: ArcLinked> ArcTree<T> {
     fn step(
         &self,
         element: &Arc<T>,
-        step: for<'t> unsafe fn(&'t Forest<T>, &T) -> Option<&'t T>,
+        step: unsafe fn(&Forest<T>, NonNull<T>) -> Option<NonNull<T>>,
     ) -> Option<Arc<T>> {
         if !element.in_tree().load(Relaxed) {
             return None;
         }
+        let there = Self::place_of(element);
         // SAFETY: As in `remove`.
-        if !unsafe { self.raw.holds(element) } {
+        if !unsafe { self.raw.holds(there) } {
             return None;
         }
         // SAFETY: It is in this tree, as was just seen.
-        let found = unsafe { step(&self.raw, element) };
+        let found = unsafe { step(&self.raw, there) };
         // SAFETY: `found` is in this tree.
         found.map(|found| unsafe { Self::arc_of(found) })
     }

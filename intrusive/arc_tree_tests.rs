@@ -59,7 +59,7 @@ fn element(checksum: u64, content: u64) -> Result<Arc<Element>> {
 
 fn find(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Entry<'_, Element> {
     while let Entry::Stale(element) = search(tree, checksum, content) {
-        tree.remove(&element);
+        assert!(tree.remove(&element));
     }
     search(tree, checksum, content)
 }

@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The tree of candidates: records that are found by the checksum of their page.
+//!
+//! It is part of the books: whoever has it has those.
 
 use super::{
     forest::{Forest, Hashed},
-    items::{Item, Key},
-    rb::{Search, Side, Vacancy},
+    item::{Bits, Item, ItemRef, Key},
+    rb::Search,
+    records::Left,
 };
-use crate::{mm::kthread::cond_resched, rmap_item::Kind};
-use core::{cmp::Ordering, ptr::NonNull};
+use crate::{
+    mm::{address_space::AddressSpace, anon_vma::Region},
+    rmap_item::Kind,
+};
+use core::{mem::ManuallyDrop, ptr::NonNull};
+use kernel::sync::Arc;
 
 // SAFETY: The key of a candidate does not change: `set_plain` refuses it.
 unsafe impl Hashed for Item {
@@ -17,40 +24,33 @@ unsafe impl Hashed for Item {
     }
 }
 
-/// The tree of pages that wait for an equal one.
+/// The tree of pages that wait for an equal one, at most one for each key.
 ///
 /// # Invariants
 ///
-/// The items in `tree` are those of kind `Candidate`.
+/// The items in `tree` are those whose bits say that they are candidates of it, by `odd`, and those of a
+/// [`Claim`], of which there are `claims`. There are `abandoned` other candidates, whose bits say that
+/// they are in the tree before it, which is no more.
 pub(crate) struct Candidates {
     tree: Forest<Item>,
+    odd: bool,
+    abandoned: usize,
+    claims: usize,
 }
 
-// SAFETY: As for `Blocks`.
+// SAFETY: The books guard the tree, and its elements' links.
 unsafe impl Send for Candidates {}
 
-/// A place for a candidate, for as long as the tree does not change.
-pub(crate) struct Vacant<'c> {
-    candidates: &'c mut Candidates,
-    vacancy: Vacancy,
-}
-
-/// A candidate that a search found.
-pub(crate) struct Found<'c> {
-    candidates: &'c mut Candidates,
-    item: NonNull<Item>,
-}
-
-/// What a search came to.
-pub(crate) enum Entry<'c> {
-    Found(Found<'c>),
-    Vacant(Vacant<'c>),
-}
+/// A tree that no item is in any more; dropping it frees its memory.
+pub(crate) struct Abandoned(#[expect(dead_code)] Forest<Item>);
 
 impl Candidates {
     pub(crate) const fn new() -> Self {
         Self {
             tree: Forest::new(),
+            odd: false,
+            abandoned: 0,
+            claims: 0,
         }
     }
 
@@ -58,106 +58,217 @@ impl Candidates {
         self.tree.len()
     }
 
-    /// Finds the candidate with this key that `side` says is the one, or the place where it belongs.
-    pub(crate) fn entry(&mut self, key: Key, mut side: impl FnMut(&Item) -> Side) -> Entry<'_> {
-        loop {
-            let mut stale = false;
-            let search = self.tree.search(key.0, |item| match side(item) {
-                Side::At(order) => order,
-                Side::Stale => {
-                    stale = true;
-                    Ordering::Equal
+    /// Bytes that were allocated for the tree.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tree.bytes()
+    }
+
+    fn bits(&self) -> Bits {
+        Bits::candidate(self.odd)
+    }
+
+    /// Claims the candidate with the key of `item`, or else makes `item` one, if it is plain.
+    pub(crate) fn claim_or_insert(&mut self, item: ItemRef<'_>) -> Found {
+        let key = item.key();
+        match self.tree.search(key.0, |other| key.cmp(&other.key())) {
+            Search::Found(found) => self.claim(found),
+            Search::Vacant(place) => {
+                if item.kind().is_plain() {
+                    // SAFETY: It is plain, and the caller has the turn, as `item` shows.
+                    unsafe { item.get_links() };
+                    // SAFETY: The tree did not change since the search. The item is in none, and its
+                    // leaf is not freed before it is taken out.
+                    if unsafe { self.tree.insert(place, item.as_ptr()) } {
+                        // INVARIANT: It is in the tree.
+                        item.item().set_bits(self.bits());
+                    }
                 }
-            });
-            let item = match search {
-                Search::Found(item) => NonNull::from(item),
-                Search::Vacant(vacancy) => {
-                    return Entry::Vacant(Vacant {
-                        candidates: self,
-                        vacancy,
-                    })
-                }
-            };
-            if !stale {
-                return Entry::Found(Found {
-                    candidates: self,
-                    item,
-                });
+                Found::None
             }
-            // SAFETY: The search found it in the tree, whose items are live.
-            self.remove(unsafe { item.as_ref() });
         }
     }
 
-    /// Makes all candidates plain items. `each` is to go over all items that there are, and to do
-    /// nothing else: in the order of their memory that takes far less time than in the order of the
-    /// trees. Where it leaves some out, the trees say which they are.
-    pub(crate) fn leave_all(&mut self, mut each: impl FnMut(&mut dyn FnMut(&Item))) {
-        let mut found = 0;
-        if self.len() > 0 {
-            each(&mut |item| found += usize::from(item.kind() == Kind::Candidate));
+    fn claim(&mut self, found: NonNull<Item>) -> Found {
+        // SAFETY: The callers found it in this tree, so its leaf lives, and goes on to do so while it is
+        // claimed.
+        let item = unsafe { ItemRef::from_ptr(found) };
+        if item.kind() == Kind::Claimed {
+            return Found::Claimed;
         }
-        if found != self.len() {
-            self.tree.drain(|item| {
-                // SAFETY: It was in the tree, whose items are live.
-                let item = unsafe { item.as_ref() };
-                // INVARIANT: It is in no tree now.
-                item.set_kind(Kind::Seen);
-                cond_resched();
-            });
-        } else if found > 0 {
-            each(&mut |item| {
-                if item.kind() == Kind::Candidate {
-                    item.set_kind(Kind::Seen);
-                }
-            });
-            // INVARIANT: None of those in the tree, which are as many as were found, is a candidate
-            // any more, and none is in a tree from here on.
-            self.tree.abandon();
+        item.item().set_bits(Bits::of(Kind::Claimed));
+        self.claims += 1;
+        // INVARIANT: The item was just claimed.
+        Found::Claim(Claim {
+            item: found,
+            space: item.space().clone(),
+        })
+    }
+
+    /// Makes a claimed item a candidate again.
+    pub(crate) fn put_back(&mut self, claim: Claim) {
+        // INVARIANT: It has been in the tree all the while.
+        claim.item().item().set_bits(self.bits());
+        self.claims -= 1;
+        claim.end();
+    }
+
+    /// Makes `item` a candidate in place of a claimed one with its key, which is plain then.
+    pub(crate) fn replace(&mut self, claim: Claim, item: ItemRef<'_>) {
+        drop(self.take_out(claim));
+        // Nobody else has the key: one that was claimed stood under it.
+        let _none = self.claim_or_insert(item);
+    }
+
+    /// Takes a claimed item out of the tree.
+    pub(crate) fn take_out(&mut self, claim: Claim) -> Taken {
+        // SAFETY: By the invariant of `Claim` it is in the tree.
+        unsafe { self.tree.remove(claim.item) };
+        self.claims -= 1;
+        let claim = ManuallyDrop::new(claim);
+        // INVARIANT: It was just taken out, and nobody else has the claim.
+        Taken {
+            item: claim.item,
+            // SAFETY: `claim` is not used again, nor dropped.
+            space: unsafe { core::ptr::read(&claim.space) },
         }
     }
 
-    /// Makes a candidate a plain item. Does nothing to others.
-    pub(crate) fn remove(&mut self, item: &Item) -> bool {
-        if item.kind() != Kind::Candidate {
+    /// Makes a candidate a plain item. False, and nothing done, for others.
+    #[must_use]
+    pub(crate) fn remove(&mut self, item: ItemRef<'_>) -> bool {
+        let bits = item.item().bits();
+        if bits.kind() != Kind::Candidate {
             return false;
         }
-        // SAFETY: By the type invariants a candidate is in the tree, of which there is one.
-        unsafe { self.tree.remove(item) };
+        match bits == self.bits() {
+            // SAFETY: By the type invariant it is in this tree.
+            true => unsafe { self.tree.remove(item.as_ptr()) },
+            false => self.abandoned -= 1,
+        }
         // INVARIANT: It is in no tree now.
-        item.set_kind(Kind::Seen);
+        item.item().set_bits(Bits::of(Kind::Seen));
         true
     }
-}
 
-impl<'c> Found<'c> {
-    /// Takes the candidate out of the tree: it is a plain item then.
-    pub(crate) fn take(self) -> &'c Item {
-        // SAFETY: The search found it, and `Blocks::clear` cannot free it while `candidates` is
-        // borrowed.
-        let item = unsafe { self.item.as_ref() };
-        self.candidates.remove(item);
-        item
+    /// Makes the candidate with this key a plain item, so that it is looked for in its turn: there is a merged
+    /// page for it now.
+    pub(crate) fn dislodge(&mut self, key: Key) {
+        if let Search::Found(found) = self.tree.search(key.0, |other| key.cmp(&other.key())) {
+            // SAFETY: It was found in this tree, so its leaf lives.
+            let item = unsafe { ItemRef::from_ptr(found) };
+            // One that is claimed is about to be merged.
+            let _claimed = self.remove(item);
+        }
+    }
+
+    /// Takes out all candidates at once. Whoever does that then has all of them leave by
+    /// [`Records::leave_abandoned`] and [`Candidates::settle`]; that takes far less time, in the order
+    /// of their memory, than one by one. `None`, and nothing done, as long as there are some of the last
+    /// time, or any is claimed.
+    ///
+    /// [`Records::leave_abandoned`]: super::records::Records::leave_abandoned
+    pub(crate) fn abandon(&mut self) -> Option<Abandoned> {
+        if self.abandoned + self.claims > 0 {
+            return None;
+        }
+        self.abandoned = self.tree.len();
+        // INVARIANT: What was in the tree is of the other kind from here on.
+        self.odd = !self.odd;
+        Some(Abandoned(core::mem::replace(&mut self.tree, Forest::new())))
+    }
+
+    /// Notes that so many of the abandoned tree's candidates are plain.
+    pub(crate) fn settle(&mut self, left: Left) {
+        self.abandoned -= left.0;
     }
 }
 
-impl Vacant<'_> {
-    /// Makes a plain item a candidate, unless its key is not that of the search.
-    pub(crate) fn insert(self, item: &Item) -> bool {
-        if !item.get_links() {
-            return false;
-        }
-        // SAFETY: The tree was borrowed since the search, the item is in none, and its block is not
-        // freed before it is taken out, which makes it untracked.
-        let there = unsafe {
-            self.candidates
-                .tree
-                .insert(self.vacancy, NonNull::from(item))
-        };
-        if there {
-            // INVARIANT: It is in the tree.
-            item.set_kind(Kind::Candidate);
-        }
-        there
+/// What a search for a candidate came to.
+pub(crate) enum Found {
+    /// There was none.
+    None,
+    Claim(Claim),
+    /// Somebody else has claimed it.
+    Claimed,
+}
+
+/// A candidate that somebody is about to merge. It stays where it is, in the tree and among the records,
+/// so that others who come upon it leave it alone; whoever has claimed it ends that by
+/// [`Candidates::put_back`], [`Candidates::replace`] or [`Candidates::take_out`].
+///
+/// # Invariants
+///
+/// The item is in the tree of candidates and claimed, by this, so that its leaf lives.
+#[must_use]
+pub(crate) struct Claim {
+    item: NonNull<Item>,
+    space: Arc<AddressSpace>,
+}
+
+impl Claim {
+    fn item(&self) -> ItemRef<'_> {
+        // SAFETY: By the type invariant the leaf lives.
+        unsafe { ItemRef::from_ptr(self.item) }
+    }
+
+    /// The address space that maps the page.
+    pub(crate) fn space(&self) -> &Arc<AddressSpace> {
+        &self.space
+    }
+
+    /// How the reverse map knows the page.
+    pub(crate) fn region(&self) -> Option<&Region> {
+        self.item().region()
+    }
+
+    /// Where it is mapped.
+    pub(crate) fn address(&self) -> usize {
+        self.item().address()
+    }
+
+    fn end(self) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used again, nor dropped.
+        drop(unsafe { core::ptr::read(&this.space) });
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // It stays claimed for ever, which costs nothing but that the page is not merged.
+        debug_assert!(false, "a claim was not ended");
+    }
+}
+
+/// A claimed item that is in no tree. Dropping this makes it an ordinary one, that is looked at when its
+/// turn comes.
+///
+/// # Invariants
+///
+/// The item is in no tree and claimed, by this, so that its leaf lives.
+#[must_use]
+pub(crate) struct Taken {
+    item: NonNull<Item>,
+    space: Arc<AddressSpace>,
+}
+
+impl Taken {
+    pub(super) fn item(&self) -> ItemRef<'_> {
+        // SAFETY: By the type invariant the leaf lives.
+        unsafe { ItemRef::from_ptr(self.item) }
+    }
+
+    /// Ends the claim of an item that is something else by now.
+    pub(super) fn end(self) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used again, nor dropped.
+        drop(unsafe { core::ptr::read(&this.space) });
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        // INVARIANT: The item is in no tree.
+        self.item().item().set_bits(Bits::of(Kind::Seen));
     }
 }

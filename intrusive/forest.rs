@@ -23,8 +23,11 @@ const LOAD: usize = 8;
 /// Trees that are allocated at once: a page of them.
 const CHUNK: usize = 512;
 
-/// How many trees there are when one will not do any more: elements that come to where they stay need
-/// not be moved. One for 1024 pages of memory, half a megabyte of trees at most.
+/// How many trees an insertion adds at most: few enough that nobody waits for it.
+const GROWTH: usize = 64;
+
+/// How many trees there are soon when one will not do any more: elements that come to where they stay
+/// need not be moved. One for 1024 pages of memory, half a megabyte of trees at most.
 fn first_size() -> usize {
     (memory::total_pages() / 1024).min(1 << 16)
 }
@@ -49,6 +52,8 @@ pub(crate) struct Forest<T: Hashed> {
     more: KVec<KBox<[RawTree<T>; CHUNK]>>,
     trees: usize,
     len: usize,
+    /// With how many elements more trees are wanted again, after there was no memory for one.
+    retry_at: usize,
 }
 
 impl<T: Hashed> Forest<T> {
@@ -58,6 +63,7 @@ impl<T: Hashed> Forest<T> {
             more: KVec::new(),
             trees: 1,
             len: 0,
+            retry_at: 0,
         }
     }
 
@@ -88,8 +94,18 @@ impl<T: Hashed> Forest<T> {
     }
 
     /// Goes down the tree for `hash` by what `side` says of each element.
-    pub(crate) fn search(&self, hash: u64, side: impl FnMut(&T) -> Ordering) -> Search<'_, T> {
+    pub(crate) fn search(&self, hash: u64, side: impl FnMut(&T) -> Ordering) -> Search<T> {
         self.tree(hash).search(side)
+    }
+
+    /// The tree that `element` is in or belongs into.
+    ///
+    /// # Safety
+    ///
+    /// `element` is live.
+    unsafe fn tree_of(&self, element: NonNull<T>) -> &RawTree<T> {
+        // SAFETY: It is live, says the caller.
+        self.tree(unsafe { element.as_ref() }.hash())
     }
 
     /// Puts `element` where a search found nothing. False, and nothing done, where the search was
@@ -101,7 +117,7 @@ impl<T: Hashed> Forest<T> {
     /// alive and in its place until it is removed.
     pub(crate) unsafe fn insert(&mut self, place: Vacancy, element: NonNull<T>) -> bool {
         // SAFETY: The element is alive, says the caller.
-        let tree = self.tree(unsafe { element.as_ref() }.hash());
+        let tree = unsafe { self.tree_of(element) };
         if !place.is_in(tree) {
             return false;
         }
@@ -109,11 +125,27 @@ impl<T: Hashed> Forest<T> {
         // SAFETY: The contract is the caller's, and the place is in that tree.
         unsafe { tree.insert(place, element) };
         self.len += 1;
-        if self.len > self.trees * LOAD {
-            let wanted = self.trees.max(first_size()) + 1;
-            while self.trees < wanted && self.split().is_ok() {}
+        if self.len > self.trees * LOAD || self.trees > 1 && self.trees < first_size() {
+            self.grow();
         }
         true
+    }
+
+    /// Makes a few more trees. Without memory it is tried again when there are an eighth more elements.
+    fn grow(&mut self) {
+        if self.len < self.retry_at {
+            return;
+        }
+        let wanted = match self.trees < first_size() {
+            true => self.trees + GROWTH,
+            false => self.trees + 1,
+        };
+        while self.trees < wanted {
+            if self.split().is_err() {
+                self.retry_at = self.len + self.len / 8;
+                return;
+            }
+        }
     }
 
     /// Makes one more tree, out of the next one in turn.
@@ -131,7 +163,7 @@ impl<T: Hashed> Forest<T> {
     }
 
     fn add_chunk(&mut self) -> Result {
-        // A merge adds elements under an mmap lock, where reclaim could wait for us.
+        // Elements are added with the books held, which nobody waits for memory with.
         let flags = GFP_NOWAIT | __GFP_NOWARN;
         self.more.reserve(1, flags)?;
         let trees = pin_init::init_array_from_fn(|_| RawTree::new());
@@ -139,14 +171,21 @@ impl<T: Hashed> Forest<T> {
         Ok(self.more.push(chunk, flags)?)
     }
 
+    /// Bytes that were allocated for trees.
+    pub(crate) fn bytes(&self) -> usize {
+        self.more.len() * size_of::<[RawTree<T>; CHUNK]>()
+    }
+
     /// Whether `element`, which is in some forest, is in this one.
     ///
     /// # Safety
     ///
     /// `element` is in a forest that nobody changes meanwhile.
-    pub(crate) unsafe fn holds(&self, element: &T) -> bool {
-        // SAFETY: Then it is in a tree.
-        unsafe { self.tree(element.hash()).holds(element) }
+    pub(crate) unsafe fn holds(&self, element: NonNull<T>) -> bool {
+        // SAFETY: Elements of a forest are live.
+        let tree = unsafe { self.tree_of(element) };
+        // SAFETY: It is in a forest, and so in a tree.
+        unsafe { tree.holds(element) }
     }
 
     /// Takes `element` out.
@@ -154,27 +193,24 @@ impl<T: Hashed> Forest<T> {
     /// # Safety
     ///
     /// `element` is in this forest.
-    pub(crate) unsafe fn remove(&mut self, element: &T) {
+    pub(crate) unsafe fn remove(&mut self, element: NonNull<T>) {
+        // SAFETY: Elements of a forest are live.
+        let tree = unsafe { self.tree_of(element) };
         // SAFETY: By the type invariant it is in that tree.
-        unsafe { self.tree(element.hash()).remove(element) };
+        unsafe { tree.remove(element) };
         self.len -= 1;
         if self.len == 0 {
-            self.abandon();
+            *self = Self::new();
         }
     }
 
     /// The first element, in the order of the trees.
-    pub(crate) fn first(&self) -> Option<&T> {
+    pub(crate) fn first(&self) -> Option<NonNull<T>> {
         self.first_from(0)
     }
 
-    fn first_from(&self, index: usize) -> Option<&T> {
+    fn first_from(&self, index: usize) -> Option<NonNull<T>> {
         (index..self.trees).find_map(|index| self.at(index).first())
-    }
-
-    /// Takes out all elements, which keep what they had of links.
-    pub(crate) fn abandon(&mut self) {
-        *self = Self::new();
     }
 
     /// Takes out all elements, and gives them to `f`, which may free them.
@@ -182,7 +218,7 @@ impl<T: Hashed> Forest<T> {
         for index in 0..self.trees {
             self.at(index).drain(&mut f);
         }
-        self.abandon();
+        *self = Self::new();
     }
 
     /// The element after `element`, in the order of the trees.
@@ -190,9 +226,12 @@ impl<T: Hashed> Forest<T> {
     /// # Safety
     ///
     /// `element` is in this forest.
-    pub(crate) unsafe fn next<'t>(&'t self, element: &T) -> Option<&'t T> {
+    pub(crate) unsafe fn next(&self, element: NonNull<T>) -> Option<NonNull<T>> {
         // SAFETY: The contract is the caller's.
-        unsafe { self.right(element) }.or_else(|| self.first_from(self.index(element.hash()) + 1))
+        let right = unsafe { self.right(element) };
+        // SAFETY: Elements of a forest are live.
+        let hash = unsafe { element.as_ref() }.hash();
+        right.or_else(|| self.first_from(self.index(hash) + 1))
     }
 
     /// The element after `element` in the same tree: one that is equal to it is next to it.
@@ -200,9 +239,11 @@ impl<T: Hashed> Forest<T> {
     /// # Safety
     ///
     /// `element` is in this forest.
-    pub(crate) unsafe fn right<'t>(&'t self, element: &T) -> Option<&'t T> {
+    pub(crate) unsafe fn right(&self, element: NonNull<T>) -> Option<NonNull<T>> {
+        // SAFETY: Elements of a forest are live.
+        let tree = unsafe { self.tree_of(element) };
         // SAFETY: By the type invariant it is in that tree.
-        unsafe { self.tree(element.hash()).next(element) }
+        unsafe { tree.next(element) }
     }
 
     /// As `right`, for the one before.
@@ -210,8 +251,10 @@ impl<T: Hashed> Forest<T> {
     /// # Safety
     ///
     /// `element` is in this forest.
-    pub(crate) unsafe fn left<'t>(&'t self, element: &T) -> Option<&'t T> {
+    pub(crate) unsafe fn left(&self, element: NonNull<T>) -> Option<NonNull<T>> {
+        // SAFETY: Elements of a forest are live.
+        let tree = unsafe { self.tree_of(element) };
         // SAFETY: By the type invariant it is in that tree.
-        unsafe { self.tree(element.hash()).prev(element) }
+        unsafe { tree.prev(element) }
     }
 }

@@ -12,8 +12,10 @@ pub(crate) mod arc_tree;
 mod arc_tree_tests;
 pub(crate) mod candidates;
 pub(crate) mod forest;
-pub(crate) mod items;
-#[cfg(CONFIG_KUNIT = "y")]
-mod items_tests;
+pub(crate) mod item;
 pub(crate) mod rb;
-pub(crate) mod sharers;
+pub(crate) mod records;
+#[cfg(CONFIG_KUNIT = "y")]
+mod records_tests;
+mod regions;
+pub(crate) mod stable_node;

@@ -5,8 +5,11 @@
 //! `kernel::rbtree` owns its nodes and finds them by a key that never changes. The trees of a page
 //! merger hold records that live elsewhere, and a search takes a function instead of a key: it may
 //! find that a record went stale. A [`Forest`](super::forest::Forest) is made of these trees;
-//! [`ArcTree`](super::arc_tree::ArcTree) and [`Candidates`](super::candidates::Candidates) make that
-//! safe.
+//! [`ArcTree`](super::arc_tree::ArcTree), [`Candidates`](super::candidates::Candidates) and
+//! [`Records`](super::records::Records) make that safe.
+//!
+//! Elements are given as pointers, not as references: whoever put an element in may have put in part of
+//! something larger, and gets back a pointer that is good for all of that.
 
 use core::{cell::UnsafeCell, cmp::Ordering, marker::PhantomData, ptr::NonNull};
 use kernel::{bindings, types::Opaque};
@@ -57,8 +60,8 @@ pub(crate) enum Side {
 }
 
 /// What a search came to.
-pub(crate) enum Search<'t, T> {
-    Found(&'t T),
+pub(crate) enum Search<T> {
+    Found(NonNull<T>),
     Vacant(Vacancy),
 }
 
@@ -92,24 +95,31 @@ impl<T: Linked> RawTree<T> {
         unsafe { (*self.root.get()).rb_node }
     }
 
-    fn node_of(element: &T) -> *mut bindings::rb_node {
-        core::ptr::from_ref(element)
-            .cast_mut()
-            .wrapping_byte_add(T::OFFSET)
-            .cast()
+    fn node_of(element: NonNull<T>) -> *mut bindings::rb_node {
+        element.as_ptr().wrapping_byte_add(T::OFFSET).cast()
+    }
+
+    /// The element whose links are `node`: a pointer with the provenance that it was inserted with.
+    ///
+    /// # Safety
+    ///
+    /// `node` is in a tree of `T`s.
+    unsafe fn element_of(node: *mut bindings::rb_node) -> NonNull<T> {
+        let element = node.wrapping_byte_sub(T::OFFSET).cast::<T>();
+        // SAFETY: By the contract and the type invariant it is a live element, which is not at null.
+        unsafe { NonNull::new_unchecked(element) }
     }
 
     /// # Safety
     ///
-    /// `node` is in a tree of `T`s that borrows for `'t`.
-    unsafe fn element_of<'t>(node: *mut bindings::rb_node) -> &'t T {
-        let element = node.wrapping_byte_sub(T::OFFSET).cast::<T>();
-        // SAFETY: By the contract and the type invariant `node` is the links of a live element.
-        unsafe { &*element }
+    /// `node` is null or in a tree of `T`s.
+    unsafe fn element_at(node: *mut bindings::rb_node) -> Option<NonNull<T>> {
+        // SAFETY: It is in a tree then, says the caller.
+        (!node.is_null()).then(|| unsafe { Self::element_of(node) })
     }
 
     /// Goes down by what `side` says of each element: on which side of it the wanted place is.
-    pub(crate) fn search(&self, mut side: impl FnMut(&T) -> Ordering) -> Search<'_, T> {
+    pub(crate) fn search(&self, mut side: impl FnMut(&T) -> Ordering) -> Search<T> {
         let mut parent = core::ptr::null_mut();
         let mut link: *mut *mut bindings::rb_node = self.root.get().cast();
         loop {
@@ -126,7 +136,8 @@ impl<T: Linked> RawTree<T> {
             // SAFETY: `node` was reached from the root of a tree borrowed for this call.
             let element = unsafe { Self::element_of(node) };
             parent = node;
-            link = match side(element) {
+            // SAFETY: By the type invariant the element is live.
+            link = match side(unsafe { element.as_ref() }) {
                 // SAFETY: `node` is live by the type invariant.
                 Ordering::Less => unsafe { &raw mut (*node).rb_left },
                 // SAFETY: As above.
@@ -136,6 +147,26 @@ impl<T: Linked> RawTree<T> {
         }
     }
 
+    /// The last element of which `is_beyond` does not say that it is beyond what is looked for.
+    pub(crate) fn floor(&self, mut is_beyond: impl FnMut(&T) -> bool) -> Option<NonNull<T>> {
+        let (mut node, mut floor) = (self.top(), None);
+        while !node.is_null() {
+            // SAFETY: `node` was reached from the root of a tree borrowed for this call.
+            let element = unsafe { Self::element_of(node) };
+            // SAFETY: By the type invariant the element is live.
+            node = match is_beyond(unsafe { element.as_ref() }) {
+                // SAFETY: `node` is live by the type invariant.
+                true => unsafe { (*node).rb_left },
+                false => {
+                    floor = Some(element);
+                    // SAFETY: As above.
+                    unsafe { (*node).rb_right }
+                }
+            };
+        }
+        floor
+    }
+
     /// Puts `element` where a search found nothing.
     ///
     /// # Safety
@@ -143,10 +174,7 @@ impl<T: Linked> RawTree<T> {
     /// `place` came from this tree, which was not changed since. `element` is in no tree, and
     /// stays alive and in its place until it is removed.
     pub(crate) unsafe fn insert(&self, place: Vacancy, element: NonNull<T>) {
-        let node = element
-            .as_ptr()
-            .wrapping_byte_add(T::OFFSET)
-            .cast::<bindings::rb_node>();
+        let node = Self::node_of(element);
         // SAFETY: `place` is still vacant and `element` is live and unlinked, says the caller.
         unsafe { bindings::rb_link_node(node, place.parent, place.link) };
         // SAFETY: `node` was just linked as a leaf of this tree.
@@ -163,7 +191,8 @@ impl<T: Linked> RawTree<T> {
         while let Some(element) = next {
             // SAFETY: It is in this tree.
             next = unsafe { self.next(element) };
-            if !goes(element) {
+            // SAFETY: Elements of a tree are live.
+            if !goes(unsafe { element.as_ref() }) {
                 continue;
             }
             // SAFETY: As above.
@@ -190,7 +219,7 @@ impl<T: Linked> RawTree<T> {
         unsafe { (*self.root.get()).rb_node = core::ptr::null_mut() };
         while !next.is_null() {
             // SAFETY: `next` was in this tree, by the type invariant, and was not given away yet.
-            let element = NonNull::from(unsafe { Self::element_of(next) });
+            let element = unsafe { Self::element_of(next) };
             // SAFETY: As above, and so was none of those above it.
             next = unsafe { bindings::rb_next_postorder(next) };
             f(element);
@@ -202,7 +231,7 @@ impl<T: Linked> RawTree<T> {
     /// # Safety
     ///
     /// `element` is in a tree that nobody changes meanwhile.
-    pub(crate) unsafe fn holds(&self, element: &T) -> bool {
+    pub(crate) unsafe fn holds(&self, element: NonNull<T>) -> bool {
         let mut node = Self::node_of(element);
         loop {
             // SAFETY: `node` is a live node of the tree that holds `element`.
@@ -219,20 +248,17 @@ impl<T: Linked> RawTree<T> {
     /// # Safety
     ///
     /// `element` is in this tree.
-    pub(crate) unsafe fn remove(&self, element: &T) {
+    pub(crate) unsafe fn remove(&self, element: NonNull<T>) {
         // SAFETY: `element` is in this tree, says the caller.
         unsafe { bindings::rb_erase(Self::node_of(element), self.root.get()) };
     }
 
     /// The first element in order.
-    pub(crate) fn first(&self) -> Option<&T> {
+    pub(crate) fn first(&self) -> Option<NonNull<T>> {
         // SAFETY: `root` is a valid root, by the type invariant.
         let node = unsafe { bindings::rb_first(self.root.get()) };
-        if node.is_null() {
-            return None;
-        }
-        // SAFETY: `node` is in this tree, which stays borrowed.
-        Some(unsafe { Self::element_of(node) })
+        // SAFETY: `node` is in this tree, if there is any.
+        unsafe { Self::element_at(node) }
     }
 
     /// The element after `element` in order.
@@ -240,11 +266,11 @@ impl<T: Linked> RawTree<T> {
     /// # Safety
     ///
     /// `element` is in this tree.
-    pub(crate) unsafe fn next<'t>(&'t self, element: &T) -> Option<&'t T> {
+    pub(crate) unsafe fn next(&self, element: NonNull<T>) -> Option<NonNull<T>> {
         // SAFETY: `element` is in this tree, says the caller.
         let node = unsafe { bindings::rb_next(Self::node_of(element)) };
-        // SAFETY: `node` is in this tree, which stays borrowed.
-        (!node.is_null()).then(|| unsafe { Self::element_of(node) })
+        // SAFETY: As for `first`.
+        unsafe { Self::element_at(node) }
     }
 
     /// The element before `element` in order.
@@ -252,10 +278,10 @@ impl<T: Linked> RawTree<T> {
     /// # Safety
     ///
     /// `element` is in this tree.
-    pub(crate) unsafe fn prev<'t>(&'t self, element: &T) -> Option<&'t T> {
+    pub(crate) unsafe fn prev(&self, element: NonNull<T>) -> Option<NonNull<T>> {
         // SAFETY: `element` is in this tree, says the caller.
         let node = unsafe { bindings::rb_prev(Self::node_of(element)) };
-        // SAFETY: `node` is in this tree, which stays borrowed.
-        (!node.is_null()).then(|| unsafe { Self::element_of(node) })
+        // SAFETY: As for `first`.
+        unsafe { Self::element_at(node) }
     }
 }

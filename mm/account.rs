@@ -2,6 +2,7 @@
 
 //! What a process sees of its merging in `/proc/PID/ksm_stat`.
 
+use super::vma::MergeableVma;
 use kernel::{
     bindings,
     mm::Mm,
@@ -17,12 +18,17 @@ pub(crate) fn add(mm: &Mm, items: isize, merging: isize) {
     let ksm_merging_pages = unsafe { &raw mut (*mm).__bindgen_anon_1.ksm_merging_pages };
     for (field, change) in [(ksm_rmap_items, items), (ksm_merging_pages, merging)] {
         if change != 0 {
-            // SAFETY: The field is valid. Nobody else writes it for an address space that is enrolled
-            // here, and readers read it whole.
+            // SAFETY: The field is valid. Whoever else writes it for an address space that is enrolled
+            // here does so by this function, and readers read it whole.
             let count = unsafe { Atomic::<isize>::from_ptr(field.cast()) };
-            count.store(count.load(Relaxed) + change, Relaxed);
+            count.add(change, Relaxed);
         }
     }
+}
+
+/// Adds to the merged pages of the address space that `vma` is in.
+pub(crate) fn add_to(vma: &MergeableVma<'_>, merging: isize) {
+    add(vma.mm(), 0, merging);
 }
 
 /// Whether merging has placed zero pages in `mm`.

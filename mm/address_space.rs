@@ -3,127 +3,211 @@
 //! Address spaces whose owner may exit at any moment.
 //!
 //! The scanner does not hold `mm_users`: whoever drops that last tears the address space down, and
-//! a process would be gone before its memory is. It holds a [`Gate`] instead, which the exit of the
-//! address space goes through before the first page table is touched.
+//! a process would be gone before its memory is. It goes through a [`Gate`] instead, which the exit of
+//! the address space closes before the first page table is touched.
 
+use super::{
+    gate::{Gate, Inside},
+    kthread::cond_resched,
+};
+use core::cell::UnsafeCell;
 use kernel::{
     bindings, ffi,
-    io::poll::read_poll_timeout,
     mm::Mm,
-    new_mutex,
     prelude::*,
     sync::{
         aref::ARef,
-        atomic::{Atomic, Relaxed},
-        lock::{mutex::MutexBackend, Guard},
-        Mutex,
+        atomic::{Acquire, Atomic, Relaxed, Release},
+        Arc,
     },
-    time::Delta,
+    time::{Delta, Instant, Monotonic},
 };
 
-/// How long to wait for an mmap lock.
-const PATIENCE_MS: i64 = 100;
+/// How long to look out for an mmap lock. Most hold it to map or unmap something, which takes less.
+pub(crate) const MOMENT: Delta = Delta::from_micros(50);
 
-/// How long to look out for it without a pause. Most hold it to map or unmap something, which takes
-/// less, and far less than a pause.
-const MOMENT: Delta = Delta::from_micros(50);
+/// Why an address space cannot be entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Away {
+    /// Its mmap lock is taken.
+    Busy,
+    /// It is gone, and is never entered again.
+    Gone,
+}
 
-/// A registered address space, and what keeps its teardown apart from the scanner.
+/// A registered address space, and what keeps its teardown apart from those who look at it.
 ///
 /// # Invariants
 ///
-/// `closed` is only set, under `lock`, by [`Gate::close`].
+/// `mm` holds a reference until the gate was closed and found empty.
 #[pin_data]
-pub(crate) struct Gate {
-    mm: ARef<Mm>,
-    closed: Atomic<bool>,
+pub(crate) struct AddressSpace {
+    mm: UnsafeCell<Option<ARef<Mm>>>,
+    /// Where the `mm_struct` is or was, to be compared and for nothing else.
+    address: usize,
     /// Whether memory is merged that nobody has advised.
     unasked: Atomic<bool>,
-    /// Whether the mmap lock was taken for long when we last tried.
-    stuck: Atomic<bool>,
+    /// Whether the gate was closed by `shut`.
+    retired: Atomic<bool>,
     #[pin]
-    lock: Mutex<()>,
+    gate: Gate,
 }
 
-impl Gate {
-    pub(crate) fn new(mm: &Mm) -> impl PinInit<Self> {
-        let mm = ARef::from(mm);
-        pin_init!(Self {
-            mm,
-            closed: Atomic::new(false),
-            unasked: Atomic::new(false),
-            stuck: Atomic::new(false),
-            lock <- new_mutex!((), "rksm_gate"),
-        })
+// SAFETY: A reference to an address space may be dropped on any thread.
+unsafe impl Send for AddressSpace {}
+// SAFETY: `mm` is only changed by the one who has closed the gate, when nobody is inside any more, and
+// only read by those inside. The rest is atomic or constant.
+unsafe impl Sync for AddressSpace {}
+
+impl AddressSpace {
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(mm: &Mm) -> Result<Arc<Self>> {
+        let address = mm.as_raw() as usize;
+        let mm = UnsafeCell::new(Some(ARef::from(mm)));
+        Arc::pin_init(
+            try_pin_init!(Self {
+                mm,
+                address,
+                unasked: Atomic::new(false),
+                retired: Atomic::new(false),
+                gate <- Gate::new(),
+            }),
+            GFP_KERNEL,
+        )
     }
 
-    pub(crate) fn mm(&self) -> &Mm {
-        &self.mm
+    /// Whether `mm` points to this address space, or once did.
+    pub(crate) fn is_at(&self, mm: *const bindings::mm_struct) -> bool {
+        self.address == mm as usize
+    }
+
+    /// A number by which it is known while it is registered.
+    pub(crate) fn id(&self) -> usize {
+        self.address
     }
 
     /// Whether the address space is gone.
     pub(crate) fn is_closed(&self) -> bool {
-        // Whoever acts on the page tables asks again under the lock.
-        self.closed.load(Relaxed)
+        self.gate.is_closed()
     }
 
     /// Says whether memory is merged that nobody has advised, for those that enter from now on.
     pub(crate) fn set_unasked(&self, unasked: bool) {
-        // Only the scanner, and who keeps it from running, set it and act on it.
         self.unasked.store(unasked, Relaxed);
     }
 
-    /// Whether the mmap lock could not be had when it was last tried.
-    pub(crate) fn is_stuck(&self) -> bool {
-        self.stuck.load(Relaxed)
-    }
-
     /// Waits until nobody looks at the address space any more, and lets nobody in again. Called
-    /// once it has no users left, and before it is torn down.
+    /// once it has no users left, and before it is torn down. The `mm_struct` is let go of.
     pub(crate) fn close(&self) {
-        let _guard = self.lock.lock();
-        self.closed.store(true, Relaxed);
+        if self.gate.close() {
+            // SAFETY: The gate was closed just now, by us, and nobody is inside.
+            let mm = unsafe { (*self.mm.get()).take() };
+            drop(mm);
+        }
     }
 
-    /// Takes the mmap lock for reading, unless the address space is gone, or the lock is taken and
-    /// stays so: a process may hold it for as long as a file server does not answer, and everybody
-    /// else would have to wait for it.
-    pub(crate) fn enter(&self) -> Option<LiveMm<'_>> {
-        let guard = self.lock.lock();
-        if self.is_closed() || !self.lock_mmap() {
-            return None;
+    /// Lets nobody in any more, and does not wait for those inside. For an address space that lives, and of
+    /// which nobody will say when it is torn down: whoever is inside has its mmap lock by then, without
+    /// which no page table is freed.
+    pub(crate) fn shut(&self) {
+        // Closed already is as good.
+        if self.gate.shut() {
+            // `Release`: pairs with `with_mm`.
+            self.retired.store(true, Release);
         }
-        // INVARIANT: Both were just taken, and the gate is open.
-        Some(LiveMm {
-            mm: &self.mm,
-            unasked: self.unasked.load(Relaxed),
-            _guard: guard,
+    }
+
+    /// Runs `f` on the `mm_struct`, of which only counts may be changed, unless it is gone.
+    pub(crate) fn with_mm(&self, f: impl FnOnce(&Mm)) {
+        if let Some(alive) = self.alive() {
+            f(alive.mm);
+        } else if self.retired.load(Acquire) {
+            // SAFETY: The gate was closed by `shut`, so `close` finds it closed and changes nothing.
+            if let Some(mm) = unsafe { (*self.mm.get()).as_deref() } {
+                f(mm);
+            }
+        }
+    }
+
+    /// Keeps the address space from being torn down. `None`: it is gone.
+    pub(crate) fn alive(&self) -> Option<Alive<'_>> {
+        let inside = self.gate.enter()?;
+        // SAFETY: We are inside, so nobody changes it.
+        let mm = unsafe { (*self.mm.get()).as_deref() }?;
+        Some(Alive {
+            mm,
+            space: self,
+            _inside: inside,
         })
     }
 
-    /// Takes the mmap lock for reading, or gives up. The gate is locked and open.
-    fn lock_mmap(&self) -> bool {
-        let patience = match self.stuck.load(Relaxed) {
-            true => PATIENCE_MS / 10,
-            false => PATIENCE_MS,
-        };
+    /// Takes the mmap lock for reading, by one try.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from being entered.
+    pub(crate) fn try_enter(&self) -> Result<LiveMm<'_>, Away> {
+        self.alive().ok_or(Away::Gone)?.try_lock()
+    }
+
+    /// The same, looking out for the lock for so long. It is never waited for: a process may hold it
+    /// for as long as a file server does not answer.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from being entered.
+    pub(crate) fn enter_within(&self, patience: Delta) -> Result<LiveMm<'_>, Away> {
+        let first = self.try_enter();
         // The first try, which mostly does it, needs no clock.
-        let locked = self.try_lock_mmap()
-            || self.wait_for_mmap(Delta::ZERO, MOMENT)
-            || self.wait_for_mmap(Delta::from_millis(1), Delta::from_millis(patience));
-        self.stuck.store(!locked, Relaxed);
-        locked
+        if !matches!(first, Err(Away::Busy)) {
+            return first;
+        }
+        let begin = Instant::<Monotonic>::now();
+        loop {
+            for _ in 0..64 {
+                match self.try_enter() {
+                    Err(Away::Busy) => core::hint::spin_loop(),
+                    entered => return entered,
+                }
+            }
+            if begin.elapsed() > patience {
+                return Err(Away::Busy);
+            }
+            cond_resched();
+        }
+    }
+}
+
+/// An address space that is not torn down as long as this lives.
+pub(crate) struct Alive<'a> {
+    mm: &'a Mm,
+    space: &'a AddressSpace,
+    _inside: Inside<'a>,
+}
+
+impl<'a> Alive<'a> {
+    pub(crate) fn mm(&self) -> &'a Mm {
+        self.mm
     }
 
-    fn wait_for_mmap(&self, pause: Delta, patience: Delta) -> bool {
-        let lock = || Ok(self.try_lock_mmap());
-        read_poll_timeout(lock, |locked| *locked, pause, patience).is_ok()
-    }
-
-    fn try_lock_mmap(&self) -> bool {
-        // SAFETY: `mm` is kept from being freed by our reference, and from being torn down by the
-        // gate, which our callers have locked and found open.
-        unsafe { bindings::mmap_read_trylock(self.mm.as_raw()) }
+    fn try_lock(self) -> Result<LiveMm<'a>, Away> {
+        // SAFETY: The `mm_struct` is live, and its page tables are, while we are inside.
+        if !unsafe { bindings::mmap_read_trylock(self.mm.as_raw()) } {
+            return Err(Away::Busy);
+        }
+        // INVARIANT: The lock was just taken, inside the gate.
+        let live = LiveMm {
+            unasked: self.space.unasked.load(Relaxed),
+            alive: self,
+        };
+        // Nobody waits for those inside of one that was retired, and its teardown may be under way: who
+        // came too late for the lock, which was held when it was retired, must not go on.
+        match live.alive.space.retired.load(Relaxed) {
+            true => Err(Away::Gone),
+            false => Ok(live),
+        }
     }
 }
 
@@ -131,17 +215,16 @@ impl Gate {
 ///
 /// # Invariants
 ///
-/// The mmap lock is held for reading, and this owns it. The gate of the address space is locked and
-/// open, so that its VMAs and page tables stay as far as the mmap lock protects them.
+/// The mmap lock is held for reading, and this owns it. We are inside the gate of the address space,
+/// so that its VMAs and page tables stay as far as the mmap lock protects them.
 pub(crate) struct LiveMm<'a> {
-    mm: &'a Mm,
     unasked: bool,
-    _guard: Guard<'a, (), MutexBackend>,
+    alive: Alive<'a>,
 }
 
 impl LiveMm<'_> {
     pub(crate) fn mm(&self) -> &Mm {
-        self.mm
+        self.alive.mm
     }
 
     /// Whether memory is merged that nobody has advised. A process that wants to be left out says so
@@ -157,14 +240,14 @@ impl LiveMm<'_> {
 
     fn has_flag(&self, flag: u32) -> bool {
         // SAFETY: The address space is live.
-        unsafe { bindings::mm_flags_test(flag as ffi::c_int, self.mm.as_raw()) }
+        unsafe { bindings::mm_flags_test(flag as ffi::c_int, self.alive.mm.as_raw()) }
     }
 }
 
 impl Drop for LiveMm<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the lock is ours.
-        unsafe { bindings::mmap_read_unlock(self.mm.as_raw()) };
-        // The gate is unlocked after this, with the field.
+        unsafe { bindings::mmap_read_unlock(self.alive.mm.as_raw()) };
+        // The gate is left after this, with the field.
     }
 }

@@ -96,9 +96,9 @@ impl Region {
         (address / PAGE_SIZE).wrapping_add(self.offset)
     }
 
-    /// What tells it from every other region of its address space, while it is known.
-    pub(crate) fn id(&self) -> (usize, usize) {
-        (self.anon_vma.0.as_ptr() as usize, self.offset)
+    /// Whether both are one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.anon_vma.0 == other.anon_vma.0 && self.offset == other.offset
     }
 }
 

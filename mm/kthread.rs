@@ -30,7 +30,10 @@ use kernel::{
     error::from_err_ptr,
     prelude::*,
     sync::LockClassKey,
-    task::{Task, MAX_SCHEDULE_TIMEOUT, TASK_FREEZABLE, TASK_INTERRUPTIBLE, TASK_NORMAL},
+    task::{
+        Task, MAX_SCHEDULE_TIMEOUT, TASK_FREEZABLE, TASK_INTERRUPTIBLE, TASK_NORMAL,
+        TASK_UNINTERRUPTIBLE,
+    },
     time::msecs_to_jiffies,
     types::{NotThreadSafe, Opaque}, //
 };
@@ -71,6 +74,43 @@ impl WaitQueue {
             }),
             _pin: PhantomPinned,
         })
+    }
+
+    /// Sleeps until `condition` is true, which runs when the task is already set to sleep: it must not
+    /// sleep itself.
+    pub(crate) fn wait(&self, condition: impl FnMut() -> bool) {
+        // A sleep that no signal ends has no other result.
+        let _ = self.wait_in(TASK_UNINTERRUPTIBLE, condition);
+    }
+
+    /// The same, but a signal ends the sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ERESTARTSYS`: a signal came.
+    pub(crate) fn wait_interruptible(&self, condition: impl FnMut() -> bool) -> Result {
+        self.wait_in(TASK_INTERRUPTIBLE, condition)
+    }
+
+    fn wait_in(&self, state: c_int, mut condition: impl FnMut() -> bool) -> Result {
+        let entry = Opaque::<bindings::wait_queue_entry>::uninit();
+        // SAFETY: `entry` is memory for an entry.
+        unsafe { bindings::init_wait(entry.get()) };
+        let result = loop {
+            // SAFETY: `entry` was initialised, stays where it is, and leaves the queue below.
+            unsafe { bindings::prepare_to_wait(self.head.get(), entry.get(), state) };
+            if condition() {
+                break Ok(());
+            }
+            if state == TASK_INTERRUPTIBLE && kernel::current!().signal_pending() {
+                break Err(ERESTARTSYS);
+            }
+            // SAFETY: The task may sleep here.
+            unsafe { bindings::schedule() };
+        };
+        // SAFETY: `entry` was prepared on this queue.
+        unsafe { bindings::finish_wait(self.head.get(), entry.get()) };
+        result
     }
 
     /// Wakes every thread that sleeps here. What it waits for has to be true before the call.

@@ -5,8 +5,10 @@
 pub(crate) mod account;
 pub(crate) mod address_space;
 pub(crate) mod anon_vma;
+mod entry;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod fake_mm;
+pub(crate) mod gate;
 pub(crate) mod hotplug;
 pub(crate) mod kobject;
 pub(crate) mod ksm_folio;
@@ -18,13 +20,15 @@ pub(crate) mod module;
 pub(crate) mod notifier;
 pub(crate) mod page;
 pub(crate) mod page_bytes;
+mod pagewalk;
 pub(crate) mod provider;
 pub(crate) mod pte;
 pub(crate) mod random;
-mod rmap_walk;
+pub(crate) mod rmap_walk;
 pub(crate) mod signal;
 pub(crate) mod slab;
-mod sole;
+pub(crate) mod sole;
+mod table;
 pub(crate) mod tasks;
 pub(crate) mod trace;
 pub(crate) mod vma;

@@ -4,7 +4,7 @@
 //!
 //! C header: `include/linux/page-flags.h`, `include/linux/pagemap.h`
 
-use super::page_bytes::PageView;
+use super::{ksm_folio::FolioLock, page_bytes::PageView};
 use core::ptr::NonNull;
 use kernel::{bindings, types::NotThreadSafe};
 
@@ -83,10 +83,14 @@ impl AnonPage {
     }
 
     /// Whether somebody refers to the page beside those that map it, the swap cache and the caller,
-    /// whose only reference this is: it cannot be merged then. Holds for the moment, and where the
-    /// page has a folio of its own.
+    /// whose only reference this is: it cannot be merged then. Of a large folio, to whose other pages
+    /// the caller may refer too, it is only said whether it is pinned. Holds for the moment.
     pub(crate) fn is_in_use(&self) -> bool {
-        !self.is_large() && !self.is_all_accounted_for()
+        match self.is_large() {
+            // SAFETY: Our reference keeps the folio valid.
+            true => unsafe { bindings::folio_maybe_dma_pinned(self.folio()) },
+            false => !self.is_all_accounted_for(),
+        }
     }
 
     /// Whether no reference to the folio is unaccounted for: one for each mapping, one for the swap
@@ -168,6 +172,21 @@ impl<'p> LockedPage<'p> {
         // SAFETY: The folio is locked and referenced by us, and no page table lock is held: those
         // are `MappedPage`s, which borrow a `LockedPage` for longer than they live.
         unsafe { bindings::split_huge_page(self.page.as_ptr()) == 0 }
+    }
+}
+
+impl<'p> LockedPage<'p> {
+    /// That its folio is locked.
+    pub(crate) fn lock(&self) -> FolioLock<'_> {
+        // SAFETY: A folio is never null.
+        let folio = unsafe { NonNull::new_unchecked(self.page.folio()) };
+        // SAFETY: Locked by the type invariant, for as long as this is borrowed.
+        unsafe { FolioLock::of(folio) }
+    }
+
+    /// Gives up the lock, which somebody else owns from now on.
+    pub(super) fn keep_locked(self) {
+        core::mem::forget(self);
     }
 }
 

@@ -4,7 +4,11 @@
 //!
 //! C header: `include/linux/ksm.h`
 
-use super::{kobject::RawKobject, ksm_folio::StableNode, rmap_walk};
+use super::{
+    kobject::RawKobject,
+    ksm_folio::Tie,
+    rmap_walk::{self, Sharers},
+};
 use core::{
     marker::PhantomData,
     ptr::{self, NonNull},
@@ -47,8 +51,11 @@ pub(crate) trait Provider: Send + Sync + 'static {
     /// provider is gone.
     fn enrolled(&self, give: impl FnMut(&Mm));
 
-    /// What an rmap_item takes, in bytes: counted against the profit of a process.
-    const ITEM_SIZE: usize;
+    /// The bytes that records of `mm` take: counted against the profit of a process.
+    fn records(&self, mm: &Mm) -> usize;
+
+    /// Who knows the sharers of a merged page.
+    type Sharers: Sharers;
 }
 
 /// The one provider that is registered, for the hooks, which get no argument that leads to it.
@@ -136,11 +143,11 @@ impl<P: Provider> Registration<P> {
         bindings::ksm_ops {
             owner: this_module::<crate::LocalModule>().as_ptr(),
             kobj: directory,
-            rmap_item_size: P::ITEM_SIZE,
+            records: Some(Self::records),
             madvise: Some(Self::madvise),
             enter: Some(Self::enter),
             exit: Some(Self::exit),
-            rmap_walk: Some(rmap_walk_hook),
+            rmap_walk: Some(rmap_walk_hook::<P::Sharers>),
             folio_migrate: Some(folio_migrate),
             swapin_shared: Some(Self::swapin_shared),
         }
@@ -223,6 +230,16 @@ impl<P: Provider> Registration<P> {
 
     /// # Safety
     ///
+    /// Called as `ksm_ops::records`.
+    unsafe extern "C" fn records(mm: *mut bindings::mm_struct) -> ffi::c_ulong {
+        // SAFETY: This is a hook.
+        let provider = unsafe { Self::provider() };
+        // SAFETY: The hook's `mm` is live for the call.
+        provider.records(unsafe { Mm::from_raw(mm) })
+    }
+
+    /// # Safety
+    ///
     /// Called as `ksm_ops::swapin_shared`.
     unsafe extern "C" fn swapin_shared(_folio: *mut bindings::folio) -> bool {
         // SAFETY: This is a hook.
@@ -244,12 +261,12 @@ impl<P: Provider> Drop for Registration<P> {
 /// # Safety
 ///
 /// Called as `ksm_ops::rmap_walk`.
-unsafe extern "C" fn rmap_walk_hook(
+unsafe extern "C" fn rmap_walk_hook<S: Sharers>(
     folio: *mut bindings::folio,
     control: *mut bindings::rmap_walk_control,
 ) {
     // SAFETY: The hook's contract is the function's.
-    unsafe { rmap_walk::walk(folio, control) };
+    unsafe { rmap_walk::walk::<S>(folio, control) };
 }
 
 /// # Safety
@@ -257,11 +274,13 @@ unsafe extern "C" fn rmap_walk_hook(
 /// Called as `ksm_ops::folio_migrate`: both folios are locked.
 unsafe extern "C" fn folio_migrate(new: *mut bindings::folio, old: *mut bindings::folio) {
     // SAFETY: `old` is locked, says the caller.
-    let Some(node) = (unsafe { StableNode::of_locked(old) }) else {
+    let Some(tie) = (unsafe { Tie::of_locked(old) }) else {
         return;
     };
-    // SAFETY: `new` is valid. The caller clears the mapping of `old` after a write barrier.
-    node.migrate(unsafe { bindings::folio_pfn(new) });
+    // SAFETY: `new` is valid.
+    let pfn = unsafe { bindings::folio_pfn(new) };
+    // SAFETY: `old` is locked, and the caller clears its mapping after a write barrier.
+    unsafe { tie.migrate(pfn) };
 }
 
 /// Enrols an address space that has not asked for it, unless it wants to be left out.

@@ -2,9 +2,39 @@
 
 //! Walking everything that maps a merged page, for reclaim, migration and memory failure.
 
-use super::{anon_vma::AnonVmaGuard, ksm_folio::StableNode, kthread};
-use crate::intrusive::items::Item;
+use super::{
+    address_space::AddressSpace,
+    anon_vma::{AnonVmaGuard, Region},
+    ksm_folio::{FolioLock, Tie},
+    kthread,
+};
+use core::{ops::ControlFlow, ptr::NonNull};
 use kernel::bindings;
+
+/// One that shares a merged page: where the page most likely is mapped.
+pub(crate) struct Sharer<'s> {
+    pub(crate) space: &'s AddressSpace,
+    pub(crate) region: &'s Region,
+    pub(crate) address: usize,
+}
+
+/// Who knows the sharers of a merged page.
+///
+/// # Safety
+///
+/// `sharers` is sound to call with any tie that a locked folio's mark names.
+pub(crate) unsafe trait Sharers {
+    /// Calls `f` for each one that shares the page of `tie`, until that breaks off.
+    ///
+    /// # Safety
+    ///
+    /// `lock` is that of the folio that is tied to `tie`.
+    unsafe fn sharers(
+        tie: &Tie,
+        lock: &FolioLock<'_>,
+        f: &mut dyn FnMut(Sharer<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()>;
+}
 
 /// Which of the VMAs under an rmap_item's `anon_vma` a round looks at.
 #[derive(Clone, Copy, PartialEq)]
@@ -15,13 +45,6 @@ enum Round {
     Forked,
 }
 
-/// Whether a walk goes on.
-#[derive(PartialEq)]
-enum Step {
-    Continue,
-    Stop,
-}
-
 /// Calls what `control` says for each VMA that may map `folio`.
 ///
 /// The walk is bounded: a stable node has at most `max_page_sharing` sharers and their forks, and
@@ -30,19 +53,28 @@ enum Step {
 /// # Safety
 ///
 /// `folio` is locked and a merged one; `control` is valid and used by nobody else.
-pub(super) unsafe fn walk(folio: *mut bindings::folio, control: *mut bindings::rmap_walk_control) {
+pub(super) unsafe fn walk<S: Sharers>(
+    folio: *mut bindings::folio,
+    control: *mut bindings::rmap_walk_control,
+) {
     // SAFETY: The folio is locked, says the caller.
-    let Some(node) = (unsafe { StableNode::of_locked(folio) }) else {
+    let Some(tie) = (unsafe { Tie::of_locked(folio) }) else {
         return;
     };
+    let Some(folio) = NonNull::new(folio) else {
+        return;
+    };
+    // SAFETY: The folio is locked until this returns, says the caller.
+    let lock = unsafe { FolioLock::of(folio) };
     for round in [Round::Own, Round::Forked] {
-        // SAFETY: The folio is locked, says the caller.
-        for sharer in unsafe { node.sharers() } {
+        let mut each = |sharer: Sharer<'_>| {
             kthread::cond_resched();
             // SAFETY: The contract is the caller's.
-            if unsafe { visit(folio, control, sharer, round) } == Step::Stop {
-                return;
-            }
+            unsafe { visit(folio.as_ptr(), control, &sharer, round) }
+        };
+        // SAFETY: The lock is that of the folio of `tie`.
+        if unsafe { S::sharers(tie, &lock, &mut each) }.is_break() {
+            return;
         }
     }
 }
@@ -53,17 +85,17 @@ pub(super) unsafe fn walk(folio: *mut bindings::folio, control: *mut bindings::r
 unsafe fn visit(
     folio: *mut bindings::folio,
     control: *mut bindings::rmap_walk_control,
-    sharer: &Item,
+    sharer: &Sharer<'_>,
     round: Round,
-) -> Step {
-    let anon_vma = &sharer.region().anon_vma;
+) -> ControlFlow<()> {
+    let anon_vma = &sharer.region.anon_vma;
     let guard = match anon_vma.try_read_lock() {
         Some(guard) => guard,
         // SAFETY: `control` is valid.
         None if unsafe { (*control).try_lock } => {
             // SAFETY: As above.
             unsafe { (*control).contended = true };
-            return Step::Stop;
+            return ControlFlow::Break(());
         }
         None => anon_vma.read_lock(),
     };
@@ -77,23 +109,25 @@ unsafe fn visit(
 unsafe fn visit_vmas(
     folio: *mut bindings::folio,
     control: *mut bindings::rmap_walk_control,
-    sharer: &Item,
+    sharer: &Sharer<'_>,
     round: Round,
     guard: &AnonVmaGuard<'_>,
-) -> Step {
+) -> ControlFlow<()> {
     // SAFETY: `control` is valid, and constant but for `contended`, which is not read again.
     let control = unsafe { &*control };
     let (rmap_one, arg) = (control.rmap_one, control.arg);
     let Some(rmap_one) = rmap_one else {
-        return Step::Stop;
+        return ControlFlow::Break(());
     };
-    let (mm, address) = (sharer.mm().mm().as_raw(), sharer.address());
-    for vma in guard.vmas(sharer.region().index(address)) {
+    let address = sharer.address;
+    for vma in guard.vmas(sharer.region.index(address)) {
         kthread::cond_resched();
         // SAFETY: The guard keeps `vma` valid. Its bounds may be read under the `anon_vma` lock.
         let bounds = unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1 };
+        // An `mm_struct` that came to lie where a gone one was counts as the sharer's own, and is
+        // visited in that round and no other.
         // SAFETY: The guard keeps `vma` valid.
-        let own = unsafe { (*vma).vm_mm } == mm;
+        let own = sharer.space.is_at(unsafe { (*vma).vm_mm });
         let covers = (bounds.vm_start..bounds.vm_end).contains(&address);
         if !covers || own != (round == Round::Own) {
             continue;
@@ -108,12 +142,12 @@ unsafe fn visit_vmas(
         }
         // SAFETY: `folio` is locked, `vma` valid and covers the address.
         if !unsafe { rmap_one(folio, vma, address, arg) } {
-            return Step::Stop;
+            return ControlFlow::Break(());
         }
         // SAFETY: `folio` is locked.
         if control.done.is_some_and(|done| unsafe { done(folio) } != 0) {
-            return Step::Stop;
+            return ControlFlow::Break(());
         }
     }
-    Step::Continue
+    ControlFlow::Continue(())
 }

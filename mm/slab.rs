@@ -80,25 +80,49 @@ impl<T> SlabCache<T> {
         })
     }
 
-    /// Allocates an object and makes it a `T` in place.
+    /// Allocates memory for an object.
     ///
     /// # Errors
     ///
-    /// [`AllocError`] if there is no memory; `init` is dropped.
+    /// [`AllocError`] if there is no memory.
     #[inline]
-    pub(crate) fn alloc(&self, init: impl Init<T>, flags: Flags) -> Result<SlabBox<T>, AllocError> {
-        let object = self.alloc_raw(flags)?;
+    pub(crate) fn room(&self, flags: Flags) -> Result<Room<T>, AllocError> {
+        // SAFETY: `raw` is a valid cache by the type invariant.
+        let object = unsafe { bindings::kmem_cache_alloc(self.raw.as_ptr(), flags.as_raw()) };
+        let object = NonNull::new(object.cast()).ok_or(AllocError)?;
+        // INVARIANT: Allocated just now, with the layout of `T`.
+        Ok(Room { object })
+    }
+}
+
+/// Memory of a [`SlabCache`] for an object that is made later.
+///
+/// # Invariants
+///
+/// `object` is memory for a `T` that a slab cache gave out, and owned by this value.
+pub(crate) struct Room<T> {
+    object: NonNull<T>,
+}
+
+// SAFETY: It is memory and nothing else.
+unsafe impl<T> Send for Room<T> {}
+
+impl<T> Room<T> {
+    /// Makes the object.
+    #[inline]
+    pub(crate) fn fill(self, init: impl Init<T>) -> SlabBox<T> {
+        let object = core::mem::ManuallyDrop::new(self).object;
         // SAFETY: `object` is memory for a `T`, ours alone. It cannot fail.
         let Ok(()) = unsafe { init.__init(object.as_ptr()) };
         // SAFETY: `object` came from a slab cache and holds a `T` that nobody else owns.
-        Ok(unsafe { SlabBox::from_raw(object) })
+        unsafe { SlabBox::from_raw(object) }
     }
+}
 
-    #[inline]
-    fn alloc_raw(&self, flags: Flags) -> Result<NonNull<T>, AllocError> {
-        // SAFETY: `raw` is a valid cache by the type invariant.
-        let object = unsafe { bindings::kmem_cache_alloc(self.raw.as_ptr(), flags.as_raw()) };
-        NonNull::new(object.cast()).ok_or(AllocError)
+impl<T> Drop for Room<T> {
+    fn drop(&mut self) {
+        // SAFETY: The memory came from a slab cache, which `kfree()` accepts, and there is no object in it.
+        unsafe { bindings::kfree(self.object.as_ptr().cast()) };
     }
 }
 
@@ -135,12 +159,18 @@ impl<T> SlabBox<T> {
     ///
     /// `object` is a valid `T` in memory that a slab cache gave out, and nothing else refers to it.
     #[inline]
-    unsafe fn from_raw(object: NonNull<T>) -> Self {
+    pub(crate) unsafe fn from_raw(object: NonNull<T>) -> Self {
         // INVARIANT: The caller hands over a valid object and its ownership.
         Self {
             object,
             _owns: PhantomData,
         }
+    }
+
+    /// Gives up the ownership of the object, which [`SlabBox::from_raw`] takes up again.
+    #[inline]
+    pub(crate) fn into_raw(this: Self) -> NonNull<T> {
+        core::mem::ManuallyDrop::new(this).object
     }
 }
 

@@ -8,41 +8,35 @@
 //!
 //! C header: `include/linux/rmap.h`
 
-use super::ksm_folio::{self, Mark};
-use kernel::{bindings, mm::virt::VmaRef, mm::Mm};
+use super::{
+    ksm_folio::{self, LockedKsm},
+    table::{FolioWalk, LivePage},
+    vma::MergeableVma,
+};
+use kernel::{bindings, mm::virt::VmaRef, mm::Mm, unsafe_precondition_assert};
 
 /// Makes the merged page that `vma` maps at `address` its own, if nobody else has to do with it.
 pub(super) fn take_over(vma: &VmaRef, address: usize) -> bool {
-    let mut walk = pin_init::zeroed::<bindings::folio_walk>();
-    // SAFETY: The VMA is valid and its mmap lock held.
-    let folio = unsafe { bindings::folio_walk_start(&mut walk, vma.as_ptr(), address, 0) };
-    if folio.is_null() {
-        return false;
-    }
-    // SAFETY: The walk found `folio` and holds the lock of the entry that maps it.
-    let taken = unsafe { try_take_over(vma, address, folio) };
-    // SAFETY: The walk found something, and so holds its locks.
-    unsafe { bindings::folio_walk_end(&mut walk, vma.as_ptr()) };
-    taken
+    let walk = FolioWalk::start(vma, address);
+    let page = walk.as_ref().and_then(FolioWalk::page);
+    page.is_some_and(|page| try_take_over(vma, address, page))
 }
 
-/// # Safety
-///
-/// `vma` maps `folio` at `address`, by an entry whose lock is held.
-unsafe fn try_take_over(vma: &VmaRef, address: usize, folio: *mut bindings::folio) -> bool {
-    // SAFETY: The mapping keeps the folio valid, and the lock of its entry the mapping.
-    if !unsafe { is_sole(folio) } {
+/// The same for `page`, which is what `vma` maps at `address`.
+fn try_take_over(vma: &VmaRef, address: usize, page: LivePage<'_>) -> bool {
+    if !is_sole(page) {
         return false;
     }
-    // SAFETY: As above.
+    let folio = page.folio();
+    // SAFETY: The folio is live.
     if !unsafe { bindings::folio_trylock(folio) } {
         return false;
     }
     // Who walks the reverse map of a merged page has it locked, and so has migration.
-    // SAFETY: As above.
-    let sole = unsafe { is_sole(folio) && is_charged_to(folio, vma.mm()) };
+    // SAFETY: The folio is live and locked, and merged pages are anonymous.
+    let sole = is_sole(page) && unsafe { is_charged_to(folio, vma.mm()) };
     if sole {
-        // SAFETY: As above, and the folio is locked.
+        // SAFETY: It is a merged page and locked, and the one entry that maps it is locked, too.
         unsafe { ksm_folio::make_ordinary(folio, vma, address) };
     }
     // SAFETY: Locked above.
@@ -50,35 +44,55 @@ unsafe fn try_take_over(vma: &VmaRef, address: usize, folio: *mut bindings::foli
     sole
 }
 
-/// Whether `folio` is a merged page to which nobody refers but one mapping.
-///
-/// # Safety
-///
-/// `folio` is live.
-unsafe fn is_sole(folio: *mut bindings::folio) -> bool {
+/// Makes a page that was made a merged one a moment ago, and is locked since, an ordinary one again. Only
+/// `vma` maps it, at `address`, and the caller has so many references. False, and nothing done, where
+/// somebody else refers to it.
+pub(crate) fn undo(
+    vma: &MergeableVma<'_>,
+    address: usize,
+    locked: &LockedKsm<'_>,
+    references: i32,
+) -> bool {
+    let walk = FolioWalk::start(vma.vma(), address);
+    let Some(page) = walk.as_ref().and_then(FolioWalk::page) else {
+        return false;
+    };
+    let folio = page.folio();
+    let undone = folio == locked.folio() && has_only(page, references + 1);
+    if undone {
+        // SAFETY: It is a merged page and locked, and the one entry that maps it is locked, too.
+        unsafe { ksm_folio::make_ordinary(folio, vma.vma(), address) };
+    }
+    undone
+}
+
+/// Whether `page` is a merged page to which nobody refers but one mapping.
+fn is_sole(page: LivePage<'_>) -> bool {
+    has_only(page, 1)
+}
+
+/// Whether `page` is a merged page with so many references, one of which is that of the one mapping.
+fn has_only(page: LivePage<'_>, wanted: i32) -> bool {
     // SAFETY: The folio is live.
-    let merged = unsafe { Mark::of_ksm(folio) }.is_some();
-    // SAFETY: As above.
-    let mappings = unsafe { bindings::folio_mapcount(folio) };
-    // SAFETY: As above.
-    let references = unsafe { bindings::folio_ref_count(folio) };
+    let references = unsafe { bindings::folio_ref_count(page.folio()) };
     // SAFETY: As above. A merged page is a folio of its own.
-    let page = unsafe { bindings::folio_page(folio, 0) };
+    let poisoned = unsafe { bindings::PageHWPoison(page.as_ptr()) } != 0;
     // The swap cache has a reference.
-    // SAFETY: As above.
-    merged && mappings == 1 && references == 1 && unsafe { bindings::PageHWPoison(page) } == 0
+    page.mark().is_some() && page.mapcount() == 1 && references == wanted && !poisoned
 }
 
 /// Whether `folio` is charged to the memory cgroup of `mm`. If not, a copy is what brings that right.
 ///
 /// # Safety
 ///
-/// `folio` is live and an anonymous one.
+/// `folio` is live, locked and an anonymous one.
 #[cfg(CONFIG_MEMCG)]
 unsafe fn is_charged_to(folio: *mut bindings::folio, mm: &Mm) -> bool {
     use core::ptr::read_volatile;
     use kernel::sync::rcu;
 
+    // SAFETY: The folio is live, says the caller.
+    unsafe_precondition_assert!(unsafe { bindings::folio_test_anon(folio) });
     // SAFETY: The folio is live, and its cgroup does not change while it is locked.
     let data =
         unsafe { read_volatile(&raw const (*folio).__bindgen_anon_1.__bindgen_anon_1.memcg_data) };

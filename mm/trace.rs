@@ -2,7 +2,8 @@
 
 //! The tracepoints of the group `rksm`: `include/trace/events/rksm.h` says what they tell.
 
-use kernel::{mm::Mm, prelude::*};
+use core::ops::Range;
+use kernel::{bindings::mm_struct, mm::Mm, prelude::*};
 
 /// As the kernel declares them.
 mod raw {
@@ -37,6 +38,24 @@ mod raw {
             pages_to_scan: c_ulong,
             cpu_percent: c_uint,
         );
+        pub(super) unsafe fn rksm_look(
+            mm: *mut mm_struct,
+            start: c_ulong,
+            end: c_ulong,
+            pages: c_uint,
+            tables: c_uint,
+            vmas: c_uint,
+        );
+        pub(super) unsafe fn rksm_cut(mm: *mut mm_struct, address: c_ulong);
+        pub(super) unsafe fn rksm_unmerge(
+            mm: *mut mm_struct,
+            start: c_ulong,
+            end: c_ulong,
+            found: c_uint,
+            tables: c_uint,
+        );
+        pub(super) unsafe fn rksm_step(mm: *mut mm_struct, units: c_uint);
+        pub(super) unsafe fn rksm_forget(mm: *mut mm_struct, records: c_ulong);
     }
 }
 
@@ -45,12 +64,17 @@ fn number(result: Result) -> i32 {
     result.err().map_or(0, |error| error.to_errno())
 }
 
-pub(crate) fn start_scan(pass: u64, tracked: u64) {
+/// An address space, as the events give it.
+fn address(id: usize) -> *mut mm_struct {
+    core::ptr::without_provenance_mut(id)
+}
+
+pub(crate) fn start_scan(pass: i64, tracked: i64) {
     // SAFETY: It takes numbers.
     unsafe { raw::rksm_start_scan(pass as usize, tracked as usize) }
 }
 
-pub(crate) fn stop_scan(pass: u64, tracked: u64) {
+pub(crate) fn stop_scan(pass: i64, tracked: i64) {
     // SAFETY: It takes numbers.
     unsafe { raw::rksm_stop_scan(pass as usize, tracked as usize) }
 }
@@ -65,20 +89,48 @@ pub(crate) fn exit(mm: &Mm) {
     unsafe { raw::rksm_exit(mm.as_raw()) }
 }
 
-pub(crate) fn merge_one_page(mm: &Mm, address: usize, pfn: usize, result: Result) {
+pub(crate) fn look(mm: usize, range: Range<usize>, pages: usize, tables: u32, vmas: u32) {
+    // There are no more pages than a batch has.
+    let pages = pages as u32;
+    // SAFETY: It notes an address and numbers.
+    unsafe { raw::rksm_look(address(mm), range.start, range.end, pages, tables, vmas) }
+}
+
+pub(crate) fn cut(mm: usize, at: usize) {
+    // SAFETY: It notes addresses.
+    unsafe { raw::rksm_cut(address(mm), at) }
+}
+
+pub(crate) fn unmerge(mm: usize, range: Range<usize>, found: u32, tables: u32) {
+    // SAFETY: It notes an address and numbers.
+    unsafe { raw::rksm_unmerge(address(mm), range.start, range.end, found, tables) }
+}
+
+pub(crate) fn step(mm: usize, units: u64) {
+    // A step is charged for far fewer than 2^32.
+    // SAFETY: It notes an address and a number.
+    unsafe { raw::rksm_step(address(mm), units as u32) }
+}
+
+pub(crate) fn forget(mm: usize, records: usize) {
+    // SAFETY: It notes an address and a number.
+    unsafe { raw::rksm_forget(address(mm), records) }
+}
+
+pub(crate) fn merge_one_page(mm: usize, at: usize, pfn: usize, result: Result) {
     // SAFETY: It notes addresses and numbers.
-    unsafe { raw::rksm_merge_one_page(mm.as_raw(), address, pfn, number(result)) }
+    unsafe { raw::rksm_merge_one_page(address(mm), at, pfn, number(result)) }
 }
 
 pub(crate) fn merge_with_ksm_page(
-    mm: &Mm,
-    address: usize,
+    mm: usize,
+    at: usize,
     pfn: usize,
     ksm_pfn: usize,
     result: Result,
 ) {
     // SAFETY: It notes addresses and numbers.
-    unsafe { raw::rksm_merge_with_ksm_page(mm.as_raw(), address, pfn, ksm_pfn, number(result)) }
+    unsafe { raw::rksm_merge_with_ksm_page(address(mm), at, pfn, ksm_pfn, number(result)) }
 }
 
 pub(crate) fn remove_ksm_page(pfn: usize) {
@@ -86,9 +138,9 @@ pub(crate) fn remove_ksm_page(pfn: usize) {
     unsafe { raw::rksm_remove_ksm_page(pfn) }
 }
 
-pub(crate) fn remove_rmap_item(mm: &Mm, address: usize, pfn: usize) {
+pub(crate) fn remove_rmap_item(mm: usize, at: usize, pfn: usize) {
     // SAFETY: It notes addresses and a number.
-    unsafe { raw::rksm_remove_rmap_item(mm.as_raw(), address, pfn) }
+    unsafe { raw::rksm_remove_rmap_item(address(mm), at, pfn) }
 }
 
 pub(crate) fn advisor(pass_ms: u64, pages_to_scan: u32, cpu_percent: u32) {

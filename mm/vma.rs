@@ -8,6 +8,7 @@ use super::{
     address_space::LiveMm,
     anon_vma::{AnonVma, Region},
     merged::Merged,
+    pagewalk::Walk,
     sole,
 };
 use core::{ops::Range, ptr::NonNull};
@@ -32,6 +33,11 @@ fn is_mergeable(live: &LiveMm<'_>, vma: &VmaRef) -> bool {
 fn is_compatible(vma: &VmaRef) -> bool {
     // SAFETY: A `VmaRef` is valid, and its mmap lock is held.
     unsafe { bindings::ksm_vma_compatible(vma.as_ptr()) }
+}
+
+/// Whether `vma` may map merged pages.
+fn may_have_merged(vma: &VmaRef) -> bool {
+    anon_vma_of(vma).is_some() && (is_advised(vma) || is_compatible(vma))
 }
 
 /// What finds the anonymous pages of `vma`, if it has had any.
@@ -65,7 +71,7 @@ impl<'a> MergeableVma<'a> {
 
     /// The mergeable VMA that holds `address`.
     pub(crate) fn at(live: &'a LiveMm<'a>, address: usize) -> Option<Self> {
-        let vma = vmas(live, address).next()?;
+        let vma = Vmas::new(live, address).next()?;
         Self::new(live, vma).filter(|vma| vma.start() <= address)
     }
 
@@ -73,12 +79,12 @@ impl<'a> MergeableVma<'a> {
         self.vma.start()
     }
 
-    pub(crate) fn end(&self) -> usize {
-        self.vma.end()
-    }
-
     pub(crate) fn mm(&self) -> &Mm {
         self.live.mm()
+    }
+
+    pub(super) fn vma(&self) -> &'a VmaRef {
+        self.vma
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::vm_area_struct {
@@ -111,18 +117,6 @@ impl<'a> MergeableVma<'a> {
     /// `ENOMEM`: no page for the copy.
     pub(crate) fn unshare(&self, address: usize) -> Result {
         unshare(self.vma, address).map(|_| ())
-    }
-
-    /// The same for a merged page, which needs no copy where nobody else refers to it.
-    ///
-    /// # Errors
-    ///
-    /// As for [`MergeableVma::unshare`].
-    pub(crate) fn unmerge(&self, address: usize) -> Result {
-        match sole::take_over(self.vma, address) {
-            true => Ok(()),
-            false => self.unshare(address),
-        }
     }
 }
 
@@ -159,15 +153,98 @@ fn unshare(vma: &VmaRef, address: usize) -> Result<Unshared> {
     })
 }
 
-/// How much address space is searched for merged pages under one hold of the mmap lock.
-const SEARCH_SPAN: usize = 32 << 20;
+/// How many VMAs are come by under one hold of the mmap lock. Each takes one or two cache misses,
+/// so that all of them take about 200 us.
+pub(crate) const VMAS: u32 = 1024;
+
+/// What a search through VMAs came to.
+pub(crate) enum Sought<T> {
+    Found(T),
+    /// It has come by as many VMAs as it may. There is nothing below this address.
+    Further(usize),
+    Nowhere,
+}
+
+/// The VMAs of an address space, in order of address.
+///
+/// # Invariants
+///
+/// `iterator` is one over the VMAs of `live`.
+pub(super) struct Vmas<'a> {
+    live: &'a LiveMm<'a>,
+    iterator: bindings::vma_iterator,
+    /// Where the last one ends.
+    next: usize,
+}
+
+impl<'a> Vmas<'a> {
+    /// Those that end above `from`.
+    pub(super) fn new(live: &'a LiveMm<'a>, from: usize) -> Self {
+        let mut iterator = pin_init::zeroed();
+        // SAFETY: `live` holds the mmap lock of an address space that is not torn down.
+        unsafe { bindings::vma_iter_init(&mut iterator, live.mm().as_raw(), from) };
+        // INVARIANT: As was just said.
+        Self {
+            live,
+            iterator,
+            next: from,
+        }
+    }
+
+    /// The first one of those that are left for which `f` returns something. It takes one off `left`
+    /// for each that it comes by.
+    fn find_map<T>(
+        &mut self,
+        left: &mut u32,
+        mut f: impl FnMut(&'a VmaRef) -> Option<T>,
+    ) -> Sought<T> {
+        while *left > 0 {
+            let Some(vma) = self.next() else {
+                return Sought::Nowhere;
+            };
+            *left -= 1;
+            if let Some(found) = f(vma) {
+                return Sought::Found(found);
+            }
+        }
+        Sought::Further(self.next)
+    }
+
+    /// The next one that is to be merged and has had pages.
+    pub(super) fn next_mergeable(&mut self, left: &mut u32) -> Sought<MergeableVma<'a>> {
+        let live = self.live;
+        self.find_map(left, |vma| MergeableVma::new(live, vma))
+    }
+}
+
+impl<'a> Iterator for Vmas<'a> {
+    type Item = &'a VmaRef;
+
+    fn next(&mut self) -> Option<&'a VmaRef> {
+        // SAFETY: The iterator is one over the VMAs of `live`, which holds their lock.
+        let vma = unsafe { bindings::vma_next(&mut self.iterator) };
+        if vma.is_null() {
+            return None;
+        }
+        // SAFETY: It is one of them, and valid while the lock is held.
+        let vma: &'a VmaRef = unsafe { VmaRef::from_raw(vma) };
+        self.next = vma.end();
+        Some(vma)
+    }
+}
 
 /// A part of the way through an address space that is unmerged.
+#[must_use]
 pub(crate) struct Part {
-    /// All that is to be unmerged in it is the owner's own.
+    /// All that is to be unmerged in it is the owner's own. It holds no VMA that is none of those.
     pub(crate) done: Range<usize>,
     /// Where to go on: where the part ends, or behind a page there that has to be left out now.
     pub(crate) next: usize,
+    /// How many merged pages were found from where the part ends on: those that the next part begins
+    /// with.
+    pub(crate) found: u32,
+    /// Page tables and huge pages that were come by, and tables of the level above.
+    pub(crate) tables: u32,
 }
 
 impl Part {
@@ -176,8 +253,9 @@ impl Part {
     }
 }
 
-/// Gives the owner copies of its own for the first merged pages from `from` on, so few that the mmap
-/// lock is not held for long. May sleep. `None`: there are no more.
+/// Gives the owner copies of its own for the first merged pages from `from` on, so few, and on so
+/// short a way to them, that the mmap lock is not held for long. May sleep. `None`: there are no
+/// more.
 ///
 /// What this has dealt with is part of the next part, where it is seen to be done.
 ///
@@ -202,63 +280,111 @@ fn unmerge_first(
     from: usize,
     wanted: impl Fn(&VmaRef) -> bool,
 ) -> Result<Option<Part>> {
-    let may_have_any = |vma: &&VmaRef| {
-        wanted(vma) && anon_vma_of(vma).is_some() && (is_advised(vma) || is_compatible(vma))
+    let mut walk = Walk::new(Merged::new());
+    let mut vmas = Vmas::new(live, from);
+    let mut left = VMAS;
+    // All from `start` to `end` was looked at, or can hold nothing merged.
+    let (mut start, mut end) = (from, from);
+    let found_in = loop {
+        let next = vmas.find_map(&mut left, |vma| {
+            if wanted(vma) {
+                return may_have_merged(vma).then_some(Some(vma));
+            }
+            if start < end {
+                return Some(None);
+            }
+            (start, end) = (vma.end(), vma.end());
+            None
+        });
+        let vma = match next {
+            Sought::Found(Some(vma)) => vma,
+            // The part ends before one that is not wanted.
+            Sought::Found(None) => break None,
+            Sought::Further(next) => {
+                end = next;
+                break None;
+            }
+            // What was looked at is a part, too.
+            Sought::Nowhere if start < end => break None,
+            Sought::Nowhere => return Ok(None),
+        };
+        let ended = walk.over(vma, from);
+        end = ended.unwrap_or(vma.end());
+        if walk.visitor().len() > 0 {
+            break Some(vma);
+        }
+        if ended.is_some() {
+            break None;
+        }
     };
-    let Some(vma) = vmas(live, from).find(may_have_any) else {
-        return Ok(None);
-    };
-    let start = from.max(vma.start());
-    let end = vma.end().min(start.saturating_add(SEARCH_SPAN));
-    let merged = Merged::find(vma, start..end);
+    let merged = walk.visitor();
     let first = merged.iter().next().map(|(address, _)| address);
+    let end = first.unwrap_or(end);
     let mut part = Part {
-        done: start..first.unwrap_or(end),
-        next: first.unwrap_or(end),
+        done: start..end,
+        next: end,
+        // There is room for 64 of them.
+        found: merged.len() as u32,
+        tables: walk.tables(),
     };
-    for (address, sole) in merged.iter() {
-        if sole && sole::take_over(vma, address) || unshare(vma, address)? == Unshared::Done {
-            continue;
+    if let Some(vma) = found_in {
+        if let Some(left_out) = unmerge_found(vma, merged, end)? {
+            part.next = left_out + PAGE_SIZE;
         }
-        if address != part.done.end {
-            // It is the first one of the next part, when those before it are seen to be done.
-            break;
-        }
-        part.next = address + PAGE_SIZE;
     }
     Ok(Some(part))
 }
 
-/// The mergeable VMAs that end above `from`.
-pub(crate) fn mergeable_vmas<'a>(
-    live: &'a LiveMm<'a>,
-    from: usize,
-) -> impl Iterator<Item = MergeableVma<'a>> {
-    vmas(live, from).filter_map(|vma| MergeableVma::new(live, vma))
-}
-
-/// Whether any VMA is advised, also one that had no page so far, or one will be by itself.
-pub(crate) fn any_advised(live: &LiveMm<'_>) -> bool {
-    live.merges_any() || vmas(live, 0).any(is_advised)
-}
-
-/// Whether there may be something to merge, sooner or later.
-pub(crate) fn is_wanted(live: &LiveMm<'_>) -> bool {
-    live.unasked() || any_advised(live)
-}
-
-/// The VMAs that end above `from`.
-fn vmas<'a>(live: &'a LiveMm<'a>, from: usize) -> impl Iterator<Item = &'a VmaRef> {
-    let mut next = from;
-    core::iter::from_fn(move || {
-        // SAFETY: `live` holds the mmap lock of an address space that is not torn down.
-        let vma = unsafe { bindings::find_vma(live.mm().as_raw(), next) };
-        if vma.is_null() {
-            return None;
+/// Gives the owner of `vma` copies of its own for what was found in it, up to where that is not
+/// possible now. If this is the case for the very first one, which is at `first`, that is returned,
+/// and passed over.
+fn unmerge_found(vma: &VmaRef, merged: &Merged, first: usize) -> Result<Option<usize>> {
+    let mut left_out = None;
+    for (address, sole) in merged.iter() {
+        if sole && sole::take_over(vma, address) || unshare(vma, address)? == Unshared::Done {
+            continue;
         }
-        // SAFETY: `find_vma` gave it, and it is valid while the lock is held.
-        let vma: &'a VmaRef = unsafe { VmaRef::from_raw(vma) };
-        next = vma.end();
-        Some(vma)
-    })
+        if address != first {
+            // It is the first one of the next part, when those before it are seen to be done.
+            break;
+        }
+        left_out = Some(address);
+    }
+    Ok(left_out)
+}
+
+/// Whether any VMA that ends above `from` is advised, also one that had no page so far, or one will
+/// be by itself. The search takes one off `left` for each VMA that it comes by, and ends where none
+/// is left.
+pub(crate) fn any_advised_from(live: &LiveMm<'_>, from: usize, left: &mut u32) -> Sought<()> {
+    if live.merges_any() {
+        return Sought::Found(());
+    }
+    Vmas::new(live, from).find_map(left, |vma| is_advised(vma).then_some(()))
+}
+
+/// Whether there may be something to merge, sooner or later, as far as `live` and VMAs that end above
+/// `from` tell. The search ends as that of [`any_advised_from`].
+pub(crate) fn is_wanted_from(live: &LiveMm<'_>, from: usize, left: &mut u32) -> Sought<()> {
+    match live.unasked() {
+        true => Sought::Found(()),
+        false => any_advised_from(live, from, left),
+    }
+}
+
+#[kunit_tests(rksm_vma)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_leaves_out_what_it_passes_over() {
+        let part = |next| Part {
+            done: 0..PAGE_SIZE,
+            next,
+            found: 1,
+            tables: 1,
+        };
+        assert!(!part(PAGE_SIZE).leaves_out());
+        assert!(part(2 * PAGE_SIZE).leaves_out());
+    }
 }

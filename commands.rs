@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the knobs change, and how. None but `run` 2 and `scope` waits for anybody.
+
+use crate::{
+    advisor::{self, Advisor, Mode},
+    books::Books,
+    control::{Control, Counters, Run},
+    crew::Crew,
+    engine::Engine,
+    mm::{account, signal},
+    settings::{Scope, Settings, PAGES_TO_SCAN},
+};
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{atomic::Relaxed, Arc},
+    time::Delta,
+};
+
+/// The engine and its scanners, as the knobs see them.
+pub(crate) struct Desk {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) crew: Arc<Crew>,
+}
+
+impl Engine {
+    /// Runs `f` where no page is merged.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if pages are merged.
+    fn while_unmerged(&self, f: impl FnOnce(&mut Books)) -> Result {
+        self.ledger.prune(true);
+        let mut books = self.ledger.open();
+        match books.stable.is_empty() {
+            true => {
+                f(&mut books);
+                Ok(())
+            }
+            false => Err(EBUSY),
+        }
+    }
+
+    fn unmerge(&self) -> Result {
+        self.store_run(Run::Unmerge);
+        let _victim = signal::OomOrigin::new();
+        let result = self
+            .stand_still()
+            .and_then(|standstill| standstill.unmerge_all());
+        if result.is_err() {
+            self.replace_run(Run::Unmerge, Run::Stop);
+        }
+        self.wake_all();
+        result
+    }
+}
+
+impl Control for Desk {
+    fn run(&self) -> Run {
+        self.engine.run()
+    }
+
+    fn set_run(&self, run: Run) -> Result {
+        if run == Run::Unmerge {
+            return self.engine.unmerge();
+        }
+        self.engine.store_run(run);
+        if run == Run::Stop {
+            // A batch ends within half of that, unless a step is held up.
+            self.engine.wait_for_batches(Delta::from_millis(10));
+        }
+        self.engine.wake_all();
+        Ok(())
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.engine.settings
+    }
+
+    fn set_pages_to_scan(&self, pages: u32) -> Result {
+        let settings = &self.engine.settings;
+        // With the advisor, which sets them.
+        self.engine.passes.with_advisor(|_| {
+            if settings.advisor_mode.get() != Mode::None {
+                return Err(EINVAL);
+            }
+            settings.pages_to_scan.set(pages);
+            Ok(())
+        })
+    }
+
+    fn set_sleep_millisecs(&self, millisecs: u32) {
+        self.engine.settings.sleep_millisecs.set(millisecs);
+        self.engine.wake_all();
+    }
+
+    fn set_max_page_sharing(&self, limit: u32) -> Result {
+        let knob = &self.engine.settings.max_page_sharing;
+        if knob.get() == limit {
+            return Ok(());
+        }
+        self.engine.while_unmerged(|books| {
+            books.stable.set_limit(limit);
+            knob.set(limit);
+        })
+    }
+
+    fn set_merge_across_nodes(&self, enable: bool) -> Result {
+        let knob = &self.engine.settings.merge_across_nodes;
+        if knob.get() == enable {
+            return Ok(());
+        }
+        // Candidates find out when they are come to that they stand elsewhere now.
+        self.engine.while_unmerged(|_| knob.set(enable))
+    }
+
+    fn set_scope(&self, scope: Scope) -> Result {
+        self.engine.change_scope(scope)
+    }
+
+    fn set_advisor_mode(&self, mode: Mode) {
+        let settings = &self.engine.settings;
+        self.engine.passes.with_advisor(|advisor| {
+            if settings.advisor_mode.get() == mode {
+                return;
+            }
+            settings.advisor_mode.set(mode);
+            *advisor = Advisor::new();
+            settings.pages_to_scan.set(match mode {
+                Mode::None => PAGES_TO_SCAN,
+                Mode::ScanTime => advisor::batch(settings.advisor_min_pages.get()),
+            });
+        });
+    }
+
+    fn scanners(&self) -> u32 {
+        self.crew.len()
+    }
+
+    fn set_scanners(&self, number: u32) -> Result {
+        match self.crew.len() {
+            // The in-tree code provides merging still.
+            0 => Err(EBUSY),
+            _ => self.crew.set_len(&self.engine, number),
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        let stats = &self.engine.ledger.stats;
+        let count = |counter: i64| u64::try_from(counter).unwrap_or(0);
+        let (shared, sharing) = (stats.shared.load(Relaxed), stats.sharing.load(Relaxed));
+        let (unshared, zero) = (stats.unshared.load(Relaxed), stats.zero.load(Relaxed));
+        let tracked = count(stats.tracked.load(Relaxed));
+        let zero_pages = account::zero_pages();
+        // Far below 2^63 bytes, as memory is.
+        let saved = (sharing as i64 + zero_pages) * PAGE_SIZE as i64;
+        let books = stats.book_bytes.load(Relaxed) as i64;
+        Counters {
+            pages_shared: shared,
+            pages_sharing: sharing,
+            pages_unshared: unshared,
+            // The parts may have changed after the whole was read.
+            pages_volatile: tracked.saturating_sub(shared + sharing + unshared + count(zero)),
+            pages_scanned: count(stats.scanned.load(Relaxed)),
+            pages_skipped: count(stats.skipped.load(Relaxed)),
+            stable_node_chains: stats.chains.load(Relaxed),
+            stable_node_dups: stats.dups.load(Relaxed),
+            full_scans: count(stats.full_scans.load(Relaxed)),
+            ksm_zero_pages: zero_pages,
+            general_profit: saved - stats.record_bytes.load(Relaxed) - books,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the kernel asks of a provider of page merging.
+
+use crate::{
+    control::Run,
+    engine::Engine,
+    intrusive::stable_node::Reverse,
+    mm::{
+        address_space::Away,
+        hotplug::Frames,
+        provider::Provider,
+        trace,
+        vma::{any_advised_from, Sought, VMAS},
+    },
+    registry::Remains,
+};
+use core::ops::Range;
+use kernel::{mm::Mm, prelude::*, sync::atomic::Relaxed};
+
+impl Provider for Engine {
+    type Sharers = Reverse;
+
+    fn enter(&self, mm: &Mm) -> Result {
+        if self.registry.enter(mm)? && self.run() == Run::Merge {
+            self.wake_all();
+        }
+        Ok(())
+    }
+
+    fn exit(&self, mm: &Mm) {
+        trace::exit(mm);
+        if self.registry.exit(mm) == Remains::Records {
+            self.wake_first();
+        }
+    }
+
+    fn merges_unasked(&self) -> bool {
+        // The scanner merges with the mmap lock held for reading; who asks holds it for writing.
+        self.unasked.load(Relaxed)
+    }
+
+    fn shares_swapin(&self) -> bool {
+        self.run() != Run::Unmerge && !self.work.is_closed()
+    }
+
+    fn records(&self, mm: &Mm) -> usize {
+        self.registry.of(mm).map_or(0, |slot| slot.bytes())
+    }
+
+    fn enrolled(&self, mut give: impl FnMut(&Mm)) {
+        for slot in self.registry.iter() {
+            let unwanted = match slot.space.try_enter() {
+                Ok(live) => {
+                    let advised = any_advised_from(&live, 0, &mut { VMAS });
+                    let unwanted = matches!(advised, Sought::Nowhere);
+                    if unwanted {
+                        self.unregister(&slot, &live);
+                    }
+                    unwanted
+                }
+                Err(Away::Busy) => false,
+                Err(Away::Gone) => true,
+            };
+            if !unwanted {
+                if let Some(alive) = slot.space.alive() {
+                    give(alive.mm());
+                }
+                self.registry.remove(&slot);
+            }
+        }
+        // Nothing is merged any more, so nothing is held.
+        while self.reap_some() {}
+    }
+}
+
+impl Frames for Engine {
+    fn gone(&self, _frames: Range<usize>) {
+        // The frames are offline by now, and nobody comes to one of those by its number. Whoever did so
+        // before had the books open.
+        drop(self.ledger.open());
+    }
+}

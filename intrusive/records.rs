@@ -1,0 +1,528 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The records of the tracked pages of one address space: one [`Item`] a page, [`SLOTS`] to a [`Leaf`].
+//!
+//! A record is what merging costs for each page that cannot be merged, so it is small: 32 bytes for what
+//! is known of a page ([`Item`](super::item::Item)), four for its address and region, and a share of its
+//! leaf. A leaf stands for a range of addresses, and holds the records of up to [`SLOTS`] pages in it
+//! in no order. A lone page therefore takes no more than one among others.
+//!
+//! The leaves stand in a tree by where their ranges begin; a range ends where the next one begins. The
+//! scanner comes in order of address, so that leaves are filled to the last slot; one that is full where
+//! a page comes in between gives some of its records to a new leaf ([`Records::split`]).
+//!
+//! # Who may do what
+//!
+//! Whoever has a [`Records`] has the *turn*: it makes and frees records, and changes what is
+//! known of pages that are in no tree. Records that stand in the tree of candidates or among the sharers
+//! of a merged page are also reached from there: what is done to them then is said in
+//! [`item`](super::item).
+
+use super::{
+    item::{Item, ItemRef},
+    rb::{Linked, Links, RawTree, Search},
+    regions::Regions,
+};
+use crate::{
+    mm::{
+        address_space::AddressSpace,
+        anon_vma::Region,
+        kthread::cond_resched,
+        slab::{Room, SlabBox, SlabCache},
+    },
+    rmap_item::Kind,
+};
+use core::{
+    cell::Cell,
+    mem::offset_of,
+    ptr::NonNull, //
+};
+use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
+
+/// Records in a leaf.
+pub(crate) const SLOTS: usize = 32;
+
+/// Bits of a place that say the region.
+const REGION_BITS: u32 = SLOTS.trailing_zeros();
+
+/// Pages from a leaf's origin to the last one it can have a record of, and one.
+const REACH: usize = 1 << (u32::BITS - REGION_BITS);
+
+/// The records of some pages of one address space, all in one range of addresses.
+///
+/// # Invariants
+///
+/// * Of a slot in `tracked` or `found`, the place is that of its page, and no other such slot has the
+///   same address. The place's region is in `regions`.
+/// * A slot is in `tracked` if and only if the kind of its item is not `Untracked`.
+#[repr(C)]
+pub(crate) struct Leaf {
+    links: Links,
+    space: Arc<AddressSpace>,
+    /// The address that places count from, in pages.
+    origin: usize,
+    /// Where the leaf's range begins, counted from `origin`. Constant while the leaf is in a tree.
+    start: Cell<u32>,
+    /// Which of the items are tracked, a bit each.
+    tracked: Cell<u32>,
+    /// Which of them a look has found mapped, or is about to track.
+    found: Cell<u32>,
+    regions: Regions,
+    places: [Cell<u32>; SLOTS],
+    pub(super) items: [Item; SLOTS],
+}
+
+// SAFETY: `OFFSET` is that of the links that nothing but the tree of leaves uses.
+unsafe impl Linked for Leaf {
+    const OFFSET: usize = offset_of!(Leaf, links);
+}
+
+// At 26 to a slab of 32 KiB, a record takes 39.4 bytes where leaves are full.
+const _: () = assert!(size_of::<Leaf>() <= 1260);
+
+impl Leaf {
+    fn new(space: Arc<AddressSpace>, origin: usize, start: u32) -> impl Init<Self> {
+        init!(Self {
+            links: Links::new(),
+            space,
+            origin,
+            start: Cell::new(start),
+            tracked: Cell::new(0),
+            found: Cell::new(0),
+            regions: Regions::new(),
+            places <- pin_init::init_array_from_fn(|_| Cell::new(0)),
+            // INVARIANT: Each gets its own index.
+            items <- pin_init::init_array_from_fn(Item::new),
+        })
+    }
+
+    /// The address at which its range begins.
+    pub(super) fn start(&self) -> usize {
+        self.address_at(self.start.get())
+    }
+
+    fn address_at(&self, offset: u32) -> usize {
+        self.origin + offset as usize * PAGE_SIZE
+    }
+
+    fn offset(&self, slot: usize) -> u32 {
+        self.places
+            .get(slot)
+            .map_or(0, |place| place.get() >> REGION_BITS)
+    }
+
+    fn region_index(&self, slot: usize) -> usize {
+        let index = self.places.get(slot).map_or(0, Cell::get);
+        index as usize % SLOTS
+    }
+
+    pub(super) fn space(&self) -> &Arc<AddressSpace> {
+        &self.space
+    }
+
+    pub(super) fn address(&self, slot: usize) -> usize {
+        self.address_at(self.offset(slot))
+    }
+
+    pub(super) fn region(&self, slot: usize) -> Option<&Region> {
+        self.regions.get(self.region_index(slot))
+    }
+
+    pub(super) fn item(&self, slot: usize) -> &Item {
+        &self.items[slot % SLOTS]
+    }
+
+    /// Says whether the page of a slot is tracked.
+    pub(super) fn note(&self, slot: usize, kind: Kind) {
+        let bit = 1 << slot;
+        let tracked = self.tracked.get();
+        self.tracked.set(match kind {
+            Kind::Untracked => tracked & !bit,
+            _ => tracked | bit,
+        });
+    }
+
+    /// The slots that have a place.
+    fn taken(&self) -> u32 {
+        self.tracked.get() | self.found.get()
+    }
+
+    /// The slot of the page at `offset`, where `guess` is looked at first.
+    fn slot_of(&self, offset: usize, guess: usize) -> Option<usize> {
+        let taken = self.taken();
+        let is_it = |slot: &usize| self.offset(*slot) as usize == offset;
+        if guess < SLOTS && taken & 1 << guess != 0 && is_it(&guess) {
+            return Some(guess);
+        }
+        slots(taken).find(is_it)
+    }
+
+    /// The slots of those of `mask` whose address is in `[from, to)`.
+    fn within(&self, mask: u32, from: usize, to: usize) -> impl Iterator<Item = usize> + '_ {
+        slots(mask).filter(move |slot| (from..to).contains(&self.address(*slot)))
+    }
+
+    /// Takes a free slot for the page at `offset`.
+    fn take_slot(&self, offset: u32, region: &Region) -> Option<usize> {
+        let slot = slots(!self.taken()).next()?;
+        let used = slots(self.taken()).fold(0, |used, slot| used | 1 << self.region_index(slot));
+        // INVARIANT: No slot with a place has a region that is not in `used`.
+        let region = self.regions.put(region, used)? as u32;
+        self.places.get(slot)?.set(offset << REGION_BITS | region);
+        // INVARIANT: The place was just set; the caller found no other for the address.
+        self.found.set(self.found.get() | 1 << slot);
+        Some(slot)
+    }
+
+    fn bytes(&self) -> usize {
+        LEAF_BYTES + self.regions.bytes()
+    }
+}
+
+/// The indices of the bits that are set.
+fn slots(mut mask: u32) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let slot = mask.trailing_zeros() as usize;
+        mask &= mask.wrapping_sub(1);
+        (slot < SLOTS).then_some(slot)
+    })
+}
+
+/// What a leaf takes in a slab of 32 KiB.
+const LEAF_BYTES: usize = (32 << 10) / ((32 << 10) / size_of::<Leaf>());
+
+/// The slab cache that leaves come from. It outlives all [`Records`].
+pub(crate) type LeafCache = SlabCache<Leaf>;
+
+/// Memory for leaves, allocated before it is known whether it is needed.
+pub(crate) struct Spares(KVec<Room<Leaf>>);
+
+impl Spares {
+    /// So many are enough for 64 pages in order of address, with a leaf for half as many as it holds.
+    const MOST: usize = 6;
+
+    pub(crate) const fn new() -> Self {
+        Self(KVec::new())
+    }
+
+    /// Fills up what is missing. Without memory there are fewer, and pages wait for the next pass.
+    pub(crate) fn fill(&mut self, cache: &LeafCache) {
+        let flags = GFP_KERNEL | __GFP_NOWARN;
+        while self.0.len() < Self::MOST {
+            let Ok(room) = cache.room(flags) else {
+                return;
+            };
+            if self.0.push(room, flags).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Why there is no record for a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRecord {
+    /// The leaf that it belongs into is full: see [`Records::split`].
+    Full,
+    NoMemory,
+}
+
+/// How many candidates were found that an abandoned tree had. Only [`Records::leave_abandoned`] makes
+/// them.
+#[must_use]
+pub(crate) struct Left(pub(super) usize);
+
+/// The records of one address space.
+///
+/// # Invariants
+///
+/// `leaves` owns its elements, and holds them by where their ranges begin. All taken places of a leaf are
+/// in its range.
+pub(crate) struct Records {
+    leaves: RawTree<Leaf>,
+    /// The leaf that was looked at last, and where its range ends.
+    last: Cell<Option<(NonNull<Leaf>, usize)>>,
+    /// The slot that is looked at first.
+    guess: Cell<usize>,
+    bytes: usize,
+}
+
+// SAFETY: Whoever has this reaches what no tree or list leads to. What one leads to is guarded as
+// `item` says.
+unsafe impl Send for Records {}
+
+impl Records {
+    pub(crate) const fn new() -> Self {
+        Self {
+            leaves: RawTree::new(),
+            last: Cell::new(None),
+            guess: Cell::new(0),
+            bytes: 0,
+        }
+    }
+
+    /// Bytes that are allocated for them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.leaves.first().is_none()
+    }
+
+    /// # Safety
+    ///
+    /// `leaf` is in the tree.
+    unsafe fn leaf<'r>(&'r self, leaf: NonNull<Leaf>) -> &'r Leaf {
+        // SAFETY: By the type invariant it is live, and it is only freed by methods that borrow
+        // `self` mutably.
+        unsafe { leaf.as_ref() }
+    }
+
+    /// Where the range of `leaf` ends.
+    ///
+    /// # Safety
+    ///
+    /// `leaf` is in the tree.
+    unsafe fn end_of(&self, leaf: NonNull<Leaf>) -> usize {
+        // SAFETY: It is in the tree, says the caller.
+        match unsafe { self.leaves.next(leaf) } {
+            // SAFETY: `next` is in the tree.
+            Some(next) => unsafe { self.leaf(next) }.start(),
+            None => usize::MAX,
+        }
+    }
+
+    /// The leaf into whose range `address` falls.
+    fn leaf_for(&self, address: usize) -> Option<NonNull<Leaf>> {
+        if let Some((last, end)) = self.last.get() {
+            // SAFETY: What frees or adds leaves forgets `last`.
+            let start = unsafe { self.leaf(last) }.start();
+            if (start..end).contains(&address) {
+                return Some(last);
+            }
+        }
+        let leaf = self.leaves.floor(|leaf| leaf.start() > address)?;
+        // SAFETY: It was just found in the tree.
+        self.last.set(Some((leaf, unsafe { self.end_of(leaf) })));
+        Some(leaf)
+    }
+
+    /// The record for `address`.
+    pub(crate) fn find(&self, address: usize) -> Option<ItemRef<'_>> {
+        let leaf = self.leaf_for(address)?;
+        // SAFETY: It was found in the tree.
+        let leaf = unsafe { self.leaf(leaf) };
+        let offset = (address - leaf.origin) / PAGE_SIZE;
+        let slot = leaf.slot_of(offset, self.guess.get())?;
+        self.guess.set(slot + 1);
+        Some(ItemRef::new(leaf, slot))
+    }
+
+    /// The record of the page that a look has found at `address`.
+    pub(crate) fn find_found(&self, address: usize) -> Option<ItemRef<'_>> {
+        self.find(address).filter(|item| {
+            let (leaf, slot) = item.place();
+            leaf.found.get() & 1 << slot != 0
+        })
+    }
+
+    /// Notes that a look found the page at `address` mapped, which is of `region`. A record is made for
+    /// it if there is none. One that is of another region is no record of this page: it counts as lost.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no record.
+    pub(crate) fn found(
+        &mut self,
+        address: usize,
+        space: &Arc<AddressSpace>,
+        region: &Region,
+        spares: &mut Spares,
+    ) -> Result<(), NoRecord> {
+        if let Some(item) = self.find(address) {
+            if item.is_of(region) {
+                let (leaf, slot) = item.place();
+                leaf.found.set(leaf.found.get() | 1 << slot);
+            }
+            return Ok(());
+        }
+        let Some(leaf) = self.leaf_for(address) else {
+            return self.append(address, space, region, spares);
+        };
+        // SAFETY: It was found in the tree.
+        let leaf = unsafe { self.leaf(leaf) };
+        let offset = (address - leaf.origin) / PAGE_SIZE;
+        let taken = leaf.taken();
+        if offset < REACH && taken != u32::MAX {
+            let had = leaf.bytes();
+            // The reach is what a `u32` can count.
+            let slot = leaf.take_slot(offset as u32, region);
+            self.bytes += leaf.bytes() - had;
+            self.guess.set(slot.map_or(0, |slot| slot + 1));
+            return slot.map(|_| ()).ok_or(NoRecord::NoMemory);
+        }
+        match slots(taken).all(|slot| (leaf.offset(slot) as usize) < offset) {
+            true => self.append(address, space, region, spares),
+            false => Err(NoRecord::Full),
+        }
+    }
+
+    /// Makes a leaf whose range begins at `address`, and a record in it.
+    fn append(
+        &mut self,
+        address: usize,
+        space: &Arc<AddressSpace>,
+        region: &Region,
+        spares: &mut Spares,
+    ) -> Result<(), NoRecord> {
+        let room = spares.0.pop().ok_or(NoRecord::NoMemory)?;
+        let leaf = room.fill(Leaf::new(space.clone(), address, 0));
+        // INVARIANT: The leaf before has no place from here on, as the caller found.
+        leaf.take_slot(0, region).ok_or(NoRecord::NoMemory)?;
+        self.insert(leaf);
+        Ok(())
+    }
+
+    fn insert(&mut self, leaf: SlabBox<Leaf>) {
+        self.bytes += leaf.bytes();
+        self.last.set(None);
+        self.guess.set(0);
+        let start = leaf.start();
+        // Two ranges never begin at one address: the first would be empty.
+        if let Search::Vacant(place) = self.leaves.search(|other| start.cmp(&other.start())) {
+            // SAFETY: The place was just found. From here on the tree owns the leaf.
+            unsafe { self.leaves.insert(place, SlabBox::into_raw(leaf)) };
+        }
+    }
+
+    /// Makes room in the full leaf that `address` belongs into: its upper records, half of them at
+    /// most, go to a new leaf. `relocate` makes the second of two items stand for what the first does,
+    /// which is untracked then, or says that this cannot be now.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; `Full`: not even the topmost can be relocated now.
+    pub(crate) fn split(
+        &mut self,
+        address: usize,
+        spares: &mut Spares,
+        mut relocate: impl FnMut(ItemRef<'_>, ItemRef<'_>) -> bool,
+    ) -> Result<(), NoRecord> {
+        let old = self.leaf_for(address).ok_or(NoRecord::Full)?;
+        // SAFETY: It was found in the tree.
+        let old = unsafe { self.leaf(old) };
+        let room = spares.0.pop().ok_or(NoRecord::NoMemory)?;
+        let new = room.fill(Leaf::new(old.space.clone(), old.origin, u32::MAX));
+        for _ in 0..SLOTS / 2 {
+            let Some(top) = slots(old.taken()).max_by_key(|slot| old.offset(*slot)) else {
+                break;
+            };
+            let (offset, bit) = (old.offset(top), 1 << top);
+            let Some(slot) = old
+                .region(top)
+                .and_then(|region| new.take_slot(offset, region))
+            else {
+                break;
+            };
+            let tracked = old.tracked.get() & bit != 0;
+            if tracked && !relocate(ItemRef::new(old, top), ItemRef::new(&new, slot)) {
+                new.found.set(new.found.get() & !(1 << slot));
+                break;
+            }
+            if old.found.get() & bit == 0 {
+                new.found.set(new.found.get() & !(1 << slot));
+            }
+            old.found.set(old.found.get() & !bit);
+            // INVARIANT: All above went before, and this one is the first of the new range.
+            new.start.set(offset);
+        }
+        match new.taken() {
+            0 => Err(NoRecord::Full),
+            _ => {
+                self.insert(new);
+                Ok(())
+            }
+        }
+    }
+
+    /// The leaves whose ranges touch `[from, to)`.
+    fn leaves(&self, from: usize, to: usize) -> impl Iterator<Item = &Leaf> {
+        let mut next = self.leaf_for(from).or_else(|| self.leaves.first());
+        core::iter::from_fn(move || {
+            let there = next?;
+            // SAFETY: It is in the tree, which is borrowed.
+            let leaf = unsafe { self.leaf(there) };
+            if leaf.start() >= to {
+                return None;
+            }
+            // SAFETY: As above.
+            next = unsafe { self.leaves.next(there) };
+            Some(leaf)
+        })
+    }
+
+    /// The records of tracked pages in `[from, to)`; in order of address only where they came so.
+    pub(crate) fn tracked(&self, from: usize, to: usize) -> impl Iterator<Item = ItemRef<'_>> {
+        self.leaves(from, to).flat_map(move |leaf| {
+            let tracked = leaf.within(leaf.tracked.get(), from, to);
+            tracked.map(move |slot| ItemRef::new(leaf, slot))
+        })
+    }
+
+    /// Those among them that were not found since the last [`Records::settle`].
+    pub(crate) fn lost(&self, from: usize, to: usize) -> impl Iterator<Item = ItemRef<'_>> {
+        self.leaves(from, to).flat_map(move |leaf| {
+            let lost = leaf.tracked.get() & !leaf.found.get();
+            leaf.within(lost, from, to)
+                .map(move |slot| ItemRef::new(leaf, slot))
+        })
+    }
+
+    /// Has records for those pages only in `[from, to)` that are tracked.
+    pub(crate) fn settle(&mut self, from: usize, to: usize) {
+        let mut next = self.leaf_for(from).or_else(|| self.leaves.first());
+        while let Some(there) = next {
+            // SAFETY: It is in the tree.
+            let leaf = unsafe { self.leaf(there) };
+            if leaf.start() >= to {
+                return;
+            }
+            // SAFETY: As above.
+            next = unsafe { self.leaves.next(there) };
+            leaf.found.set(0);
+            if leaf.tracked.get() == 0 {
+                self.free(there);
+            }
+            cond_resched();
+        }
+    }
+
+    fn free(&mut self, there: NonNull<Leaf>) {
+        self.last.set(None);
+        // SAFETY: The callers found it in the tree.
+        unsafe { self.leaves.remove(there) };
+        // SAFETY: The tree owned it. An item that is not tracked is in no tree and no list, and nobody
+        // refers to it: references to items borrow `self`.
+        let leaf = unsafe { SlabBox::from_raw(there) };
+        self.bytes -= leaf.bytes();
+        drop(leaf);
+    }
+
+    /// Makes those plain that the tree had which was abandoned last.
+    pub(crate) fn leave_abandoned(&mut self) -> Left {
+        let mut left = 0;
+        for item in self.tracked(0, usize::MAX) {
+            left += usize::from(item.leave_abandoned());
+            cond_resched();
+        }
+        Left(left)
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        // What is tracked is leaked rather than freed: a tree or a list may lead to it.
+        self.settle(0, usize::MAX);
+    }
+}

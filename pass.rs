@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Passes: who is scanned next, by which scanner, and when all have been.
+//!
+//! A pass is over what was registered when it began. Several scanners take part; each claims one address
+//! space after the other. The last one to be done ends the pass.
+
+use crate::{
+    advisor::{Advisor, Pass as Figures},
+    mm_slot::MmSlot,
+    registry::Registry,
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
+    time::{Instant, Monotonic},
+};
+
+/// What a scanner is to do next.
+pub(crate) enum Next {
+    /// To begin a pass, and say so by [`Passes::begun`].
+    Begin,
+    /// To scan this address space, which is its own until [`Passes::done`].
+    Scan(Arc<MmSlot>),
+    /// Nothing, as long as others are not done with theirs.
+    Wait,
+    /// The pass has ended.
+    End(Ended),
+}
+
+/// A pass that has ended.
+pub(crate) struct Ended {
+    pub(crate) figures: Figures,
+    pub(crate) ms: u64,
+}
+
+struct Pass {
+    /// Changes when passes begin anew because everything was unmerged.
+    era: u64,
+    under_way: bool,
+    /// The last address space that was claimed, and the last that belongs to the pass.
+    claimed: u64,
+    last: u64,
+    /// Scanners that have claimed one, or begin the pass.
+    busy: u32,
+    begin: Option<Instant<Monotonic>>,
+    pages: u64,
+    cpu_ns: u64,
+    advisor: Advisor,
+}
+
+/// The pass under way, and what is remembered of those before.
+#[pin_data]
+pub(crate) struct Passes {
+    /// Changes when somebody who waits for others may go on.
+    changes: Atomic<u64>,
+    /// Held for a few look-ups at most.
+    #[pin]
+    pass: Mutex<Pass>,
+}
+
+/// Shows that its owner is one of the busy scanners.
+pub(crate) struct Share {
+    era: u64,
+}
+
+impl Passes {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            changes: Atomic::new(0),
+            pass <- new_mutex!(Pass {
+                era: 0,
+                under_way: false,
+                claimed: 0,
+                last: 0,
+                busy: 0,
+                begin: None,
+                pages: 0,
+                cpu_ns: 0,
+                advisor: Advisor::new(),
+            }, "rksm_pass"),
+        })
+    }
+
+    /// A number that changes when somebody who waits for others may go on.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Relaxed)
+    }
+
+    /// What a scanner that has nothing is to do, and its share in the pass if it is to do something.
+    pub(crate) fn next(&self, registry: &Registry) -> (Next, Option<Share>) {
+        let mut pass = self.pass.lock();
+        let share = Some(Share { era: pass.era });
+        if !pass.under_way {
+            if pass.busy > 0 {
+                return (Next::Wait, None);
+            }
+            pass.busy = 1;
+            return (Next::Begin, share);
+        }
+        if let Some(slot) = registry.between(pass.claimed, pass.last).next() {
+            pass.claimed = slot.id();
+            pass.busy += 1;
+            return (Next::Scan(slot), share);
+        }
+        if pass.busy > 0 {
+            return (Next::Wait, None);
+        }
+        pass.under_way = false;
+        let ms = pass.begin.map_or(0, |begin| begin.elapsed().as_millis());
+        let ended = Ended {
+            figures: Figures {
+                pages: pass.pages,
+                cpu_ns: pass.cpu_ns,
+            },
+            ms: u64::try_from(ms).unwrap_or(0),
+        };
+        (Next::End(ended), None)
+    }
+
+    /// A pass over all that are registered now has begun.
+    pub(crate) fn begun(&self, registry: &Registry, share: Share) {
+        let mut pass = self.pass.lock();
+        if pass.era != share.era {
+            return;
+        }
+        self.changes.add(1, Relaxed);
+        pass.busy -= 1;
+        pass.under_way = true;
+        pass.claimed = 0;
+        pass.last = registry.last_id();
+        pass.begin = Some(Instant::now());
+        pass.pages = 0;
+        pass.cpu_ns = 0;
+    }
+
+    /// A scanner is done with the address space that it has claimed. True: it was the last one that others
+    /// wait for.
+    pub(crate) fn done(&self, share: Share) -> bool {
+        let mut pass = self.pass.lock();
+        if pass.era != share.era {
+            return false;
+        }
+        self.changes.add(1, Relaxed);
+        pass.busy -= 1;
+        pass.busy == 0
+    }
+
+    /// Whether a share is one in the pass under way.
+    pub(crate) fn counts(&self, share: &Share) -> bool {
+        self.pass.lock().era == share.era
+    }
+
+    /// Adds what a batch came to.
+    pub(crate) fn add(&self, pages: u64, cpu_ns: u64) {
+        let mut pass = self.pass.lock();
+        pass.pages += pages;
+        pass.cpu_ns += cpu_ns;
+    }
+
+    /// Has passes begin anew.
+    pub(crate) fn restart(&self) {
+        let mut pass = self.pass.lock();
+        pass.era += 1;
+        pass.under_way = false;
+        pass.busy = 0;
+    }
+
+    /// Runs `f` on the advisor. What the advisor decides on is only changed in here.
+    pub(crate) fn with_advisor<R>(&self, f: impl FnOnce(&mut Advisor) -> R) -> R {
+        f(&mut self.pass.lock().advisor)
+    }
+}
