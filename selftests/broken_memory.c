@@ -6,9 +6,11 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "ksm_fixture.h"
+#include "trace_lib.h"
 
 #define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
 #define BLOCKS		"/sys/devices/system/memory/"
@@ -319,6 +321,69 @@ KSM_TEST(memory_removed)
 		EXPECT_FALSE(in_block(block, pfn_of(0, map[i])));
 		EXPECT_TRUE(all_hold(map[i], N, 10 + i));
 	}
+}
+
+#define SPINNERS	4
+
+/* So that the scanner gets hardly any time, and a batch takes many times as long. */
+static bool starve_scanner(pid_t *spinners)
+{
+	int i;
+
+	for (i = 0; i < SPINNERS; i++) {
+		spinners[i] = fork_child();
+		if (spinners[i] == 0) {
+			for (;;)
+				;
+		}
+		if (spinners[i] < 0)
+			return false;
+	}
+	return !setpriority(PRIO_PROCESS, scanner(), 19);
+}
+
+static void feed_scanner(pid_t *spinners)
+{
+	int i;
+
+	for (i = 0; i < SPINNERS; i++) {
+		kill(spinners[i], SIGKILL);
+		wait_child(spinners[i]);
+	}
+	/* What it gives itself. */
+	setpriority(PRIO_PROCESS, scanner(), 5);
+}
+
+/* Taking memory out waits for no batch. */
+KSM_TEST(offline_in_the_midst_of_a_batch)
+{
+	pid_t spinners[SPINNERS];
+	bool in_time = false;
+	char block[NAME_MAX];
+	int i;
+
+	if (access(BLOCKS "block_size_bytes", F_OK))
+		SKIP(return, "no memory hotplug");
+	if (access("/sys/module/rksm", F_OK))
+		SKIP(return, "in-tree KSM ends the batch first");
+	ASSERT_TRUE(movable_block(block));
+	ASSERT_TRUE(starve_scanner(spinners));
+	ASSERT_NE(NULL, different_pages(rounds(20000), 30));
+	ASSERT_EQ(0, knob_set("pages_to_scan", 4000000000L));
+	/* Most of what is in it moves away with the first one. */
+	ASSERT_EQ(0, set_state(block, "offline"));
+	ASSERT_EQ(0, set_state(block, "online_movable"));
+	ASSERT_TRUE(trace_passes());
+	ASSERT_EQ(0, knob_set("run", 1));
+	for (i = 0; i < 3 && !in_time; i++) {
+		ASSERT_TRUE(trace_pass_begins());
+		ASSERT_EQ(0, set_state(block, "offline"));
+		in_time = trace_pass_goes_on();
+		ASSERT_EQ(0, set_state(block, "online_movable"));
+	}
+	EXPECT_TRUE(in_time);
+	feed_scanner(spinners);
+	trace_off();
 }
 
 TEST_HARNESS_MAIN

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The scanner freezes with everybody else, whatever it is doing. */
 #include "ksm_fixture.h"
+#include "trace_lib.h"
 
 /*
  * One round of suspend that goes no further than freezing. It fails with
@@ -52,6 +53,29 @@ KSM_TEST(while_it_scans)
 	EXPECT_EQ(0, freeze_once());
 	EXPECT_TRUE(ksm_passes(2));
 	EXPECT_TRUE(all_hold(map, 200, 2));
+}
+
+/* Not at its end: the thread stops where it is. It goes on with the batch afterwards. */
+KSM_TEST(in_the_midst_of_a_batch)
+{
+	bool in_time = false;
+	int i;
+
+	NEEDS_FREEZER();
+	if (access("/sys/module/rksm", F_OK))
+		SKIP(return, "in-tree KSM ends the batch first");
+	ASSERT_NE(NULL, different_pages(rounds(60000), 3));
+	ASSERT_EQ(0, knob_set("pages_to_scan", 4000000000L));
+	ASSERT_TRUE(trace_passes());
+	ASSERT_EQ(0, knob_set("run", 1));
+	for (i = 0; i < 8 && !in_time; i++) {
+		ASSERT_TRUE(trace_pass_begins());
+		EXPECT_EQ(0, freeze_once());
+		in_time = trace_pass_goes_on();
+	}
+	EXPECT_TRUE(in_time);
+	trace_off();
+	EXPECT_TRUE(ksm_passes(2));
 }
 
 TEST_HARNESS_MAIN

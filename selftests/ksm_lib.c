@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Knobs, waiting, and processes for the tests; ksm_pages.c has the memory side. */
+/*
+ * Knobs, waiting, and processes for the tests; ksm_pages.c has the memory side,
+ * ksm_threads.c that of the scanner.
+ */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -118,7 +120,7 @@ int knob_set(const char *name, long value)
 	return knob_write(name, buf);
 }
 
-/* Scope is rksm's; in-tree, merge_across_nodes is there for NUMA only. */
+/* Scope and scanners are rksm's; in-tree, merge_across_nodes is there for NUMA only. */
 static bool knob_exists(const char *name)
 {
 	return access(knob_path(name), F_OK) == 0;
@@ -129,6 +131,7 @@ static const struct {
 } knobs[NR_KNOBS] = {
 	/* First: it may be in charge of the others. */
 	{ "advisor_mode", "none" },
+	{ "scanners", "1" },
 	{ "sleep_millisecs", "0" },
 	{ "pages_to_scan", "10000" },
 	{ "scope", "madvise" },
@@ -351,44 +354,6 @@ bool counter_reaches(const char *name, long value)
 	struct counter_value want = { name, value };
 
 	return ksm_until(counter_is, &want);
-}
-
-pid_t scanner(void)
-{
-	bool rksm = access("/sys/module/rksm", F_OK) == 0;
-	DIR *dir = opendir("/proc");
-	char path[300], comm[32];
-	struct dirent *e;
-	pid_t found = 0;
-
-	while (dir && (e = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
-		if (atoi(e->d_name) > 0 &&
-		    file_read(path, comm, sizeof(comm)) > 0 &&
-		    !strcmp(comm, rksm ? "rksmd\n" : "ksmd\n"))
-			found = atoi(e->d_name);
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
-static long long scanner_cpu(void)
-{
-	char path[64], buf[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/schedstat", scanner());
-	return file_read(path, buf, sizeof(buf)) > 0 ? strtoll(buf, NULL, 10) : -1;
-}
-
-long long passes_cpu(unsigned int n)
-{
-	long long before = scanner_cpu();
-
-	while (n--)
-		if (!ksm_step())
-			return -1;
-	return before < 0 ? -1 : scanner_cpu() - before;
 }
 
 /* A test whose peer died shall say so, not die of it. */

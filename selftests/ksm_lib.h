@@ -45,7 +45,7 @@ int knob_set(const char *name, long value);
  * All knobs as they are, to be put back later; and as the tests want them:
  * the scanner off, and a whole pass in one go without a pause.
  */
-#define NR_KNOBS	14
+#define NR_KNOBS	15
 
 struct knob_values {
 	char text[NR_KNOBS][32];
@@ -79,13 +79,22 @@ bool ksm_settles(long shared, long sharing);
 bool ksm_step(void);
 /* A counter reaches a value. */
 bool counter_reaches(const char *name, long value);
-/* The scanner's thread, and the time in ns that so many passes take of a CPU. */
+/*
+ * The scanner's threads, and one of them; how often they went to sleep or were made
+ * to; the time in ns that they, and so many passes, have taken of a CPU.
+ */
+#define MOST_SCANNERS	32
+int scanners(pid_t *pids, int most);
 pid_t scanner(void);
+long scanner_switches(void);
+long long scanner_cpu(void);
 long long passes_cpu(unsigned int n);
 
 /* Memory: anonymous pages that are never part of a huge page. */
 char *map_pages(size_t n);
 char *page_of(char *map, size_t i);
+/* The same with a word in each that no other page has, and advised; NULL: it failed. */
+char *different_pages(size_t n, uint64_t seed);
 /* 4 KiB that follow from the seed alone, and nothing else has. */
 void fill(char *page, uint64_t seed);
 bool holds(const char *page, uint64_t seed);

@@ -29,6 +29,16 @@ char *page_of(char *map, size_t i)
 	return map + i * pagesize;
 }
 
+char *different_pages(size_t n, uint64_t seed)
+{
+	char *map = map_pages(n);
+	size_t i;
+
+	for (i = 0; map && i < n; i++)
+		*(uint64_t *)page_of(map, i) = (seed << 32) + i + 1;
+	return map && !madvise(map, n * pagesize, MADV_MERGEABLE) ? map : NULL;
+}
+
 static uint64_t word(uint64_t seed, size_t i)
 {
 	uint64_t x = seed * 0x9e3779b97f4a7c15ULL + i * 0xd1b54a32d192ed03ULL + 1;

@@ -4,6 +4,7 @@
 #include <limits.h>
 
 #include "module_fixture.h"
+#include "trace_lib.h"
 
 static int peer_follows(struct peer *p, void *arg)
 {
@@ -178,8 +179,6 @@ MODULE_TEST(zero_pages_change_hands)
 	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 8));
 }
 
-#define TRACING	"/sys/kernel/tracing/"
-
 /* Who never asked for merging is not left with in-tree KSM, which would enrol its children. */
 MODULE_TEST(unasked_is_forgotten)
 {
@@ -206,6 +205,36 @@ MODULE_TEST(unasked_is_forgotten)
 	EXPECT_EQ(0, file_write(TRACING "events/ksm/ksm_enter/enable", "0"));
 	EXPECT_LT(0, file_read(TRACING "trace", text, sizeof(text)));
 	EXPECT_EQ(NULL, strstr(text, "ksm_enter:"));
+}
+
+#define SPARSE	(64UL << 40)
+#define LOCKS	"mmap_lock/mmap_lock_acquire_returned"
+
+/* Taking over goes by page tables, not by addresses; counted by the locks that it takes. */
+MODULE_TEST(sparse_mapping_changes_hands)
+{
+	char *map = mmap(NULL, SPARSE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), go = 1;
+	int to[2];
+	pid_t pid;
+
+	if (map == MAP_FAILED)
+		SKIP(return, "no 64 TiB of address space");
+	if (access(EVENTS LOCKS, F_OK))
+		SKIP(return, "no events of mmap locks");
+	map[SPARSE / 2] = 1;
+	ASSERT_EQ(0, madvise(map, SPARSE, MADV_MERGEABLE));
+	ASSERT_EQ(0, pipe(to));
+	/* This one has it as well. */
+	pid = fork_child();
+	if (pid == 0)
+		_exit(read(to[0], &go, 1) != 1 || load());
+	ASSERT_TRUE(trace_only(pid) && trace_on(LOCKS));
+	ASSERT_EQ(1, write(to[1], &go, 1));
+	EXPECT_EQ(0, wait_child(pid));
+	EXPECT_GT(200, trace_total());
+	trace_off();
+	EXPECT_EQ(0, unload());
 }
 
 MODULE_TEST(second_load)

@@ -18,7 +18,7 @@
 } while (0)
 
 /* Move one page, with all its mappings, to a node. Is it there now? */
-static bool move_page(pid_t pid, char *page, int node)
+static inline bool move_page(pid_t pid, char *page, int node)
 {
 	void *pages[] = { page };
 	int status = -1;
@@ -27,7 +27,7 @@ static bool move_page(pid_t pid, char *page, int node)
 		       MPOL_MF_MOVE_ALL) == 0 && status == node;
 }
 
-static int node_of(char *page)
+static inline int node_of(char *page)
 {
 	void *pages[] = { page };
 	int status = -1;

@@ -86,11 +86,11 @@ static int peer_counted(struct peer *p, void *arg)
 /*
  * At rest every page that the scanner tracks is in one of the counters,
  * the processes' counters add up to the global ones, and profit is what was
- * saved less what tracking costs, at one price for each page everywhere.
+ * saved less what tracking costs.
  */
 KSM_TEST(counters_agree)
 {
-	long items, merging, price, zero;
+	long items, merging, spent, ours, theirs, zero;
 	struct counters c;
 	struct peer p;
 	char *map;
@@ -132,15 +132,17 @@ KSM_TEST(counters_agree)
 	EXPECT_EQ(merging, c.shared + c.sharing);
 	EXPECT_EQ(zero, c.zero);
 
-	/* The price of a tracked page, from the global figure. */
-	price = ((c.sharing + c.zero) * (long)pagesize - c.profit) / items;
-	EXPECT_LT(0, price);
-	EXPECT_GE(64, price);
-	EXPECT_EQ(c.profit, (c.sharing + c.zero) * (long)pagesize - items * price);
-	EXPECT_EQ((10 + 0) * (long)pagesize - ksm_stat(p.pid, "ksm_rmap_items") * price,
-		  ksm_stat(p.pid, "ksm_process_profit"));
-	EXPECT_EQ((8 + 6) * (long)pagesize - ksm_stat(0, "ksm_rmap_items") * price,
-		  ksm_stat(0, "ksm_process_profit"));
+	/* Records come in leaves, as many as it takes: see records.c for what a page costs. */
+	spent = (c.sharing + c.zero) * (long)pagesize - c.profit;
+	theirs = (10 + 0) * (long)pagesize - ksm_stat(p.pid, "ksm_process_profit");
+	ours = (8 + 6) * (long)pagesize - ksm_stat(0, "ksm_process_profit");
+	EXPECT_LT(0, theirs);
+	EXPECT_LT(0, ours);
+	EXPECT_GE(64 * 64, theirs);
+	EXPECT_GE(64 * 64, ours);
+	/* In all there is what finds merged pages, too. */
+	EXPECT_LE(ours + theirs, spent);
+	EXPECT_GE(ours + theirs + 64 * c.shared + 4 * (long)pagesize, spent);
 	ASSERT_TRUE(peer_meet(&p));
 	EXPECT_EQ(0, peer_end(&p));
 
@@ -217,7 +219,8 @@ KSM_TEST(exec_ends_counts)
 
 		/* Counted for the child, before it leaves them behind. */
 		EXPECT_EQ(8, ksm_stat(0, "ksm_zero_pages"));
-		EXPECT_TRUE(ksm_step());
+		/* The first may be the rest of a pass that began before the fork. */
+		EXPECT_TRUE(ksm_step() && ksm_step());
 		EXPECT_EQ(8, merging_pages(0));
 		execv("/proc/self/exe", args);
 		_exit(1);

@@ -46,7 +46,8 @@ static const struct file *in_listing(const struct listing *l, const char *name)
 /* What only the module has; merge_across_nodes in-tree is for NUMA only. */
 static bool may_be_more(const char *name)
 {
-	return !strcmp(name, "scope") || !strcmp(name, "merge_across_nodes");
+	return !strcmp(name, "scope") || !strcmp(name, "scanners") ||
+	       !strcmp(name, "merge_across_nodes");
 }
 
 MODULE_TEST(same_files)

@@ -103,9 +103,13 @@ static void pick_scope(bool all)
 /* Allocations of the scanner fail now and then. */
 static void pick_faults(int percent)
 {
+	pid_t threads[MOST_SCANNERS];
+	int n = scanners(threads, MOST_SCANNERS);
+
 	note("%d %% of the scanner's allocations fail", percent);
-	must(scanner(), "there is no scanner");
-	make_fail(scanner(), true);
+	must(n, "there is no scanner");
+	while (n--)
+		make_fail(threads[n], true);
 	must(fail_percent(percent), "no fault injection");
 }
 
@@ -114,7 +118,7 @@ static void change_a_knob(void)
 	static const long batches[] = { 1, 10, 100, 1000, 10000, 100000000 };
 
 	totals->knobs++;
-	switch (choose(0, 11)) {
+	switch (choose(0, 12)) {
 	case 0:
 		set("sleep_millisecs", choose(0, 3) ? 0 : choose(1, 20));
 		break;
@@ -149,6 +153,11 @@ static void change_a_knob(void)
 	case 8:
 		if (options->faults)
 			pick_faults(choose(0, 20));
+		break;
+	case 9:
+		/* In-tree KSM has one. */
+		if (knob("scanners") > 0)
+			set("scanners", choose(1, 4));
 		break;
 	default:
 		flat_out();

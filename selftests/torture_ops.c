@@ -131,6 +131,11 @@ static const struct {
 	{ "pipe", 8, RANGE, through_pipe },
 	{ "pin", 6, RANGE, pinned },
 	{ "direct-read", 8, RANGE, direct_read },
+	{ "register", 6, RANGE, registered },
+	{ "sparse", 4, PAGE, sparse },
+	{ "many-mappings", 3, PAGE, many_mappings },
+	{ "hold-lock", 3, PAGE, hold_lock },
+	{ "fork-storm", 3, PAGE, fork_storm },
 	{ "fork", 8, AREA, fork_off },
 };
 
@@ -207,6 +212,10 @@ void operations_probe(bool swap)
 		is_missing("pin");
 	if (!direct_probe())
 		is_missing("direct-read");
+	if (!rings_probe())
+		is_missing("register");
+	if (!sparse_probe())
+		is_missing("sparse");
 	munmap(page, pagesize);
 }
 

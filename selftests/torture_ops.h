@@ -43,8 +43,13 @@ void map_fresh(struct worker *w, size_t area, size_t page, size_t count);
 int watcher(void);
 
 /* The kernel holds on to pages. */
-operation through_pipe, pinned, direct_read;
+operation through_pipe, pinned, direct_read, registered;
 bool pins_probe(void);
 bool direct_probe(void);
+bool rings_probe(void);
+
+/* What gets in the scanner's way. */
+operation sparse, many_mappings, hold_lock, fork_storm;
+bool sparse_probe(void);
 
 #endif

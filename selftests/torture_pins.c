@@ -2,11 +2,13 @@
 /* Operations in which the kernel holds on to pages while they are merged, or are not. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <linux/loop.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -146,6 +148,49 @@ int pinned(struct worker *w, const struct step *s)
 		munmap(buf, n * pagesize);
 	close(fd);
 	atomic_store(&control->pinning, false);
+	return err;
+}
+
+static int new_ring(void)
+{
+	struct io_uring_params params = {};
+
+	return syscall(SYS_io_uring_setup, 4, &params);
+}
+
+bool rings_probe(void)
+{
+	int ring = new_ring();
+
+	return ring >= 0 && !close(ring);
+}
+
+/* Buffers of io_uring: pinned, as many as one likes, and by every thread at once. */
+int registered(struct worker *w, const struct step *s)
+{
+	size_t n = s->count, i;
+	char *map = page_of(w->areas[s->area].map, s->page);
+	struct iovec iov = { map, n * pagesize };
+	int ring, err;
+
+	if (!all_are(w, s, n, writable))
+		return -EFAULT;
+	ring = new_ring();
+	if (ring < 0)
+		return -errno;
+	err = result(syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &iov, 1));
+	if (!err) {
+		linger(s->value);
+		for (i = 0; i < n; i++) {
+			uint64_t word = s->value >> 16 & 3;
+			size_t from = (s->value >> 32) % (pagesize / sizeof(word)) * sizeof(word);
+
+			memcpy(page_of(map, i) + from, &word, sizeof(word));
+			wrote(w, s->area, s->page + i, from, (char *)&word, sizeof(word));
+		}
+		linger(s->value >> 8);
+	}
+	close(ring);
 	return err;
 }
 

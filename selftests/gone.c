@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Forks and exits cost the scanner nothing to speak of, and the dead are forgotten at once. */
+#include "beside_fixture.h"
+#include "slab_lib.h"
+
+#define ATTEMPTS	8
+#define MANY		rounds(60000)
+#define CHILDREN	20
+/* The scanner may have been on its way to sleep, and be looked for by others. */
+#define SOME_SWITCHES	20
+
+/* It has stopped, and whatever it had to do is done. */
+static bool is_off(void)
+{
+	long last;
+	int i;
+
+	if (knob_set("run", 0))
+		return false;
+	for (i = 0; i < 100; i++) {
+		last = scanner_switches();
+		usleep(300000);
+		if (scanner_switches() == last)
+			return true;
+	}
+	return false;
+}
+
+/* Of a registered process; nothing is recorded of the child. */
+static bool fork_and_exit(int n)
+{
+	while (n--) {
+		pid_t pid = fork_child();
+
+		if (pid == 0)
+			_exit(0);
+		if (wait_child(pid))
+			return false;
+	}
+	return true;
+}
+
+BESIDE_TEST(exits_wake_nobody)
+{
+	int n = rounds(1000);
+	long before;
+
+	ASSERT_NE(NULL, different_pages(4, 1));
+	ASSERT_TRUE(is_off());
+	before = scanner_switches();
+	ASSERT_TRUE(fork_and_exit(n));
+	EXPECT_GE(before + SOME_SWITCHES, scanner_switches());
+}
+
+static bool fork_sleepers(pid_t *pids, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++) {
+		pids[i] = fork_child();
+		if (pids[i] == 0) {
+			for (;;)
+				pause();
+		}
+		if (pids[i] < 0)
+			return false;
+	}
+	return true;
+}
+
+static void kill_all(pid_t *pids, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		kill(pids[i], SIGKILL);
+	for (i = 0; i < n; i++)
+		wait_child(pids[i]);
+}
+
+/* An exit costs the scanner no more where many are registered than where few are. */
+BESIDE_TEST(exits_beside_many)
+{
+	enum { SLEEPERS = 1500 };
+	static pid_t pids[SLEEPERS];
+	int sleepers = rounds(SLEEPERS);
+	long long few, many;
+
+	ASSERT_NE(NULL, different_pages(4, 2));
+	ASSERT_TRUE(is_off());
+	few = scanner_cpu();
+	ASSERT_TRUE(fork_and_exit(200));
+	ASSERT_TRUE(is_off());
+	few = scanner_cpu() - few;
+	ASSERT_TRUE(fork_sleepers(pids, sleepers));
+	many = scanner_cpu();
+	ASSERT_TRUE(fork_and_exit(200));
+	ASSERT_TRUE(is_off());
+	many = scanner_cpu() - many;
+	/* In CPU time, which grows little where the machine is busy. */
+	EXPECT_GE(2 * few + 30000000, many)
+		TH_LOG("%lld us with %d sleepers, %lld us without", many / 1000, sleepers, few / 1000);
+	kill_all(pids, sleepers);
+}
+
+BESIDE_TEST(off_is_off)
+{
+	enum { SLEEPERS = 300 };
+	static pid_t pids[SLEEPERS];
+	long before;
+
+	ASSERT_NE(NULL, different_pages(4, 3));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(2));
+	ASSERT_TRUE(fork_sleepers(pids, SLEEPERS));
+	ASSERT_TRUE(is_off());
+	before = scanner_switches();
+	sleep(3);
+	EXPECT_EQ(before, scanner_switches());
+	kill_all(pids, SLEEPERS);
+}
+
+/* A merged page that only its child has, of which the scanner knows nothing. */
+static int peer_leaves_a_child(struct peer *p, void *arg)
+{
+	char *map = map_pages(2), c;
+	pid_t pid;
+
+	CHECK(map);
+	fill_all(map, 2, 4);
+	CHECK(!madvise(map, 2 * pagesize, MADV_MERGEABLE));
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		/* Until the test is done with it, or dead. */
+		while (read(p->rd, &c, 1) > 0)
+			;
+		_exit(0);
+	}
+	return 0;
+}
+
+/* What the scanner uses in four seconds with run=0 while there is such a page. */
+static long long leftover_cpu(struct peer *p)
+{
+	long long before;
+
+	if (!is_off() || !peer_meet(p) || wait_child(p->pid))
+		return -1;
+	usleep(200000);
+	before = scanner_cpu();
+	sleep(4);
+	before = scanner_cpu() - before;
+	close(p->wr);
+	close(p->rd);
+	return before;
+}
+
+/* Another process that has a lot of pages, until it is let go. */
+static int peer_has_many(struct peer *p, void *arg)
+{
+	uint64_t share = *(int *)arg;
+	char *map = map_pages(MANY);
+	int i;
+
+	CHECK(map);
+	for (i = 0; i < MANY; i++)
+		*(uint64_t *)page_of(map, i) = i / share + 1;
+	CHECK(!madvise(map, MANY * pagesize, MADV_MERGEABLE));
+	CHECK(peer_meet(p));
+	peer_meet(p);
+	return 0;
+}
+
+/* So many of them have the same content each. */
+#define HAS_MANY(p, n) do {						\
+	int _n = n;							\
+									\
+	ASSERT_TRUE(peer_start(p, peer_has_many, &_n) && peer_meet(p));	\
+} while (0)
+
+BESIDE_TEST(leftovers_go_by_their_own_number)
+{
+	struct peer alone, beside, tree;
+	long long few, many;
+
+	ASSERT_TRUE(peer_start(&alone, peer_leaves_a_child, NULL) && peer_meet(&alone));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 1));
+	few = leftover_cpu(&alone);
+	ASSERT_LE(0, few);
+	ASSERT_TRUE(unmerge_everything());
+	HAS_MANY(&tree, 2);
+	ASSERT_TRUE(peer_start(&beside, peer_leaves_a_child, NULL) && peer_meet(&beside));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(MANY / 2 + 1, MANY / 2 + 1));
+	many = leftover_cpu(&beside);
+	ASSERT_LE(0, many);
+	EXPECT_GE(3 * few + 8000000, many)
+		TH_LOG("%lld us beside %d merged pages, %lld us without", many / 1000, MANY / 2,
+		       few / 1000);
+	EXPECT_EQ(0, peer_end(&tree));
+}
+
+/* Children with records of their own. */
+static bool fork_recorded(pid_t *pids)
+{
+	long unshared;
+	int i;
+
+	/* Those that died before are forgotten by then. */
+	if (knob_set("run", 1) || !ksm_passes(2))
+		return false;
+	unshared = knob("pages_unshared");
+	for (i = 0; i < CHILDREN; i++) {
+		pids[i] = fork_child();
+		if (pids[i] == 0) {
+			if (!different_pages(4, 100 + i))
+				_exit(1);
+			for (;;)
+				pause();
+		}
+		if (pids[i] < 0)
+			return false;
+	}
+	return counter_reaches("pages_unshared", unshared + 4 * CHILDREN);
+}
+
+static bool forgotten(int n, bool (*meanwhile)(void))
+{
+	int i;
+
+	for (i = 0; i < 60000 && meanwhile(); i++) {
+		if (trace_count("rksm_forget", NULL) >= n)
+			return meanwhile();
+		usleep(1000);
+	}
+	return false;
+}
+
+/* The scanner comes to them in the midst of a batch, however long. */
+BESIDE_TEST(the_dead_during_a_batch)
+{
+	pid_t pids[CHILDREN];
+	struct peer many;
+	bool done = false;
+	int i;
+
+	HAS_MANY(&many, 1);
+	ASSERT_EQ(0, knob_set("pages_to_scan", 4000000000L));
+	ASSERT_TRUE(trace_on("rksm/rksm_forget"));
+	ASSERT_TRUE(trace_passes());
+	for (i = 0; i < ATTEMPTS && !done; i++) {
+		ASSERT_TRUE(fork_recorded(pids));
+		ASSERT_TRUE(trace_pass_begins());
+		kill_all(pids, CHILDREN);
+		done = forgotten(CHILDREN, trace_pass_goes_on);
+	}
+	EXPECT_TRUE(done);
+	EXPECT_EQ(0, peer_end(&many));
+}
+
+static pid_t unmerging;
+
+static bool still_unmerging(void)
+{
+	return waitpid(unmerging, NULL, WNOHANG) == 0;
+}
+
+BESIDE_TEST(the_dead_during_unmerging)
+{
+	pid_t pids[CHILDREN];
+	struct peer many;
+	bool done = false;
+	int i;
+
+	HAS_MANY(&many, 2);
+	ASSERT_TRUE(trace_on("rksm/rksm_forget"));
+	for (i = 0; i < ATTEMPTS && !done; i++) {
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_settles(MANY / 2, MANY / 2));
+		ASSERT_TRUE(fork_recorded(pids));
+		trace_forget();
+		unmerging = knob_writer("run", "2");
+		kill_all(pids, CHILDREN);
+		/* Those whose records were dropped before they died need nothing more. */
+		done = forgotten(1, still_unmerging);
+		if (done || still_unmerging())
+			wait_child(unmerging);
+	}
+	EXPECT_TRUE(done);
+	EXPECT_EQ(0, peer_end(&many));
+}
+
+/* What the dead had is free again, however long it takes whoever writes 2. */
+BESIDE_TEST(mm_structs_during_unmerging)
+{
+	enum { FORKS = 400, SPARSE = 4 };
+	pid_t pids[SPARSE], pid;
+	char *map;
+	long before;
+	int i;
+
+	if (slab_objects("mm_struct") < 0)
+		SKIP(return, "no /proc/slabinfo");
+	ASSERT_NE(NULL, different_pages(4, 6));
+	/* With addresses enough for minutes, if it went by them. */
+	for (i = 0; i < SPARSE; i++) {
+		pids[i] = fork_child();
+		if (pids[i] == 0) {
+			map = mmap(NULL, 64UL << 40, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+			if (map != MAP_FAILED)
+				map[64UL << 39] = 1;
+			madvise(map, 64UL << 40, MADV_MERGEABLE);
+			for (;;)
+				pause();
+		}
+	}
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(2));
+	before = slab_objects("mm_struct");
+	pid = knob_writer("run", "2");
+	usleep(100000);
+	ASSERT_TRUE(fork_and_exit(FORKS));
+	/* Some are free and not yet back, as far as slabinfo goes. */
+	EXPECT_GE(before + FORKS / 2, slab_objects("mm_struct"));
+	kill_all(pids, SPARSE);
+	if (writer_result(pid, 60000) == -ETIME) {
+		kill(pid, SIGKILL);
+		writer_result(pid, 60000);
+	}
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A pass is what was registered when it began, and ends, however many come meanwhile. */
+#include "beside_fixture.h"
+
+#define N	20
+#define FORKS	4000
+
+/*
+ * Each child has as many pages as the scanner looks at in the time that many more are
+ * forked; they end before it comes to them.
+ */
+static void __attribute__((noreturn)) fork_all_the_time(_Atomic long *forks)
+{
+	pid_t pids[32] = {};
+	int i;
+
+	for (i = 0;; i = (i + 1) % 32) {
+		if (pids[i]) {
+			kill(pids[i], SIGKILL);
+			wait_child(pids[i]);
+		}
+		pids[i] = fork_child();
+		if (pids[i] == 0) {
+			for (;;)
+				pause();
+		}
+		++*forks;
+		usleep(2000);
+	}
+}
+
+BESIDE_TEST(processes_come_all_the_time)
+{
+	_Atomic long *forks = mmap(NULL, pagesize, PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	long scans, most = rounds(FORKS), first;
+	pid_t pid;
+
+	ASSERT_NE(MAP_FAILED, forks);
+	ASSERT_NE(NULL, different_pages(N, 1));
+	/* Twenty pages take longer than one more fork does, on any machine. */
+	ASSERT_EQ(0, knob_set("pages_to_scan", 1));
+	ASSERT_EQ(0, knob_set("sleep_millisecs", 20));
+	pid = fork_child();
+	if (pid == 0)
+		fork_all_the_time(forks);
+	while (*forks < 32)
+		usleep(1000);
+	ASSERT_EQ(0, knob_set("run", 1));
+	scans = knob("full_scans");
+	first = *forks;
+	/* By the number of forks, not by time. */
+	while (*forks < first + most && knob("full_scans") < scans + 3)
+		usleep(1000);
+	EXPECT_LE(scans + 3, knob("full_scans"))
+		TH_LOG("%ld passes in %ld forks", knob("full_scans") - scans, *forks - first);
+	kill(pid, SIGKILL);
+	wait_child(pid);
+}
+
+TEST_HARNESS_MAIN
