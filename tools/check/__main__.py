@@ -101,6 +101,23 @@ class Check:
                 break
         self.report("bench", results, log)
 
+    def user(self):
+        """What needs no kernel, with debug assertions and sanitizers."""
+        results = ktap.Results()
+        log = LOGS / "user.log"
+        script = str(REPO / "tools/user-test.sh")
+        results.case("user/clippy", run_logged([script, "clippy"], log) == 0)
+        if results.passed:
+            good = run_logged([script], log) == 0
+            text = read(log)
+            for name, how in re.findall(r"^test (\S+) \.\.\. (ok|FAILED)", text, re.MULTILINE):
+                results.case(f"user/{name}", how == "ok")
+            if not good:
+                # It may have died before it said so of any test.
+                results.failed = results.failed or ["user/its end"]
+                self.complain(re.findall(r"^SEED=.*|panicked at .*\n.*|ERROR: .*", text, re.MULTILINE)[:20])
+        self.report("in user space", results, log)
+
     @staticmethod
     def complain(complaints):
         for text in complaints:
@@ -281,6 +298,7 @@ def main():
             return 1
         check = Check(args.full)
         check.rules()
+        check.user()
         check.run(args.kernels or KERNELS)
         return check.end()
 

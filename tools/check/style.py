@@ -44,6 +44,53 @@ def unsafe_stays_in_its_layer(repo):
             yield from matches(UNSAFE, text, name, "unsafe code outside of mm/ and intrusive/")
 
 
+def imports(text):
+    """The modules of the crate that a file's `use crate::…` name, at their first level."""
+    for block in re.findall(r"\buse crate::([^;]*);", text):
+        depth, name = 0, ""
+        for char in block.strip("{} \n") if block.startswith("{") else block.split("::")[0]:
+            depth += (char == "{") - (char == "}")
+            if char == "," and depth == 0:
+                yield name.strip().split("::")[0]
+                name = ""
+            elif depth == 0 or name:
+                name += char if depth == 0 else ""
+        if name.strip():
+            yield name.strip().split("::")[0]
+
+
+def the_floor_knows_nothing_above(repo):
+    """What the layer over C imports of the crate is part of that layer."""
+    for path in rust_source.files(repo):
+        name = str(path.relative_to(repo))
+        if name.startswith("mm/"):
+            above = re.compile(r"\bcrate::(?!mm\b|LocalModule\b)\w+")
+            text = rust_source.without_tests(path.read_text())
+            yield from matches(above, text, name, "the floor imports from above")
+
+
+def no_imports_go_in_circles(repo):
+    """Files of the algorithm; the folders count as one each."""
+    graph = {}
+    for path in rust_source.files(repo):
+        place = path.relative_to(repo)
+        node = place.parts[0] if len(place.parts) > 1 else place.stem
+        text = rust_source.without_tests(path.read_text())
+        graph.setdefault(node, set()).update(set(imports(text)) - {node})
+    done = set()
+
+    def visit(node, way):
+        if node in way:
+            yield "imports go in a circle: " + " -> ".join([*way[way.index(node) :], node])
+        elif node not in done:
+            for other in sorted(graph.get(node, ())):
+                yield from visit(other, [*way, node])
+            done.add(node)
+
+    for node in sorted(graph):
+        yield from visit(node, [])
+
+
 def nothing_panics(repo):
     for path in rust_source.files(repo):
         text = rust_source.without_tests(path.read_text())
@@ -89,6 +136,8 @@ def run(command, repo):
 
 CHECKS = (
     unsafe_stays_in_its_layer,
+    the_floor_knows_nothing_above,
+    no_imports_go_in_circles,
     nothing_panics,
     safety_is_argued,
     files_are_small,

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Threads.
+
+pub(crate) fn cond_resched() {}
