@@ -28,7 +28,7 @@ TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
 # How many of a test's rounds the debug kernel does, in percent: all with --full.
 ROUNDS_DEBUG = 25
 # Seconds after which a machine is stuck; several times what it needs.
-TIMEOUT = {"plain": 1200, "debug": 2700, "uml": 900}
+TIMEOUT = {"plain": 1800, "debug": 4000, "uml": 1200}
 # With more than one CPU, User-Mode Linux flushes no TLB but its own: whatever
 # write-protects a page, in-tree KSM too, loses writes of the others.
 CPUS = {"plain": "2", "debug": "2", "uml": "1"}
