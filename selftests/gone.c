@@ -142,20 +142,29 @@ static int peer_leaves_a_child(struct peer *p, void *arg)
 	return 0;
 }
 
-/* What the scanner uses in four seconds with run=0 while there is such a page. */
+/*
+ * What the scanner uses with run=0 while there is such a page: the least of several times in each of
+ * which it looks once at least, as an emulated CPU that is preempted counts that, too.
+ */
 static long long leftover_cpu(struct peer *p)
 {
-	long long before;
+	long long least = -1;
+	int i;
 
 	if (!is_off() || !peer_meet(p) || wait_child(p->pid))
 		return -1;
 	usleep(200000);
-	before = scanner_cpu();
-	sleep(4);
-	before = scanner_cpu() - before;
+	for (i = 0; i < 4; i++) {
+		long long used = scanner_cpu();
+
+		usleep(1500000);
+		used = scanner_cpu() - used;
+		if (least < 0 || used < least)
+			least = used;
+	}
 	close(p->wr);
 	close(p->rd);
-	return before;
+	return least;
 }
 
 /* Another process that has a lot of pages, until it is let go. */
@@ -198,7 +207,7 @@ BESIDE_TEST(leftovers_go_by_their_own_number)
 	ASSERT_TRUE(ksm_settles(MANY / 2 + 1, MANY / 2 + 1));
 	many = leftover_cpu(&beside);
 	ASSERT_LE(0, many);
-	EXPECT_GE(3 * few + 8000000, many)
+	EXPECT_GE(3 * few + 4000000, many)
 		TH_LOG("%lld us beside %d merged pages, %lld us without", many / 1000, MANY / 2,
 		       few / 1000);
 	EXPECT_EQ(0, peer_end(&tree));

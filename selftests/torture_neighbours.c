@@ -8,21 +8,22 @@
 
 #include "torture_ops.h"
 
-#define SPARSE		(16UL << 40)
+#define SPARSE		(1UL << 40)
 #define MAPPINGS	512
 #define HELD		4096
 
-static char *reserve(size_t size)
+/* Far from where the areas move: the kernel's choice may be a place that one has just left. */
+static char *reserve(int thread, size_t size)
 {
-	char *map = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *map = mmap((char *)((2 + thread) * SPARSE), size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 
 	return map == MAP_FAILED ? NULL : map;
 }
 
 bool sparse_probe(void)
 {
-	char *map = reserve(SPARSE);
+	char *map = reserve(0, SPARSE);
 
 	return map && !munmap(map, SPARSE);
 }
@@ -38,7 +39,7 @@ static void linger(uint64_t value)
 /* A page in a lot of nothing comes, and goes. */
 int sparse(struct worker *w, const struct step *s)
 {
-	char *map = reserve(SPARSE), *page;
+	char *map = reserve(w->thread, SPARSE), *page;
 
 	if (!map)
 		return -errno;
@@ -54,7 +55,7 @@ int sparse(struct worker *w, const struct step *s)
 /* Many mappings, with a page in one of them. */
 int many_mappings(struct worker *w, const struct step *s)
 {
-	char *map = reserve(MAPPINGS * pagesize);
+	char *map = reserve(w->thread, MAPPINGS * pagesize);
 	size_t i;
 	int err = 0;
 
@@ -73,7 +74,7 @@ int many_mappings(struct worker *w, const struct step *s)
 int hold_lock(struct worker *w, const struct step *s)
 {
 	int rounds = 1 + s->value % 64, err = 0;
-	char *map = reserve(HELD * pagesize);
+	char *map = reserve(w->thread, HELD * pagesize);
 	size_t i;
 
 	if (!map)
