@@ -7,7 +7,7 @@
 //! | claim | the next address space of the pass, and where its last turn ended | – |
 //! | look | page tables, up to 64 pages or so many tables | its mmap lock |
 //! | sort | what is known of each page | its records, references to the pages |
-//! | read | checksums, with the next page on its way into the cache | the same |
+//! | read | checksums, with the next pages on their way into the cache | the same |
 //! | decide | searches, merges ([`decide`](crate::decide)) | its records, the books now and then |
 //! | forget | what was not found any more, so much at a time | the same |
 //!
@@ -43,6 +43,12 @@ use kernel::{
     sync::{atomic::Relaxed, Arc},
     time::{Delta, Instant, Monotonic},
 };
+
+/// How many pages before it is read a page is fetched: as many as fit into half of a small first-level cache.
+const AHEAD: usize = 4;
+
+/// How many pages are read without a chance for others to have the CPU.
+const READ_AT_ONCE: usize = 16;
 
 /// What a step came to.
 pub(crate) enum Step {
@@ -102,16 +108,20 @@ impl<'b> Reads<'b> {
     }
 
     fn push(&mut self, read: Read<'b>) {
+        // The others are fetched while these are read.
+        if self.len < AHEAD {
+            read.page.read(|content| content.prefetch_all());
+        }
         if let Some(place) = self.reads.get_mut(self.len) {
             *place = Some(read);
             self.len += 1;
         }
     }
 
-    /// Each, and the one after it.
+    /// Each, and the one that is fetched meanwhile.
     fn iter(&self) -> impl Iterator<Item = (&Read<'b>, Option<&Read<'b>>)> {
-        let next = |place: usize| self.reads.get(place).and_then(Option::as_ref);
-        (0..self.len).filter_map(move |place| Some((next(place)?, next(place + 1))))
+        let at = |place: usize| self.reads.get(place).and_then(Option::as_ref);
+        (0..self.len).filter_map(move |place| Some((at(place)?, at(place + AHEAD))))
     }
 }
 
@@ -422,10 +432,19 @@ impl Engine {
                 let _fits = work.push_within_capacity(todo);
             }
         }
-        for (read, next) in reads.iter() {
-            let checksum = self.checksum(read.page, next.map(|next| next.page));
-            if let Some(todo) = self.judge(read, checksum) {
-                let _fits = work.push_within_capacity(todo);
+        let mut reads = reads.iter().peekable();
+        while reads.peek().is_some() {
+            let reading = self.sums().reading();
+            for (read, ahead) in reads.by_ref().take(READ_AT_ONCE) {
+                let checksum = read.page.read(|content| match ahead {
+                    Some(ahead) => ahead
+                        .page
+                        .read(|ahead| reading.checksum_ahead(content, ahead)),
+                    None => reading.checksum(content),
+                });
+                if let Some(todo) = self.judge(read, checksum) {
+                    let _fits = work.push_within_capacity(todo);
+                }
             }
         }
         (scanned, skipped)
@@ -467,14 +486,6 @@ impl Engine {
             Mapping::KsmZero => Some(Want::SeeZero),
             Mapping::Moving | Mapping::Page { .. } => None,
         }
-    }
-
-    fn checksum(&self, page: &AnonPage, next: Option<&AnonPage>) -> u64 {
-        let sums = self.sums();
-        page.read(|content| match next {
-            Some(next) => next.read(|next| sums.checksum_ahead(content, next)),
-            None => sums.checksum(content),
-        })
     }
 
     /// What is to be done about a page that was read.

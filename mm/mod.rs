@@ -31,5 +31,6 @@ pub(crate) mod sole;
 mod table;
 pub(crate) mod tasks;
 pub(crate) mod trace;
+pub(crate) mod vector;
 pub(crate) mod vma;
 pub(crate) mod walk;

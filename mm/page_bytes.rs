@@ -67,6 +67,12 @@ impl PageView<'_> {
         unsafe { word.read_volatile() }
     }
 
+    /// Where it begins, for who reads it by instructions of its own.
+    #[inline(always)]
+    pub(super) fn as_ptr(&self) -> *const u64 {
+        self.start
+    }
+
     /// Has the cache line with the word at index `i` fetched, which is going to be read in a moment
     /// and not again after that. Only a hint, and none on machines other than x86.
     #[inline(always)]

@@ -17,6 +17,9 @@ pub(crate) mod random;
 #[path = "../../../../mm/slab.rs"]
 #[allow(clippy::all)]
 pub(crate) mod slab;
+#[path = "../../../../mm/vector.rs"]
+#[allow(clippy::all)]
+pub(crate) mod vector;
 
 pub(crate) mod address_space;
 pub(crate) mod anon_vma;

@@ -64,3 +64,19 @@ pub unsafe fn try_module_get(_: *mut module) -> bool {
 pub unsafe fn module_put(_: *mut module) {
     assert!(PINS.fetch_sub(1, Ordering::Relaxed) > 0);
 }
+
+pub unsafe fn cpu_has_avx2() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        std::arch::is_x86_feature_detected!("avx2")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
+/// The registers are user space's own.
+pub unsafe fn kernel_fpu_begin() {}
+
+pub unsafe fn kernel_fpu_end() {}
