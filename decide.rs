@@ -12,7 +12,7 @@ use crate::{
         candidates::{Claim, Found},
         item::ItemRef,
     },
-    merge::{Outcome, Paired},
+    merge::Paired,
     mm_slot::Turn,
     stable_tree::Match,
     tally::Tally,
@@ -122,7 +122,7 @@ impl Engine {
     fn carry_out(&self, tally: &mut Tally, item: ItemRef<'_>, work: &Work, todo: Todo) {
         match todo {
             Todo::Zero => {
-                if self.place_zero(item) == Outcome::Merged {
+                if self.place_zero(item).is_ok() {
                     let _plain = tally.see_zero(item);
                 }
             }

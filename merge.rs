@@ -17,7 +17,7 @@ use crate::{
         anon_vma::Region,
         ksm_folio::{KsmFolio, LockedKsm},
         notifier::Invalidation,
-        page::{AnonPage, LockedPage},
+        page::{AnonPage, LockedPage, Place},
         pte::{self, FrozenPage, MappedPage},
         sole, trace,
         vma::MergeableVma,
@@ -28,10 +28,9 @@ use crate::{
 };
 use kernel::{prelude::*, sync::Arc};
 
-/// What became of a page.
+/// Why a page was not merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Merged,
+pub(crate) enum Unmerged {
     /// It was written to meanwhile.
     Changed,
     /// Somebody uses it in a way that forbids it to be merged now.
@@ -42,20 +41,18 @@ pub(crate) enum Outcome {
     NoMemory,
 }
 
-impl Outcome {
-    /// The same as the tracepoints have it.
-    fn result(self) -> Result {
-        match self {
-            Self::Merged => Ok(()),
-            Self::Changed => Err(EAGAIN),
-            Self::Busy => Err(EBUSY),
-            Self::Gone => Err(ENOENT),
-            Self::NoMemory => Err(ENOMEM),
-        }
-    }
+/// What was done, as the tracepoints have it.
+fn result<T>(done: &Result<T, Unmerged>) -> Result {
+    Err(match done {
+        Ok(_) => return Ok(()),
+        Err(Unmerged::Changed) => EAGAIN,
+        Err(Unmerged::Busy) => EBUSY,
+        Err(Unmerged::Gone) => ENOENT,
+        Err(Unmerged::NoMemory) => ENOMEM,
+    })
 }
 
-impl From<Away> for Outcome {
+impl From<Away> for Unmerged {
     fn from(away: Away) -> Self {
         match away {
             Away::Busy => Self::Busy,
@@ -74,6 +71,16 @@ pub(crate) enum Paired {
     GivesWay(Claim),
 }
 
+/// Why a page and a candidate are not merged now.
+enum Unfit {
+    /// It is the candidate's fault.
+    Candidate,
+    /// The candidate may do for another page.
+    Both,
+    /// They lie in one folio, which has to be split first.
+    OneFolio,
+}
+
 /// A page that can be merged, as far as can be told by looking, and where it is mapped.
 struct Spot<'l> {
     vma: MergeableVma<'l>,
@@ -82,19 +89,36 @@ struct Spot<'l> {
 }
 
 impl<'l> Spot<'l> {
+    /// Runs `f` on what `space` maps at `address`, with its mmap lock held, which is tried. Only one is held
+    /// at a time: nobody waits for what is done for somebody else.
+    fn with<R>(
+        space: &AddressSpace,
+        address: usize,
+        region: Option<&Region>,
+        f: impl FnOnce(Spot<'_>) -> R,
+    ) -> Result<R, Unmerged> {
+        let live = space.try_enter()?;
+        Ok(f(Spot::look(&live, address, region)?))
+    }
+
+    /// The same for the page of `item`.
+    fn of<R>(item: ItemRef<'_>, f: impl FnOnce(Spot<'_>) -> R) -> Result<R, Unmerged> {
+        Self::with(item.space(), item.address(), item.region(), f)
+    }
+
     /// Looks at what `live` maps at `address`. A VMA that has come in the place of another may map another
     /// page there, which is not of `region`.
     fn look(
         live: &'l LiveMm<'l>,
         address: usize,
         region: Option<&Region>,
-    ) -> Result<Self, Outcome> {
+    ) -> Result<Self, Unmerged> {
         let (vma, found) = Self::find(live, address, region)?;
         if found.page.is_ksm() {
-            return Err(Outcome::Gone);
+            return Err(Unmerged::Gone);
         }
         if found.watched || found.page.is_in_use() {
-            return Err(Outcome::Busy);
+            return Err(Unmerged::Busy);
         }
         Ok(Self {
             vma,
@@ -107,75 +131,89 @@ impl<'l> Spot<'l> {
         live: &'l LiveMm<'l>,
         address: usize,
         region: Option<&Region>,
-    ) -> Result<(MergeableVma<'l>, pte::Found), Outcome> {
-        let vma = MergeableVma::at(live, address).ok_or(Outcome::Gone)?;
+    ) -> Result<(MergeableVma<'l>, pte::Found), Unmerged> {
+        let vma = MergeableVma::at(live, address).ok_or(Unmerged::Gone)?;
         if !region.is_some_and(|region| vma.is_of(region)) {
-            return Err(Outcome::Gone);
+            return Err(Unmerged::Gone);
         }
-        let found = pte::page_at(&vma, address).ok_or(Outcome::Gone)?;
+        let found = pte::page_at(&vma, address).ok_or(Unmerged::Gone)?;
         Ok((vma, found))
     }
 
-    /// Locks the page, which is a folio of its own then.
-    fn lock(&self) -> Result<LockedPage<'_>, Outcome> {
-        let locked = self.page.try_lock().ok_or(Outcome::Busy)?;
-        if !locked.is_anon() {
-            return Err(Outcome::Gone);
-        }
-        match locked.split() {
-            true => Ok(locked),
-            false => Err(Outcome::Busy),
-        }
-    }
-
-    /// Freezes the page, which is locked, and lets `f` decide what becomes of it.
+    /// Locks and freezes the page, a folio of its own then, and lets `f` decide what becomes of it.
     fn freeze<R>(
         &self,
-        locked: &LockedPage<'_>,
-        f: impl FnOnce(FrozenPage<'_>) -> Result<R, Outcome>,
-    ) -> Result<R, Outcome> {
+        f: impl FnOnce(FrozenPage<'_>) -> Result<R, Unmerged>,
+    ) -> Result<R, Unmerged> {
+        let locked = lock_alone(&self.page)?;
         let span = Invalidation::start(&self.vma, self.address);
-        let mapped = MappedPage::lock(&span, locked).ok_or(Outcome::Gone)?;
-        let frozen = mapped.freeze().ok_or(Outcome::Busy)?;
+        let mapped = MappedPage::lock(&span, locked).ok_or(Unmerged::Gone)?;
+        let frozen = mapped.freeze().ok_or(Unmerged::Busy)?;
         f(frozen)
     }
 
     /// Maps the merged page `target` instead.
-    fn replace(&self, target: &LockedKsm<'_>) -> Result<(), Outcome> {
+    fn replace(&self, target: &LockedKsm<'_>) -> Result<(), Unmerged> {
         if target.is_poisoned() {
-            return Err(Outcome::Busy);
+            return Err(Unmerged::Busy);
         }
-        let locked = self.lock()?;
-        self.freeze(&locked, |frozen| {
-            let equal = frozen.if_equal(target).ok_or(Outcome::Changed)?;
-            equal.replace().then_some(()).ok_or(Outcome::Busy)
+        self.freeze(|frozen| {
+            let equal = frozen.if_equal(target).ok_or(Unmerged::Changed)?;
+            equal.replace().then_some(()).ok_or(Unmerged::Busy)
         })
     }
 
     /// Makes sure that nobody else maps the page, by a copy where somebody does. A large page that is
     /// mapped by many entries looks like a shared one.
-    fn unshared(self) -> Result<Self, Outcome> {
+    fn unshared(self) -> Result<Self, Unmerged> {
         if !self.page.is_shared() {
             return Ok(self);
         }
-        self.vma.unshare(self.address).or(Err(Outcome::NoMemory))?;
+        self.vma.unshare(self.address).or(Err(Unmerged::NoMemory))?;
         let page = pte::page_at(&self.vma, self.address)
-            .ok_or(Outcome::Gone)?
+            .ok_or(Unmerged::Gone)?
             .page;
         Ok(Self { page, ..self })
     }
 }
 
-fn trace_one_page(space: &AddressSpace, address: usize, page: &AnonPage, outcome: Outcome) {
-    trace::merge_one_page(space.id(), address, page.pfn(), outcome.result());
+/// Locks a page, which is a folio of its own then.
+fn lock_alone(page: &AnonPage) -> Result<LockedPage<'_>, Unmerged> {
+    let locked = page.try_lock().ok_or(Unmerged::Busy)?;
+    if !locked.is_anon() {
+        return Err(Unmerged::Gone);
+    }
+    match locked.split() {
+        true => Ok(locked),
+        false => Err(Unmerged::Busy),
+    }
+}
+
+fn trace_one_page<T>(
+    space: &AddressSpace,
+    address: usize,
+    page: &AnonPage,
+    done: &Result<T, Unmerged>,
+) {
+    trace::merge_one_page(space.id(), address, page.pfn(), result(done));
+}
+
+fn trace_join(
+    space: &AddressSpace,
+    address: usize,
+    page: &AnonPage,
+    node: &StableNode,
+    done: &Result<(), Unmerged>,
+) {
+    let (pfn, ksm) = (page.pfn(), node.tie().pfn());
+    trace::merge_with_ksm_page(space.id(), address, pfn, ksm, result(done));
 }
 
 impl Engine {
     /// Maps a merged page in place of the page of `item`, which is like it.
     pub(crate) fn join(&self, tally: &mut Tally, item: ItemRef<'_>, found: Match) {
         let Match { node, folio } = found;
-        let outcome = self.try_join(tally, item, &node, &folio);
-        if outcome != Outcome::Merged {
+        if self.try_join(tally, item, &node, &folio).is_err() {
             self.ledger.open().expect_no_more(&node);
         }
     }
@@ -186,29 +224,20 @@ impl Engine {
         item: ItemRef<'_>,
         node: &Arc<StableNode>,
         folio: &KsmFolio,
-    ) -> Outcome {
-        let (space, address) = (item.space(), item.address());
-        let live = match space.try_enter() {
-            Ok(live) => live,
-            Err(away) => return away.into(),
-        };
-        let spot = match Spot::look(&live, address, item.region()) {
-            Ok(spot) => spot,
-            Err(why) => return why,
-        };
-        let joined = folio.try_lock(node.tie()).ok_or(Outcome::Busy);
-        let joined = joined.and_then(|target| {
-            spot.replace(&target)?;
-            let mut books = self.ledger.open();
-            node.expect_no_more(&books.token);
-            // The item has been plain since it was looked up.
-            books.share(node, target.lock(), item, tally);
-            Ok(())
-        });
-        let outcome = joined.err().unwrap_or(Outcome::Merged);
-        let (pfn, ksm) = (spot.page.pfn(), node.tie().pfn());
-        trace::merge_with_ksm_page(space.id(), address, pfn, ksm, outcome.result());
-        outcome
+    ) -> Result<(), Unmerged> {
+        Spot::of(item, |spot| {
+            let target = folio.try_lock(node.tie()).ok_or(Unmerged::Busy);
+            let joined = target.and_then(|target| {
+                spot.replace(&target)?;
+                let mut books = self.ledger.open();
+                node.expect_no_more(&books.token);
+                // The item has been plain since it was looked up.
+                books.share(node, target.lock(), item, tally);
+                Ok(())
+            });
+            trace_join(item.space(), spot.address, &spot.page, node, &joined);
+            joined
+        })?
     }
 
     /// Records that `item` maps a merged page: a fork left it there, or swap-in.
@@ -229,29 +258,22 @@ impl Engine {
     }
 
     /// Maps the zero page in place of the page of `item`, if it is full of zeroes.
-    pub(crate) fn place_zero(&self, item: ItemRef<'_>) -> Outcome {
-        let (space, address) = (item.space(), item.address());
-        let live = match space.try_enter() {
-            Ok(live) => live,
-            Err(away) => return away.into(),
-        };
-        let spot = match Spot::look(&live, address, item.region()) {
-            Ok(spot) => spot,
-            Err(why) => return why,
-        };
-        let placed = spot.lock().and_then(|locked| {
-            spot.freeze(&locked, |frozen| {
-                let zero = frozen.if_zero().ok_or(Outcome::Changed)?;
-                zero.replace().then_some(()).ok_or(Outcome::Busy)
-            })
-        });
-        let outcome = placed.err().unwrap_or(Outcome::Merged);
-        trace_one_page(space, address, &spot.page, outcome);
-        outcome
+    pub(crate) fn place_zero(&self, item: ItemRef<'_>) -> Result<(), Unmerged> {
+        Spot::of(item, |spot| {
+            let placed = spot.freeze(|frozen| {
+                let zero = frozen.if_zero().ok_or(Unmerged::Changed)?;
+                zero.replace().then_some(()).ok_or(Unmerged::Busy)
+            });
+            trace_one_page(item.space(), spot.address, &spot.page, &placed);
+            placed
+        })?
     }
 
     /// Makes a merged page out of the page of a candidate, and maps it in place of that of `item`, which
     /// looks like it.
+    ///
+    /// The two address spaces are entered one after the other. Both pages are looked at first, so that the
+    /// candidate is not changed for one that cannot be merged with it.
     pub(crate) fn pair(
         &self,
         tally: &mut Tally,
@@ -260,135 +282,132 @@ impl Engine {
         work: &Work,
         look: Look,
     ) -> Paired {
+        // What may wait for memory comes before all locks.
         let Ok(node) = StableNode::new() else {
             return Paired::NotNow(claim);
         };
-        let (space, address) = (item.space(), item.address());
-        let (other_space, other_address) = (claim.space().clone(), claim.address());
-        let Ok(other_live) = other_space.try_enter() else {
-            return Paired::GivesWay(claim);
-        };
-        let Ok(other) = Spot::look(&other_live, other_address, claim.region()) else {
-            return Paired::GivesWay(claim);
-        };
-        let own_live = match Arc::ptr_eq(space, &other_space) {
-            true => None,
-            false => match space.try_enter() {
-                Ok(live) => Some(live),
-                Err(_) => {
-                    return Paired::NotNow(claim);
-                }
-            },
-        };
-        let live = own_live.as_ref().unwrap_or(&other_live);
-        let Ok(own) = Spot::look(live, address, item.region()) else {
+        // No reference is kept: it would keep a folio from being split in which both are.
+        let Ok(own) = Spot::of(item, |own| own.page.place()) else {
             return Paired::NotNow(claim);
         };
-        let sums = self.sums();
-        if !sums.may_meet(other.page.nid(), own.page.nid()) {
-            return Paired::GivesWay(claim);
+        let mut ksm = None;
+        let made = Spot::with(claim.space(), claim.address(), claim.region(), |other| {
+            self.fits(&other.page, own, look)?;
+            let made = self.make_ksm(claim.space(), other, &node, work.checksum, &mut ksm);
+            made.or(Err(Unfit::Candidate))
+        });
+        let made = made.unwrap_or(Err(Unfit::Candidate));
+        match made {
+            Ok(locked) => self.join_new(tally, item, claim, &node, locked, work),
+            Err(Unfit::Candidate) => Paired::GivesWay(claim),
+            Err(Unfit::Both) => Paired::NotNow(claim),
+            Err(Unfit::OneFolio) => {
+                // It is split now; the two are merged when the scanner comes by again.
+                let _split = Spot::of(item, |own| lock_alone(&own.page).is_ok());
+                Paired::NotNow(claim)
+            }
+        }
+    }
+
+    /// Whether the page of a candidate can be merged with one that is at `own`.
+    fn fits(&self, other: &AnonPage, own: Place, look: Look) -> Result<(), Unfit> {
+        let place = other.place();
+        if !self.sums().may_meet(place.nid, own.nid) {
+            return Err(Unfit::Candidate);
         }
         // A fork left one page in two address spaces; or the candidate would have to be split, for which
         // a first look is too little.
-        if other.page.is(&own.page) || look == Look::First && other.page.is_large() {
-            return Paired::NotNow(claim);
+        if place.pfn == own.pfn || look == Look::First && other.is_large() {
+            return Err(Unfit::Both);
         }
-        if other.page.shares_folio_with(&own.page) {
-            // Each holds a reference that keeps the folio from being split for the other. It is split now;
-            // the two are merged when the scanner comes by again.
-            let Spot { page, .. } = other;
-            drop(page);
-            let _split = own.lock();
-            return Paired::NotNow(claim);
+        match place.folio == own.folio {
+            true => Err(Unfit::OneFolio),
+            false => Ok(()),
         }
-        // To be read when it is locked and can change no more, which takes a while.
-        other.page.read(|content| content.prefetch_all());
-        let other = match other.unshared() {
-            Ok(other) => other,
-            Err(_) => return Paired::GivesWay(claim),
-        };
-        self.merge_pair(tally, (item, &own), (claim, &other), &node, work)
     }
 
-    fn merge_pair(
+    /// Maps the merged page that the page of a candidate was made, and is locked since, in place of that of
+    /// `item`.
+    fn join_new(
         &self,
         tally: &mut Tally,
-        (item, own): (ItemRef<'_>, &Spot<'_>),
-        (claim, other): (Claim, &Spot<'_>),
+        item: ItemRef<'_>,
+        claim: Claim,
         node: &Arc<StableNode>,
+        locked: LockedKsm<'_>,
         work: &Work,
     ) -> Paired {
-        let space = claim.space().clone();
-        let made = self.make_ksm(other, node, work.checksum);
-        let outcome = made.as_ref().err().copied().unwrap_or(Outcome::Merged);
-        trace_one_page(&space, other.address, &other.page, outcome);
-        let Ok((ksm, locked)) = made else {
-            return Paired::GivesWay(claim);
-        };
-        let Some(locked) = LockedKsm::from_page(locked, &ksm) else {
-            return Paired::GivesWay(claim);
-        };
-        // Where the candidate's page was copied, the copy may lie on another NUMA node.
-        let joined = match self.sums().may_meet(ksm.nid(), own.page.nid()) {
-            true => own.replace(&locked),
-            false => Err(Outcome::Busy),
-        };
-        let outcome = joined.err().unwrap_or(Outcome::Merged);
-        let (pfn, ksm_pfn) = (own.page.pfn(), node.tie().pfn());
-        trace::merge_with_ksm_page(
-            item.space().id(),
-            own.address,
-            pfn,
-            ksm_pfn,
-            outcome.result(),
-        );
-        // Two references are ours: that of the spot, and that of `ksm`.
-        if joined.is_err() && sole::undo(&other.vma, other.address, &locked, 2) {
+        let joined = Spot::of(item, |own| {
+            // Where the candidate's page was copied, the copy may lie on another NUMA node.
+            let joined = match self.sums().may_meet(locked.ksm().nid(), own.page.nid()) {
+                true => own.replace(&locked),
+                false => Err(Unmerged::Busy),
+            };
+            trace_join(item.space(), own.address, &own.page, node, &joined);
+            joined
+        });
+        let joined = matches!(joined, Ok(Ok(())));
+        if !joined && Self::undo(&claim, &locked) {
             drop(locked);
             // Whoever has seen the mark of the node has the books open: the node goes after that.
             drop(self.ledger.open());
             return Paired::NotNow(claim);
         }
+        let other_space = claim.space().clone();
         let mut books = self.ledger.open();
         let Books {
             stable,
             candidates,
             token,
         } = &mut *books;
-        stable.insert(&self.sums(), work.checksum, node, &ksm, token);
+        stable.insert(&self.sums(), work.checksum, node, locked.ksm(), token);
         let taken = candidates.take_out(claim);
         if stable
             .share_claimed(node, locked.lock(), taken, token)
             .is_ok()
         {
-            account::add_to(&other.vma, 1);
+            other_space.with_mm(|mm| account::add(mm, 0, 1));
         }
-        if joined.is_ok() && stable.share(node, locked.lock(), item, token) {
+        if joined && stable.share(node, locked.lock(), item, token) {
             tally.merging += 1;
         }
         Paired::Done
     }
 
-    /// Makes the page of `spot` a merged page, which stays locked.
+    /// Makes a merged page that nobody has joined the candidate's own again. False: it stays a merged page.
+    fn undo(claim: &Claim, locked: &LockedKsm<'_>) -> bool {
+        let Ok(live) = claim.space().try_enter() else {
+            return false;
+        };
+        let vma = MergeableVma::at(&live, claim.address());
+        vma.is_some_and(|vma| sole::undo(&vma, claim.address(), locked))
+    }
+
+    /// Makes the page of `spot` a merged page, which stays locked. `place` is where the reference to it is kept.
     ///
     /// A page that a fork left in several address spaces is not made one, but a copy of it: the others
     /// may never have asked for merging. They keep the page, and if they asked, theirs is merged with
     /// the copy in its turn.
-    fn make_ksm<'s>(
+    fn make_ksm<'k>(
         &self,
-        spot: &'s Spot<'_>,
-        node: &Arc<StableNode>,
+        space: &AddressSpace,
+        spot: Spot<'_>,
+        node: &StableNode,
         checksum: u64,
-    ) -> Result<(KsmFolio, LockedPage<'s>), Outcome> {
+        place: &'k mut Option<KsmFolio>,
+    ) -> Result<LockedKsm<'k>, Unmerged> {
         let sums = self.sums();
-        let locked = spot.lock()?;
-        let ksm = spot.freeze(&locked, |frozen| {
+        // To be read when it is locked and can change no more, which takes a while.
+        spot.page.read(|content| content.prefetch_all());
+        let spot = spot.unshared()?;
+        let made = spot.freeze(|frozen| {
             // The node stands under this checksum for good.
             if frozen.read(|content| sums.checksum(content)) != checksum {
-                return Err(Outcome::Changed);
+                return Err(Unmerged::Changed);
             }
-            frozen.become_ksm(node.tie()).ok_or(Outcome::Busy)
-        })?;
-        Ok((ksm, locked))
+            frozen.become_ksm(node.tie(), place).ok_or(Unmerged::Busy)
+        });
+        trace_one_page(space, spot.address, &spot.page, &made);
+        made
     }
 }

@@ -12,7 +12,8 @@
 //! 1. The gate `work`, inside of which all steps happen, and which is closed by who unmerges everything.
 //! 2. The turn of an address space ([`MmSlot::turn`](mm_slot::MmSlot::turn)): its records.
 //! 3. The gate of an address space, for which the hook `exit` waits. Nobody waits to get inside.
-//! 4. Its `mmap_lock`, for reading, which is only tried. The hooks `enter` and `madvise` come with it held.
+//! 4. Its `mmap_lock`, for reading, which is only tried, and one at a time. The hooks `enter` and `madvise`
+//!    come with it held.
 //! 5. The folio lock, of a page and then of the merged page to replace it: both are only tried. The
 //!    reverse map and migration come with it held.
 //! 6. `anon_vma` locks, for a walk of the reverse map and for splitting a huge page.

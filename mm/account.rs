@@ -2,7 +2,6 @@
 
 //! What a process sees of its merging in `/proc/PID/ksm_stat`.
 
-use super::vma::MergeableVma;
 use kernel::{
     bindings,
     mm::Mm,
@@ -24,11 +23,6 @@ pub(crate) fn add(mm: &Mm, items: isize, merging: isize) {
             count.add(change, Relaxed);
         }
     }
-}
-
-/// Adds to the merged pages of the address space that `vma` is in.
-pub(crate) fn add_to(vma: &MergeableVma<'_>, merging: isize) {
-    add(vma.mm(), 0, merging);
 }
 
 /// Whether merging has placed zero pages in `mm`.

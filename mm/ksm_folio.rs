@@ -14,7 +14,10 @@
 //!   go away meanwhile: before it is freed, its folio is either gone, or was locked and its `mapping`
 //!   cleared.
 
-use super::{page::AnonPage, page_bytes::PageView};
+use super::{
+    page::{AnonPage, LockedPage},
+    page_bytes::PageView,
+};
 use core::{marker::PhantomData, ptr::NonNull};
 use kernel::{
     bindings,
@@ -395,11 +398,13 @@ impl<'k> LockedKsm<'k> {
         self.ksm.is_poisoned()
     }
 
-    /// Goes on with the lock of `page`, which was made a merged page that `ksm` refers to.
-    pub(crate) fn from_page(page: super::page::LockedPage<'_>, ksm: &'k KsmFolio) -> Option<Self> {
-        if page.page().folio() != ksm.0.as_ptr() {
-            return None;
-        }
+    /// Goes on with the lock of `page`.
+    ///
+    /// # Safety
+    ///
+    /// `page` was made a merged page, which `ksm` refers to.
+    pub(super) unsafe fn from_page(page: LockedPage<'_>, ksm: &'k KsmFolio) -> Self {
+        unsafe_precondition_assert!(page.page().folio() == ksm.0.as_ptr());
         page.keep_locked();
         // INVARIANT: What `page` had locked is ours to unlock now; `ksm` keeps the folio.
         let lock = FolioLock {
@@ -407,7 +412,12 @@ impl<'k> LockedKsm<'k> {
             _locked: PhantomData,
             _nts: NotThreadSafe,
         };
-        Some(Self { lock, ksm })
+        Self { lock, ksm }
+    }
+
+    /// The reference to it.
+    pub(crate) fn ksm(&self) -> &'k KsmFolio {
+        self.ksm
     }
 
     /// Cuts a page that nobody maps off from its node: it may linger in the swap cache, and whoever

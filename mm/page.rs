@@ -8,6 +8,16 @@ use super::{ksm_folio::FolioLock, page_bytes::PageView};
 use core::ptr::NonNull;
 use kernel::{bindings, types::NotThreadSafe};
 
+/// Where a page was when it was looked at. It may have been moved or freed since.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) pfn: usize,
+    /// The address of its folio, to be compared and for nothing else.
+    pub(crate) folio: usize,
+    /// The NUMA node.
+    pub(crate) nid: i32,
+}
+
 /// A counted reference to the folio of an anonymous page.
 ///
 /// `kernel::page::Page` owns its page and frees it; this one only keeps a mapped page from going
@@ -54,14 +64,13 @@ impl AnonPage {
         unsafe { PageView::with(self.page.as_ptr(), f) }
     }
 
-    /// Whether this and `other` are one page.
-    pub(crate) fn is(&self, other: &AnonPage) -> bool {
-        self.page == other.page
-    }
-
-    /// Whether this and `other` lie in one folio.
-    pub(crate) fn shares_folio_with(&self, other: &AnonPage) -> bool {
-        self.folio() == other.folio()
+    /// Where it is, for when no reference is held.
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            pfn: self.pfn(),
+            folio: self.folio() as usize,
+            nid: self.nid(),
+        }
     }
 
     /// The number of its frame.
@@ -170,7 +179,7 @@ impl<'p> LockedPage<'p> {
             return true;
         }
         // SAFETY: The folio is locked and referenced by us, and no page table lock is held: those
-        // are `MappedPage`s, which borrow a `LockedPage` for longer than they live.
+        // are `MappedPage`s, which own their `LockedPage`.
         unsafe { bindings::split_huge_page(self.page.as_ptr()) == 0 }
     }
 }

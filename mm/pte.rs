@@ -23,6 +23,7 @@ use super::{
     table::FolioWalk,
     vma::MergeableVma,
 };
+use core::mem::ManuallyDrop;
 use kernel::bindings;
 
 /// An anonymous page that was found at an address.
@@ -44,20 +45,21 @@ pub(crate) fn page_at(vma: &MergeableVma<'_>, address: usize) -> Option<Found> {
 ///
 /// # Invariants
 ///
-/// `walk` holds the lock of the entry that maps `page` at the address of `span`. That is at `slot`,
-/// and its value was `entry` when it was locked.
+/// `walk` holds the lock of the entry that maps the page of `locked` at the address of `span`. That is at
+/// `slot`, and its value was `entry` when it was locked.
 pub(crate) struct MappedPage<'a> {
     _walk: FolioWalk<'a>,
     slot: *mut bindings::pte_t,
     entry: Pte,
     span: &'a Invalidation<'a>,
-    page: &'a AnonPage,
+    /// Dropped after the entry's lock.
+    locked: LockedPage<'a>,
 }
 
 impl<'a> MappedPage<'a> {
     /// Locks the entry. `None`: it does not map the page, or not by an entry of its own, or
     /// userfaultfd watches it, whose mark on the entry must survive.
-    pub(crate) fn lock(span: &'a Invalidation<'a>, locked: &'a LockedPage<'a>) -> Option<Self> {
+    pub(crate) fn lock(span: &'a Invalidation<'a>, locked: LockedPage<'a>) -> Option<Self> {
         let page = locked.page();
         let walk = FolioWalk::start(span.vma().vma(), span.address())?;
         let (entry, slot) = walk.entry()?;
@@ -70,8 +72,12 @@ impl<'a> MappedPage<'a> {
             slot,
             entry,
             span,
-            page,
+            locked,
         })
+    }
+
+    fn page(&self) -> &'a AnonPage {
+        self.locked.page()
     }
 
     fn vma(&self) -> *mut bindings::vm_area_struct {
@@ -102,10 +108,9 @@ impl<'a> MappedPage<'a> {
         let frozen = FrozenPage {
             mapped: self,
             entry: Pte::new(entry),
-            restore: true,
         };
         // The folio lock keeps it in or out of the swap cache.
-        let all = frozen.mapped.page.is_all_accounted_for();
+        let all = frozen.mapped.page().is_all_accounted_for();
         all.then_some(frozen)
     }
 }
@@ -118,13 +123,12 @@ impl<'a> MappedPage<'a> {
 pub(crate) struct FrozenPage<'a> {
     mapped: MappedPage<'a>,
     entry: Pte,
-    restore: bool,
 }
 
 impl<'a> FrozenPage<'a> {
     /// The content, which does not change.
     pub(crate) fn read<R>(&self, f: impl FnOnce(&PageView<'_>) -> R) -> R {
-        self.mapped.page.read(f)
+        self.mapped.page().read(f)
     }
 
     /// The proof that the content is just that of `target`. `None`: it is not, and the page is
@@ -146,26 +150,39 @@ impl<'a> FrozenPage<'a> {
     }
 
     /// Makes the page itself a merged one, that of `tie`, whose node the caller keeps until the page is in the
-    /// books or an ordinary one again.
+    /// books or an ordinary one again. It stays locked; `place` is where the reference to it is kept.
     ///
     /// It must be mapped only here. Others may never have asked for merging: nobody would find
     /// their mapping again, neither to unmerge it nor to swap it out.
-    pub(crate) fn become_ksm(mut self, tie: &Tie) -> Option<KsmFolio> {
-        if self.mapped.page.is_shared() || !self.give_up_exclusive() {
+    pub(crate) fn become_ksm<'k>(
+        self,
+        tie: &Tie,
+        place: &'k mut Option<KsmFolio>,
+    ) -> Option<LockedKsm<'k>> {
+        let page = self.mapped.page();
+        if page.is_shared() || !self.give_up_exclusive() {
             return None;
         }
         self.keep_dirty();
         // SAFETY: The page is a folio of its own, as an entry of its own maps it and nobody else does; it is
         // locked, not exclusive any more, and its entry is clear.
-        let ksm = unsafe { KsmFolio::convert(self.mapped.page, tie) };
+        let ksm = place.insert(unsafe { KsmFolio::convert(page, tie) });
         self.mapped.set(self.entry.wrprotect().mkclean());
-        self.restore = false;
-        Some(ksm)
+        let MappedPage { locked, .. } = self.into_mapped();
+        // SAFETY: `ksm` is what the page was just made.
+        Some(unsafe { LockedKsm::from_page(locked, ksm) })
+    }
+
+    /// What is left when the entry has got another value than the old one.
+    fn into_mapped(self) -> MappedPage<'a> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used again, nor dropped.
+        unsafe { core::ptr::read(&this.mapped) }
     }
 
     /// Notes that no process alone may use the page. Fails where the page is pinned.
     fn give_up_exclusive(&self) -> bool {
-        let page = self.mapped.page;
+        let page = self.mapped.page();
         // SAFETY: Our reference keeps the page valid, and it is anonymous.
         if unsafe { bindings::PageAnonExclusive(page.as_ptr()) } == 0 {
             return true;
@@ -179,7 +196,7 @@ impl<'a> FrozenPage<'a> {
     fn keep_dirty(&self) {
         if self.entry.dirty() {
             // SAFETY: Our reference keeps the folio valid.
-            unsafe { bindings::folio_mark_dirty(self.mapped.page.folio()) };
+            unsafe { bindings::folio_mark_dirty(self.mapped.page().folio()) };
         }
     }
 
@@ -191,19 +208,19 @@ impl<'a> FrozenPage<'a> {
     }
 
     /// Ends the mapping of the old page, in favour of `entry`.
-    fn finish(mut self, entry: Pte) {
-        let page = self.mapped.page;
+    fn finish(self, entry: Pte) {
+        let page = self.mapped.page();
         let folio = page.folio();
         self.mapped.set(match self.entry.soft_dirty() {
             true => entry.mksoft_dirty(),
             false => entry,
         });
-        self.restore = false;
+        let mapped = self.into_mapped();
         // SAFETY: The old entry mapped `page`, and is no more.
-        unsafe { bindings::folio_remove_rmap_pte(folio, page.as_ptr(), self.mapped.vma()) };
+        unsafe { bindings::folio_remove_rmap_pte(folio, page.as_ptr(), mapped.vma()) };
         // SAFETY: Our reference keeps the folio valid.
         if !unsafe { bindings::folio_mapped(folio) } {
-            // SAFETY: The folio is locked: `MappedPage` borrows its lock.
+            // SAFETY: The folio is locked: `mapped` owns its lock.
             unsafe { bindings::folio_free_swap(folio) };
         }
         // SAFETY: The reference that the mapping held.
@@ -213,10 +230,8 @@ impl<'a> FrozenPage<'a> {
 
 impl Drop for FrozenPage<'_> {
     fn drop(&mut self) {
-        if self.restore {
-            // Nothing but access was taken away.
-            self.mapped.set(self.entry);
-        }
+        // Nothing but access was taken away.
+        self.mapped.set(self.entry);
     }
 }
 

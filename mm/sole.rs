@@ -44,21 +44,16 @@ fn try_take_over(vma: &VmaRef, address: usize, page: LivePage<'_>) -> bool {
     sole
 }
 
-/// Makes a page that was made a merged one a moment ago, and is locked since, an ordinary one again. Only
-/// `vma` maps it, at `address`, and the caller has so many references. False, and nothing done, where
-/// somebody else refers to it.
-pub(crate) fn undo(
-    vma: &MergeableVma<'_>,
-    address: usize,
-    locked: &LockedKsm<'_>,
-    references: i32,
-) -> bool {
+/// Makes a page that was made a merged one a moment ago, and is locked since, an ordinary one again, that of
+/// `vma` at `address`. The caller has the one reference that is not the mapping's. False, and nothing done,
+/// where it is not mapped there, or somebody else refers to it.
+pub(crate) fn undo(vma: &MergeableVma<'_>, address: usize, locked: &LockedKsm<'_>) -> bool {
     let walk = FolioWalk::start(vma.vma(), address);
     let Some(page) = walk.as_ref().and_then(FolioWalk::page) else {
         return false;
     };
     let folio = page.folio();
-    let undone = folio == locked.folio() && has_only(page, references + 1);
+    let undone = folio == locked.folio() && has_only(page, 2);
     if undone {
         // SAFETY: It is a merged page and locked, and the one entry that maps it is locked, too.
         unsafe { ksm_folio::make_ordinary(folio, vma.vma(), address) };

@@ -77,6 +77,55 @@ BESIDE_TEST(candidates_of_a_busy_process)
 	EXPECT_EQ(0, peer_end(&p));
 }
 
+/* How many mmap locks are held at a time. */
+struct held {
+	int now, most;
+};
+
+static bool count_held(const char *line, void *arg)
+{
+	struct held *held = arg;
+
+	if (strstr(line, " mmap_lock_released:"))
+		held->now--;
+	else if (strstr(line, " mmap_lock_acquire_returned:") && strstr(line, "success=true"))
+		held->now++;
+	if (held->now > held->most)
+		held->most = held->now;
+	return false;
+}
+
+static int peer_has_candidates(struct peer *p, void *arg)
+{
+	CHECK(prepare_candidates(NULL));
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));
+	return 0;
+}
+
+/* Where two processes are merged, neither waits for what is done for the other. */
+BESIDE_TEST(one_mmap_lock_at_a_time)
+{
+	struct held held = {};
+	struct peer p;
+
+	if (access(EVENTS "mmap_lock/mmap_lock_released", F_OK))
+		SKIP(return, "no events of mmap locks");
+	ASSERT_TRUE(peer_start(&p, peer_has_candidates, NULL) && peer_meet(&p));
+	ASSERT_NE(NULL, different_pages(N, 3));
+	ASSERT_TRUE(trace_only(scanner()));
+	ASSERT_TRUE(trace_on("mmap_lock/mmap_lock_acquire_returned") &&
+		    trace_on("mmap_lock/mmap_lock_released"));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(counter_reaches("pages_sharing", N));
+	ASSERT_EQ(0, knob_set("run", 0));
+	trace_each(NULL, NULL, count_held, &held);
+	EXPECT_EQ(1, held.most);
+	EXPECT_EQ(0, held.now);
+	ASSERT_TRUE(peer_meet(&p));
+	EXPECT_EQ(0, peer_end(&p));
+}
+
 struct turns {
 	unsigned long at;
 	bool cut;
