@@ -23,7 +23,6 @@ use crate::{
         arc_tree::{ArcTree, Entry},
         candidates::Taken,
         item::ItemRef,
-        rb::Side,
         stable_node::{StableNode, Token, NODE_BYTES},
     },
     mm::{
@@ -133,19 +132,19 @@ impl StableTree {
         let entry = self.nodes.entry(place, |node| {
             let order = place.cmp(&node.place());
             if order.is_ne() {
-                return Side::At(order);
+                return order;
             }
             // Full ones are to the left.
             if node.len() >= limit {
-                return Side::At(Ordering::Greater);
+                return Ordering::Greater;
             }
             match node.folio(books) {
                 Some(folio) if usable(&folio) => {
                     found = (node.expected() < limit).then_some(folio);
-                    Side::At(Ordering::Equal)
+                    Ordering::Equal
                 }
                 // A stale one goes when the last rmap_item that shared it was come to.
-                _ => Side::At(Ordering::Greater),
+                _ => Ordering::Greater,
             }
         });
         let found = match (entry, found) {
@@ -163,9 +162,7 @@ impl StableTree {
         usable: impl Fn(&KsmFolio) -> bool,
         books: &Token,
     ) -> Option<Match> {
-        let entry = self
-            .unshared
-            .entry(place, |node| Side::At(place.cmp(&node.place())));
+        let entry = self.unshared.entry(place, |node| place.cmp(&node.place()));
         let Entry::Found(node) = entry else {
             return None;
         };
@@ -216,7 +213,7 @@ impl StableTree {
                 other.set_twin(books);
                 node.set_twin(books);
             }
-            Side::At(place.cmp(&other.place()).then(beside_twin))
+            place.cmp(&other.place()).then(beside_twin)
         });
         if let Entry::Vacant(vacant) = entry {
             if vacant.insert(node.clone()).is_ok() {
@@ -387,7 +384,7 @@ impl StableTree {
         if self.take_out(node) {
             let place = node.place();
             let entry = self.unshared.entry(place, |other| {
-                Side::At(place.cmp(&other.place()).then(Ordering::Greater))
+                place.cmp(&other.place()).then(Ordering::Greater)
             });
             if let Entry::Vacant(vacant) = entry {
                 // It is in no tree now, and stands under its own place.

@@ -4,7 +4,7 @@
 
 use super::{
     forest::{Forest, Hashed},
-    rb::{Search, Side, Vacancy},
+    rb::{Search, Vacancy},
 };
 use core::{cmp::Ordering, marker::PhantomData, ptr::NonNull};
 use kernel::sync::{
@@ -33,8 +33,6 @@ pub(crate) struct Place<'t, T: ArcLinked> {
 pub(crate) enum Entry<'t, T: ArcLinked> {
     Found(Arc<T>),
     Vacant(Place<'t, T>),
-    /// The search came upon this one, which is to be taken out before it can go on.
-    Stale(Arc<T>),
 }
 
 /// A tree whose order, among elements of one hash, is what the functions given to its searches agree
@@ -82,22 +80,12 @@ impl<T: ArcLinked> ArcTree<T> {
         self.raw.bytes()
     }
 
-    /// Finds the element of this hash that `side` says is the one, or the place where it belongs.
-    pub(crate) fn entry(&mut self, hash: u64, mut side: impl FnMut(&T) -> Side) -> Entry<'_, T> {
-        let mut stale = false;
-        let search = self.raw.search(hash, |element| match side(element) {
-            Side::At(order) => order,
-            Side::Stale => {
-                stale = true;
-                Ordering::Equal
-            }
-        });
-        match search {
+    /// Finds the element of this hash that `side` says is the one, or the place where it belongs: on which
+    /// side of an element that is, or that it is found.
+    pub(crate) fn entry(&mut self, hash: u64, side: impl FnMut(&T) -> Ordering) -> Entry<'_, T> {
+        match self.raw.search(hash, side) {
             // SAFETY: The search found `element` in this tree.
-            Search::Found(element) => match (stale, unsafe { Self::arc_of(element) }) {
-                (true, element) => Entry::Stale(element),
-                (false, element) => Entry::Found(element),
-            },
+            Search::Found(element) => Entry::Found(unsafe { Self::arc_of(element) }),
             Search::Vacant(vacancy) => Entry::Vacant(Place {
                 tree: self,
                 vacancy,

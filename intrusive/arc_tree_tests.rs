@@ -5,7 +5,7 @@
 use super::{
     arc_tree::{ArcLinked, ArcTree, Entry},
     forest::Hashed,
-    rb::{Linked, Links, Side},
+    rb::{Linked, Links},
 };
 use core::mem::offset_of;
 use kernel::{
@@ -16,13 +16,12 @@ use kernel::{
     },
 };
 
-/// An element as the stable tree has them: a checksum, content, and whether its page is gone.
+/// An element as the stable tree has them: a checksum, and content.
 struct Element {
     links: Links,
     in_tree: Atomic<bool>,
     checksum: u64,
     content: u64,
-    stale: Atomic<bool>,
 }
 
 // SAFETY: `OFFSET` is that of the field that nothing but the tree uses.
@@ -51,23 +50,14 @@ fn element(checksum: u64, content: u64) -> Result<Arc<Element>> {
             in_tree: Atomic::new(false),
             checksum,
             content,
-            stale: Atomic::new(false),
         },
         GFP_KERNEL,
     )?)
 }
 
 fn find(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Entry<'_, Element> {
-    while let Entry::Stale(element) = search(tree, checksum, content) {
-        assert!(tree.remove(&element));
-    }
-    search(tree, checksum, content)
-}
-
-fn search(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Entry<'_, Element> {
-    tree.entry(checksum, |element| match element.stale.load(Relaxed) {
-        true if element.checksum == checksum => Side::Stale,
-        _ => Side::At((checksum, content).cmp(&(element.checksum, element.content))),
+    tree.entry(checksum, |element| {
+        (checksum, content).cmp(&(element.checksum, element.content))
     })
 }
 
@@ -211,26 +201,6 @@ mod tests {
         assert!(!new.in_tree().load(Relaxed));
         assert!(!tree.remove(&new));
         assert_eq!(tree.len(), 100);
-        Ok(())
-    }
-
-    #[test]
-    fn stale_elements_leave_when_met() -> Result {
-        let mut tree = ArcTree::new();
-        for content in 0..32 {
-            assert!(insert(&mut tree, content % 4, content)?);
-        }
-        let mut next = tree.first();
-        while let Some(element) = next {
-            next = tree.next(&element);
-            element.stale.store(element.checksum == 2, Relaxed);
-        }
-        assert!(insert(&mut tree, 2, 100)?);
-        // All that were met are gone, and nothing else is.
-        let left = listed(&tree)?;
-        assert_eq!(left.iter().filter(|(sum, _)| *sum != 2).count(), 24);
-        assert!(left.contains(&(2, 100)));
-        assert!(left.len() < 24 + 1 + 8);
         Ok(())
     }
 

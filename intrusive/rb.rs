@@ -3,8 +3,8 @@
 //! A red-black tree of elements that carry their own links.
 //!
 //! `kernel::rbtree` owns its nodes and finds them by a key that never changes. The trees of a page
-//! merger hold records that live elsewhere, and a search takes a function instead of a key: it may
-//! find that a record went stale. A [`Forest`](super::forest::Forest) is made of these trees;
+//! merger hold records that live elsewhere, and a search takes a function instead of a key: where an
+//! element stands may depend on more than that. A [`Forest`](super::forest::Forest) is made of these trees;
 //! [`ArcTree`](super::arc_tree::ArcTree), [`Candidates`](super::candidates::Candidates) and
 //! [`Records`](super::records::Records) make that safe.
 //!
@@ -49,14 +49,6 @@ impl Vacancy {
     pub(super) fn is_in<T: Linked>(&self, tree: &RawTree<T>) -> bool {
         self.root == tree.root.get()
     }
-}
-
-/// What a search function says of an element it is shown.
-pub(crate) enum Side {
-    /// On which side of the element the wanted place is, or that it is found.
-    At(Ordering),
-    /// The element has no business in the tree any more. It is removed, and the search starts over.
-    Stale,
 }
 
 /// What a search came to.
