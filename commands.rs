@@ -43,14 +43,12 @@ impl Engine {
     }
 
     fn unmerge(&self) -> Result {
-        self.store_run(Run::Unmerge);
+        self.begin_unmerging();
         let _victim = signal::OomOrigin::new();
         let result = self
             .stand_still()
             .and_then(|standstill| standstill.unmerge_all());
-        if result.is_err() {
-            self.replace_run(Run::Unmerge, Run::Stop);
-        }
+        self.end_unmerging(result.is_ok());
         self.wake_all();
         result
     }

@@ -19,10 +19,11 @@ use crate::{
     settings::{Scope, Settings},
 };
 use kernel::{
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        Arc,
+        Arc, Mutex,
     },
     time::Delta,
 };
@@ -49,6 +50,9 @@ pub(crate) struct Engine {
     hasher: PageHasher,
     pub(crate) settings: Settings,
     run: Atomic<u32>,
+    /// How many unmerge everything, or wait for their turn to. A lock inside of all others.
+    #[pin]
+    unmerging: Mutex<u32>,
     /// Where scanners are for as long as a batch takes.
     #[pin]
     batches: Gate,
@@ -78,6 +82,7 @@ impl Engine {
                 hasher,
                 settings: Settings::new(),
                 run: Atomic::new(u32::from(Run::Stop)),
+                unmerging <- new_mutex!(0, "rksm_unmerging"),
                 batches <- Gate::new(),
                 scanners: Atomic::new(0),
                 unasked: Atomic::new(false),
@@ -101,10 +106,23 @@ impl Engine {
         self.run.store(u32::from(run), Relaxed);
     }
 
-    /// Replaces `run`, if it still is `old`.
-    pub(crate) fn replace_run(&self, old: Run, new: Run) {
-        // Where somebody has written another value meanwhile, that holds.
-        let _other = self.run.cmpxchg(u32::from(old), u32::from(new), Relaxed);
+    /// Stores that everything is to be unmerged, which the caller goes on to do.
+    pub(crate) fn begin_unmerging(&self) {
+        let mut unmerging = self.unmerging.lock();
+        *unmerging += 1;
+        self.store_run(Run::Unmerge);
+    }
+
+    /// Notes that the caller has done so, or has failed to: that stops merging, unless somebody else is
+    /// still about to do it.
+    pub(crate) fn end_unmerging(&self, done: bool) {
+        let mut unmerging = self.unmerging.lock();
+        *unmerging -= 1;
+        if *unmerging == 0 && !done {
+            let (old, new) = (u32::from(Run::Unmerge), u32::from(Run::Stop));
+            // Where somebody has written another value meanwhile, that holds.
+            let _other = self.run.cmpxchg(old, new, Relaxed);
+        }
     }
 
     /// Whether there is something to scan, and it is wanted.

@@ -188,6 +188,35 @@ BESIDE_TEST(run_0_lets_unmerging_go_on)
 	EXPECT_TRUE(went_on);
 }
 
+/* One that is killed while it waits for another one leaves run to that one. */
+BESIDE_TEST(a_second_one_is_killed)
+{
+	bool went_on = false;
+	long run = -1;
+	int i;
+
+	/* On one, the first is done when the second comes. */
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "needs two CPUs");
+	ASSERT_NE(NULL, merged_pairs(MANY));
+	for (i = 0; i < ATTEMPTS && !went_on; i++) {
+		pid_t first = unmerge_begins(), second = knob_writer("run", "2");
+
+		if (writer_result(second, 2) == -ETIME) {
+			kill(second, SIGKILL);
+			wait_child(second);
+			run = knob("run");
+			went_on = knob("pages_sharing") > 0;
+		}
+		EXPECT_EQ(0, writer_result(first, 600000));
+		if (!went_on)
+			MERGE_AGAIN(MANY);
+	}
+	EXPECT_TRUE(went_on);
+	EXPECT_EQ(2, run);
+	EXPECT_EQ(2, knob("run"));
+}
+
 static const char * const moving[] = { "pages_scanned", "pages_sharing", "general_profit" };
 
 /* How many values they have while something goes on. */
@@ -346,11 +375,14 @@ BESIDE_TEST(two_that_unmerge)
 		kill(second, SIGKILL);
 		err = writer_result(second, SOON_MS);
 		EXPECT_EQ(-ECHILD, err);
+		/* The first still has to do with it. */
+		EXPECT_EQ(2, knob("run"));
 	} else {
 		EXPECT_EQ(-EBUSY, err);
 	}
 	kill(first, SIGKILL);
 	EXPECT_EQ(-ECHILD, writer_result(first, SOON_MS));
+	EXPECT_EQ(0, knob("run"));
 	EXPECT_TRUE(stuck_end(&s));
 	EXPECT_EQ(0, knob_set("run", 2));
 	EXPECT_EQ(0, knob("pages_shared"));
