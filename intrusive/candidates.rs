@@ -29,7 +29,7 @@ unsafe impl Hashed for Item {
 /// # Invariants
 ///
 /// The items in `tree` are those whose bits say that they are candidates of it, by `odd`, and those of a
-/// [`Claim`], of which there are `claims`. There are `abandoned` other candidates, whose bits say that
+/// [`Claim`], of which there are no more than `claims`. There are `abandoned` other candidates, whose bits say that
 /// they are in the tree before it, which is no more.
 pub(crate) struct Candidates {
     tree: Forest<Item>,
@@ -101,6 +101,7 @@ impl Candidates {
         Found::Claim(Claim {
             item: found,
             space: item.space().clone(),
+            bits: self.bits(),
         })
     }
 
@@ -203,6 +204,8 @@ pub(crate) enum Found {
 pub(crate) struct Claim {
     item: NonNull<Item>,
     space: Arc<AddressSpace>,
+    /// What the item was. Its tree is not abandoned meanwhile.
+    bits: Bits,
 }
 
 impl Claim {
@@ -235,7 +238,10 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // It stays claimed for ever, which costs nothing but that the page is not merged.
+        // An item that stayed claimed would never be forgotten. That `claims` stays too high costs less: the
+        // tree is not abandoned any more, but emptied one by one.
+        // INVARIANT: It has been in the tree all the while.
+        self.item().item().set_bits(self.bits);
         debug_assert!(false, "a claim was not ended");
     }
 }

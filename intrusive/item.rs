@@ -19,7 +19,8 @@
 //! | seen | candidate | who has the turn and the books |
 //! | candidate | seen | who has the books |
 //! | candidate | claimed | who has the books |
-//! | claimed | candidate, or taken out of the tree | who has the claim and the books |
+//! | claimed | candidate | who has the claim |
+//! | claimed | taken out of the tree | who has the claim and the books |
 //! | taken out | seen | who has taken it out |
 //! | seen or taken out | merged | who has the turn or the claim, the books, and the lock of the folio |
 //! | merged | seen | who has the turn, the books, and the lock of the folio, unless that is gone |
