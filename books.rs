@@ -46,6 +46,12 @@ impl Books {
         }
     }
 
+    /// Whether no page is merged, and none is about to be: the first two that are merged with each other
+    /// are before they are entered here, and the candidate is claimed then.
+    pub(crate) fn is_unmerged(&self) -> bool {
+        self.stable.is_empty() && !self.candidates.any_claimed()
+    }
+
     /// Makes `item` a plain one, of which nothing but its checksum is known.
     ///
     /// # Errors

@@ -25,15 +25,15 @@ pub(crate) struct Desk {
 }
 
 impl Engine {
-    /// Runs `f` where no page is merged.
+    /// Runs `f` where no page is merged, nor about to be.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if pages are merged.
+    /// `EBUSY` if pages are.
     fn while_unmerged(&self, f: impl FnOnce(&mut Books)) -> Result {
         self.ledger.prune(true);
         let mut books = self.ledger.open();
-        match books.stable.is_empty() {
+        match books.is_unmerged() {
             true => {
                 f(&mut books);
                 Ok(())

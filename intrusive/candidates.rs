@@ -63,6 +63,11 @@ impl Candidates {
         self.tree.bytes()
     }
 
+    /// Whether somebody is about to merge a candidate.
+    pub(crate) fn any_claimed(&self) -> bool {
+        self.claims > 0
+    }
+
     fn bits(&self) -> Bits {
         Bits::candidate(self.odd)
     }
@@ -239,7 +244,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         // An item that stayed claimed would never be forgotten. That `claims` stays too high costs less: the
-        // tree is not abandoned any more, but emptied one by one.
+        // tree is not abandoned any more, but emptied one by one, and nothing is taken for unmerged.
         // INVARIANT: It has been in the tree all the while.
         self.item().item().set_bits(self.bits);
         debug_assert!(false, "a claim was not ended");

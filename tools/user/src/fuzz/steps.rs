@@ -607,7 +607,12 @@ impl World {
 
     /// All candidates leave, as when all is unmerged.
     fn abandon(&mut self) {
-        if !self.claims.is_empty() {
+        let claimed = !self.claims.is_empty();
+        let books = self.ledger.open();
+        assert_eq!(books.candidates.any_claimed(), claimed);
+        assert!(!claimed || !books.is_unmerged());
+        drop(books);
+        if claimed {
             assert!(self.ledger.abandon().is_none());
         }
         self.end_claims();
