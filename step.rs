@@ -159,7 +159,7 @@ enum Turns {
 impl Engine {
     /// Scans some pages, for `room` of `pages_to_scan` or a little more.
     pub(crate) fn step(&self, bench: &mut Bench, room: u64) -> Step {
-        let Some(_inside) = self.work.enter() else {
+        let Some(inside) = self.work.enter() else {
             return Step::Stop;
         };
         let stale = |claimed: &Claimed| !self.passes.counts(&claimed.share);
@@ -170,6 +170,7 @@ impl Engine {
             Some(claimed) => claimed,
             None => match self.passes.next(&self.registry) {
                 (Next::Begin, Some(share)) => {
+                    drop(inside);
                     let units = self.begin(bench);
                     self.passes.begun(&self.registry, share);
                     self.wake_all();
@@ -208,8 +209,12 @@ impl Engine {
 
     /// What is done before a pass, and what it takes of `pages_to_scan`.
     fn begin(&self, bench: &mut Bench) -> u64 {
-        // Pages that wait in a CPU's list for the LRU have a reference too many to be merged.
+        // Pages that wait in a CPU's list for the LRU have a reference too many to be merged. This waits for
+        // all CPUs, so nobody is to wait for it.
         lru::drain_all();
+        let Some(_inside) = self.work.enter() else {
+            return 0;
+        };
         let interval = Delta::from_millis(self.settings.prune_millisecs.get().into());
         if bench.pruned.is_none_or(|last| last.elapsed() >= interval) {
             self.ledger.prune(false);
