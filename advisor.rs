@@ -3,17 +3,21 @@
 //! How many pages to look at before each sleep, so that a pass takes the time it should.
 //!
 //! What a pass costs follows from three figures: how many pages it has, what a page costs, and how
-//! long the scanner sleeps between batches. With `n` pages a batch, `P` pages, `c` seconds of CPU
-//! for each and `s` seconds of sleep, a pass takes
+//! long a scanner sleeps between batches. With `n` pages a batch, `c` seconds of CPU for each page, `s`
+//! seconds of sleep, and `B` pages for the scanner that has most of them, a pass takes
 //!
 //! ```text
-//! T = P * c + P / n * s
+//! T = B * c + B / n * s
 //! ```
 //!
-//! so that for a pass of `T` seconds `n = P * s / (T - P * c)`; and the scanner uses the share
-//! `n * c / (n * c + s)` of a CPU, so that for a share of at most `u`, `n` is at most
-//! `u / (1 - u) * s / c`. Nothing has to be approached step by step: one pass tells `P` and `c`, and
-//! the next is on time. Both are smoothed a little, since memory comes and goes.
+//! so that for a pass of `T` seconds `n = B * s / (T - B * c)`. A scanner uses the share
+//! `n * c / (n * c + s)` of a CPU. All of them together, of `P` pages, use `P / B` times that, so that for a
+//! share of at most `u`, `n` is at most `u / (P / B - u) * s / c`. With one scanner `B` is `P`. With several
+//! it depends on how the pages lie: a process is scanned by one at a time, and where one has most of the
+//! memory the others hardly help.
+//!
+//! Nothing has to be approached step by step: one pass tells `P`, `B` and `c`, and the next is on time. They
+//! are smoothed a little, since memory comes and goes.
 
 use kernel::prelude::*;
 
@@ -31,7 +35,7 @@ pub(crate) enum Mode {
 pub(crate) struct Limits {
     pub(crate) min_pages: u64,
     pub(crate) max_pages: u64,
-    /// In percent of one CPU.
+    /// In percent of one CPU, for all scanners together.
     pub(crate) max_cpu: u32,
     pub(crate) target_secs: u64,
     pub(crate) sleep_millisecs: u32,
@@ -41,6 +45,8 @@ pub(crate) struct Limits {
 #[derive(Clone, Copy)]
 pub(crate) struct Pass {
     pub(crate) pages: u64,
+    /// Those of the scanner that had most.
+    pub(crate) busiest: u64,
     pub(crate) cpu_ns: u64,
 }
 
@@ -48,6 +54,7 @@ pub(crate) struct Pass {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Advisor {
     pages: u64,
+    busiest: u64,
     ns_for_1000: u64,
 }
 
@@ -71,6 +78,7 @@ impl Advisor {
     pub(crate) const fn new() -> Self {
         Self {
             pages: 0,
+            busiest: 0,
             ns_for_1000: 0,
         }
     }
@@ -83,6 +91,7 @@ impl Advisor {
             pages => {
                 let cost = pass.cpu_ns.saturating_mul(1000) / pages;
                 self.pages = smooth(self.pages, pages);
+                self.busiest = smooth(self.busiest, pass.busiest.clamp(1, pages));
                 self.ns_for_1000 = smooth(self.ns_for_1000, cost.max(1));
                 self.wanted(limits)
             }
@@ -93,15 +102,17 @@ impl Advisor {
     // What is too large to be multiplied is beyond all limits: it may as well saturate.
     fn wanted(&self, limits: Limits) -> u64 {
         let sleep_ms = u64::from(limits.sleep_millisecs);
-        let busy_ms = self.pages.saturating_mul(self.ns_for_1000) / 1000 / NS_PER_MS;
+        let busy_ms = self.busiest.saturating_mul(self.ns_for_1000) / 1000 / NS_PER_MS;
         // The time that is left for sleep. Without any, it cannot be done, only be tried.
         let idle_ms = limits
             .target_secs
             .saturating_mul(1000)
             .saturating_sub(busy_ms);
-        let in_time = (self.pages.saturating_mul(sleep_ms) / idle_ms.max(1)).saturating_add(1);
+        let in_time = (self.busiest.saturating_mul(sleep_ms) / idle_ms.max(1)).saturating_add(1);
         let percent = u64::from(limits.max_cpu);
-        let affordable = match 100_u64.saturating_sub(percent) {
+        // What they would use if they did not sleep.
+        let most = self.pages.saturating_mul(100) / self.busiest.max(1);
+        let affordable = match most.saturating_sub(percent) {
             0 => u64::MAX,
             rest => {
                 let sleep = (sleep_ms * NS_PER_MS).saturating_mul(percent * 1000);
@@ -134,8 +145,14 @@ mod tests {
     }
 
     fn pass(pages: u64, ns: u64) -> Pass {
+        pass_of(1, pages, ns)
+    }
+
+    /// The same where so many scanners had as many pages each.
+    fn pass_of(scanners: u64, pages: u64, ns: u64) -> Pass {
         Pass {
             pages,
+            busiest: pages.checked_div(scanners).unwrap_or(pages),
             cpu_ns: pages * ns,
         }
     }
@@ -194,6 +211,55 @@ mod tests {
             ..limits
         };
         assert_eq!(Advisor::new().advise(pass(100 << 20, 5000), none), 500);
+    }
+
+    #[test]
+    fn several_are_on_time() {
+        // 160 GiB at 1 µs a page.
+        let (pages, ns) = (40 << 20, 1000);
+        for scanners in [1, 2, 4, 16] {
+            let pass = pass_of(scanners, pages, ns);
+            let batch = Advisor::new().advise(pass, LIMITS);
+            let (secs, _) = takes(pass.busiest, ns, batch, LIMITS);
+            assert!((198..=201).contains(&secs) || batch == 500 && secs < 198);
+        }
+    }
+
+    #[test]
+    fn several_keep_to_the_share_together() {
+        let limits = Limits {
+            max_pages: 1 << 30,
+            ..LIMITS
+        };
+        // 400 GiB at 50 µs a page: no share of a CPU does that in 200 s.
+        let (pages, ns) = (100 << 20, 50_000);
+        for scanners in [1, 2, 4, 16] {
+            for max_cpu in [60, 99, 100, 150] {
+                let limits = Limits {
+                    min_pages: 1,
+                    max_cpu,
+                    ..limits
+                };
+                let pass = pass_of(scanners, pages, ns);
+                let batch = Advisor::new().advise(pass, limits);
+                let share = takes(pass.busiest, ns, batch, limits).1 * scanners;
+                let most = u64::from(max_cpu).min(100 * scanners);
+                assert!((most.saturating_sub(2 * scanners)..=most).contains(&share));
+            }
+        }
+    }
+
+    /// Where one process has all of the memory, the other scanners change nothing.
+    #[test]
+    fn idle_ones_do_not_count() {
+        let pass = pass(10 << 20, 1000);
+        let uneven = Pass {
+            busiest: pass.pages - 1000,
+            ..pass
+        };
+        let one = Advisor::new().advise(pass, LIMITS);
+        let several = Advisor::new().advise(uneven, LIMITS);
+        assert!(one.abs_diff(several) <= 1);
     }
 
     /// Memory that doubles, and halves again: two passes later the advice is for what is there.
@@ -256,7 +322,12 @@ mod tests {
                 assert!(cpu <= limits.max_cpu.into());
             }
             before = pages;
-            batch = advisor.advise(Pass { pages, cpu_ns }, limits);
+            let pass = Pass {
+                pages,
+                busiest: pages,
+                cpu_ns,
+            };
+            batch = advisor.advise(pass, limits);
         }
     }
 
@@ -354,8 +425,15 @@ mod tests {
                         };
                         let mut advisor = Advisor::new();
                         for _ in 0..3 {
-                            let batch = advisor.advise(Pass { pages, cpu_ns }, limits);
-                            assert!((500..=30_000).contains(&batch));
+                            for busiest in [0, 1, pages] {
+                                let pass = Pass {
+                                    pages,
+                                    busiest,
+                                    cpu_ns,
+                                };
+                                let batch = advisor.advise(pass, limits);
+                                assert!((500..=30_000).contains(&batch));
+                            }
                         }
                     }
                 }

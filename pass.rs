@@ -7,6 +7,7 @@
 
 use crate::{
     advisor::{Advisor, Pass as Figures},
+    control::MOST_SCANNERS,
     mm_slot::MmSlot,
     registry::Registry,
 };
@@ -48,10 +49,13 @@ struct Pass {
     /// Scanners that have claimed one, or begin the pass.
     busy: u32,
     begin: Option<Instant<Monotonic>>,
-    pages: u64,
+    /// How many pages each scanner has scanned.
+    pages: [u64; SCANNERS],
     cpu_ns: u64,
     advisor: Advisor,
 }
+
+const SCANNERS: usize = MOST_SCANNERS as usize;
 
 /// The pass under way, and what is remembered of those before.
 #[pin_data]
@@ -79,7 +83,7 @@ impl Passes {
                 last: 0,
                 busy: 0,
                 begin: None,
-                pages: 0,
+                pages: [0; SCANNERS],
                 cpu_ns: 0,
                 advisor: Advisor::new(),
             }, "rksm_pass"),
@@ -114,7 +118,8 @@ impl Passes {
         let ms = pass.begin.map_or(0, |begin| begin.elapsed().as_millis());
         let ended = Ended {
             figures: Figures {
-                pages: pass.pages,
+                pages: pass.pages.iter().sum(),
+                busiest: pass.pages.iter().copied().max().unwrap_or(0),
                 cpu_ns: pass.cpu_ns,
             },
             ms: u64::try_from(ms).unwrap_or(0),
@@ -134,7 +139,7 @@ impl Passes {
         pass.claimed = 0;
         pass.last = registry.last_id();
         pass.begin = Some(Instant::now());
-        pass.pages = 0;
+        pass.pages = [0; SCANNERS];
         pass.cpu_ns = 0;
     }
 
@@ -155,10 +160,12 @@ impl Passes {
         self.pass.lock().era == share.era
     }
 
-    /// Adds what a batch came to.
-    pub(crate) fn add(&self, pages: u64, cpu_ns: u64) {
+    /// Adds what a step of scanner number `scanner` came to.
+    pub(crate) fn add(&self, scanner: usize, pages: u64, cpu_ns: u64) {
         let mut pass = self.pass.lock();
-        pass.pages += pages;
+        if let Some(sum) = pass.pages.get_mut(scanner) {
+            *sum += pages;
+        }
         pass.cpu_ns += cpu_ns;
     }
 

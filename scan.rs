@@ -88,7 +88,8 @@ impl Scanner {
                 Step::Done { units, scanned } => {
                     left -= units.min(left);
                     let now = thread.cpu_ns();
-                    engine.passes.add(scanned, now.saturating_sub(begin));
+                    let used = now.saturating_sub(begin);
+                    engine.passes.add(self.number, scanned, used);
                     begin = now;
                 }
                 Step::Begun { units } => left -= units.min(left),
