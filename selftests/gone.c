@@ -52,32 +52,6 @@ BESIDE_TEST(exits_wake_nobody)
 	EXPECT_GE(before + SOME_SWITCHES, scanner_switches());
 }
 
-static bool fork_sleepers(pid_t *pids, int n)
-{
-	int i;
-
-	for (i = 0; i < n; i++) {
-		pids[i] = fork_child();
-		if (pids[i] == 0) {
-			for (;;)
-				pause();
-		}
-		if (pids[i] < 0)
-			return false;
-	}
-	return true;
-}
-
-static void kill_all(pid_t *pids, int n)
-{
-	int i;
-
-	for (i = 0; i < n; i++)
-		kill(pids[i], SIGKILL);
-	for (i = 0; i < n; i++)
-		wait_child(pids[i]);
-}
-
 /* An exit costs the scanner no more where many are registered than where few are. */
 BESIDE_TEST(exits_beside_many)
 {

@@ -383,6 +383,32 @@ int wait_child(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+bool fork_sleepers(pid_t *pids, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++) {
+		pids[i] = fork_child();
+		if (pids[i] == 0) {
+			for (;;)
+				pause();
+		}
+		if (pids[i] < 0)
+			return false;
+	}
+	return true;
+}
+
+void kill_all(pid_t *pids, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		kill(pids[i], SIGKILL);
+	for (i = 0; i < n; i++)
+		wait_child(pids[i]);
+}
+
 bool peer_start(struct peer *p, int (*fn)(struct peer *p, void *arg), void *arg)
 {
 	int to[2], from[2];

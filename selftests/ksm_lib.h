@@ -137,6 +137,9 @@ int peer_end(struct peer *p);
 /* A child that dies with the test; as fork(). */
 pid_t fork_child(void);
 int wait_child(pid_t pid);
+/* So many that do nothing until they are killed. */
+bool fork_sleepers(pid_t *pids, int n);
+void kill_all(pid_t *pids, int n);
 
 /* In a child: say what does not hold and return failure. */
 #define CHECK(cond) do {						\

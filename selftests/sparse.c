@@ -92,33 +92,6 @@ BESIDE_TEST(tables_of_a_pass_over_one_page)
 	EXPECT_GT(A_FEW, trace_count("rksm_look", NULL));
 }
 
-/* Children that have the same mapping; they wait until they are killed. */
-static bool fork_many(pid_t *pids, int n)
-{
-	int i;
-
-	for (i = 0; i < n; i++) {
-		pids[i] = fork_child();
-		if (pids[i] == 0) {
-			for (;;)
-				pause();
-		}
-		if (pids[i] < 0)
-			return false;
-	}
-	return true;
-}
-
-static void kill_all(pid_t *pids, int n)
-{
-	int i;
-
-	for (i = 0; i < n; i++) {
-		kill(pids[i], SIGKILL);
-		wait_child(pids[i]);
-	}
-}
-
 /* Writes a knob, and says how often that takes an mmap lock; -1: it failed. */
 static long locks_of_writing(const char *name, const char *value)
 {
@@ -161,7 +134,7 @@ BESIDE_TEST(unmerging_of_many_processes)
 	ASSERT_NE(NULL, map);
 	ASSERT_NE(NULL, different_pages(1, 1));
 	ASSERT_TRUE(knob_long_sleep());
-	ASSERT_TRUE(fork_many(pids, 20));
+	ASSERT_TRUE(fork_sleepers(pids, 20));
 	ASSERT_TRUE(ksm_step() && ksm_step());
 	locks = locks_of_writing("run", "2");
 	EXPECT_LE(0, locks);
@@ -176,7 +149,7 @@ BESIDE_TEST(tables_of_unmerging)
 	NEEDS_ROOM();
 	ASSERT_NE(NULL, sparse(true));
 	ASSERT_TRUE(knob_long_sleep());
-	ASSERT_TRUE(fork_many(pids, 20));
+	ASSERT_TRUE(fork_sleepers(pids, 20));
 	ASSERT_TRUE(ksm_step() && ksm_step());
 	ASSERT_TRUE(trace_on("rksm/rksm_unmerge"));
 	EXPECT_EQ(0, knob_write_within("run", "2", 60000));
