@@ -80,9 +80,8 @@ BESIDE_TEST(run_0_ends_a_batch)
 		ended = trace_pass_goes_on();
 		scanned = knob("pages_scanned");
 		usleep(200000);
-		/* One step may be under way. */
-		EXPECT_GE(scanned + 64, knob("pages_scanned"));
-		ended &= trace_pass_goes_on();
+		/* One step may be under way. More of them are where the scanner has not had a CPU since. */
+		ended &= scanned + 64 >= knob("pages_scanned") && trace_pass_goes_on();
 	}
 	EXPECT_TRUE(ended);
 	ASSERT_EQ(0, knob_set("run", 1));

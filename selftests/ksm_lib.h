@@ -87,6 +87,8 @@ bool counter_reaches(const char *name, long value);
 int scanners(pid_t *pids, int most);
 pid_t scanner(void);
 long scanner_switches(void);
+/* In one of so many times of ms none of them wakes. What they are still about to do may take the first ones. */
+bool scanner_rests(unsigned int ms, int attempts);
 long long scanner_cpu(void);
 long long passes_cpu(unsigned int n);
 

@@ -62,6 +62,18 @@ long scanner_switches(void)
 	return sum;
 }
 
+bool scanner_rests(unsigned int ms, int attempts)
+{
+	while (attempts--) {
+		long before = scanner_switches();
+
+		usleep(1000 * ms);
+		if (scanner_switches() == before)
+			return true;
+	}
+	return false;
+}
+
 long long scanner_cpu(void)
 {
 	char path[64], buf[64];

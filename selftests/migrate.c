@@ -199,16 +199,26 @@ static long long cpu_ns(void)
 	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
-/* What ten moves of a merged page cost, for each of which its mappings are walked twice. */
+/*
+ * What ten moves of a merged page cost, for each of which its mappings are walked twice: the least of
+ * several times, as an emulated CPU that is preempted counts that, too.
+ */
 static long long moves_cost(char *page)
 {
-	long long begin = cpu_ns();
-	int i;
+	long long least = -1;
+	int i, k;
 
-	for (i = 0; i < 10; i++)
-		if (!move_page(0, page, !node_of(page)))
-			return -1;
-	return cpu_ns() - begin;
+	for (k = 0; k < 4; k++) {
+		long long used = cpu_ns();
+
+		for (i = 0; i < 10; i++)
+			if (!move_page(0, page, !node_of(page)))
+				return -1;
+		used = cpu_ns() - used;
+		if (least < 0 || used < least)
+			least = used;
+	}
+	return least;
 }
 
 /*
