@@ -390,10 +390,6 @@ impl<'k> LockedKsm<'k> {
         self.ksm.page()
     }
 
-    pub(crate) fn read<R>(&self, f: impl FnOnce(&PageView<'_>) -> R) -> R {
-        self.ksm.read(f)
-    }
-
     pub(crate) fn is_poisoned(&self) -> bool {
         self.ksm.is_poisoned()
     }

@@ -33,12 +33,6 @@ pub unsafe fn kmap_local_page(page: *mut page) -> *mut c_void {
 
 pub unsafe fn kunmap_local(_: *const c_void) {}
 
-pub unsafe fn memcmp(a: *const c_void, b: *const c_void, len: usize) -> c_int {
-    // SAFETY: Both are valid for that long, says the caller.
-    let bytes = |p: *const c_void| unsafe { core::slice::from_raw_parts(p.cast::<u8>(), len) };
-    bytes(a).cmp(bytes(b)) as c_int
-}
-
 pub unsafe fn wait_for_random_bytes() -> c_int {
     0
 }
