@@ -5,7 +5,7 @@
 //! A record is what merging costs for each page that cannot be merged, so it is small: 32 bytes for what
 //! is known of a page ([`Item`](super::item::Item)), four for its address and region, and a share of its
 //! leaf. A leaf stands for a range of addresses, and holds the records of up to [`SLOTS`] pages in it
-//! in no order. A lone page therefore takes no more than one among others.
+//! in no order, however far from each other. A lone page therefore takes no more than one among others.
 //!
 //! The leaves stand in a tree by where their ranges begin; a range ends where the next one begins. The
 //! scanner comes in order of address, so that leaves are filled to the last slot; one that is full where
@@ -21,7 +21,7 @@
 use super::{
     item::{Item, ItemRef},
     rb::{Linked, Links, RawTree, Search},
-    regions::Regions,
+    regions::{Regions, REGIONS},
 };
 use crate::{
     mm::{
@@ -45,8 +45,24 @@ pub(crate) const SLOTS: usize = 32;
 /// Bits of a place that say the region.
 const REGION_BITS: u32 = SLOTS.trailing_zeros();
 
-/// Pages from a leaf's origin to the last one it can have a record of, and one.
-const REACH: usize = 1 << (u32::BITS - REGION_BITS);
+/// The bytes of a block: 512 GiB, which is as many pages as a place can tell apart. Places of the same region
+/// in two blocks say different regions.
+const BLOCK: usize = PAGE_SIZE << (u32::BITS - REGION_BITS);
+
+/// The bytes of a zone: 32 PiB, which is as many blocks as one leaf can tell apart. x86 has two.
+const ZONE: usize = BLOCK << u16::BITS;
+
+const _: () = assert!(REGIONS <= SLOTS);
+
+/// In which block of its zone an address lies.
+const fn block_of(address: usize) -> u16 {
+    (address % ZONE / BLOCK) as u16
+}
+
+/// Which page of its block it is.
+const fn page_of(address: usize) -> u32 {
+    (address % BLOCK / PAGE_SIZE) as u32
+}
 
 /// The records of some pages of one address space, all in one range of addresses.
 ///
@@ -59,10 +75,10 @@ const REACH: usize = 1 << (u32::BITS - REGION_BITS);
 pub(crate) struct Leaf {
     links: Links,
     space: Arc<AddressSpace>,
-    /// The address that places count from, in pages.
-    origin: usize,
-    /// Where the leaf's range begins, counted from `origin`. Constant while the leaf is in a tree.
-    start: Cell<u32>,
+    /// Where the zone begins in which all its pages are.
+    zone: usize,
+    /// Where the leaf's range begins.
+    start: Cell<usize>,
     /// Which of the items are tracked, a bit each.
     tracked: Cell<u32>,
     /// Which of them a look has found mapped, or is about to track.
@@ -81,15 +97,16 @@ unsafe impl Linked for Leaf {
 const _: () = assert!(size_of::<Leaf>() <= 1260);
 
 impl Leaf {
-    fn new(space: Arc<AddressSpace>, origin: usize, start: u32) -> impl Init<Self> {
+    /// One for `address` and others, best in the same block.
+    fn new(space: Arc<AddressSpace>, address: usize) -> impl Init<Self> {
         init!(Self {
             links: Links::new(),
             space,
-            origin,
-            start: Cell::new(start),
+            zone: address - address % ZONE,
+            start: Cell::new(address),
             tracked: Cell::new(0),
             found: Cell::new(0),
-            regions: Regions::new(),
+            regions: Regions::new(block_of(address)),
             places <- pin_init::init_array_from_fn(|_| Cell::new(0)),
             // INVARIANT: Each gets its own index.
             items <- pin_init::init_array_from_fn(Item::new),
@@ -98,14 +115,10 @@ impl Leaf {
 
     /// The address at which its range begins.
     pub(super) fn start(&self) -> usize {
-        self.address_at(self.start.get())
+        self.start.get()
     }
 
-    fn address_at(&self, offset: u32) -> usize {
-        self.origin + offset as usize * PAGE_SIZE
-    }
-
-    fn offset(&self, slot: usize) -> u32 {
+    fn page(&self, slot: usize) -> u32 {
         self.places
             .get(slot)
             .map_or(0, |place| place.get() >> REGION_BITS)
@@ -121,7 +134,8 @@ impl Leaf {
     }
 
     pub(super) fn address(&self, slot: usize) -> usize {
-        self.address_at(self.offset(slot))
+        let block = usize::from(self.regions.block(self.region_index(slot)));
+        self.zone + block * BLOCK + self.page(slot) as usize * PAGE_SIZE
     }
 
     pub(super) fn region(&self, slot: usize) -> Option<&Region> {
@@ -147,10 +161,10 @@ impl Leaf {
         self.tracked.get() | self.found.get()
     }
 
-    /// The slot of the page at `offset`, where `guess` is looked at first.
-    fn slot_of(&self, offset: usize, guess: usize) -> Option<usize> {
-        let taken = self.taken();
-        let is_it = |slot: &usize| self.offset(*slot) as usize == offset;
+    /// The slot of the page at `address`, where `guess` is looked at first.
+    fn slot_of(&self, address: usize, guess: usize) -> Option<usize> {
+        let (taken, page) = (self.taken(), page_of(address));
+        let is_it = |slot: &usize| self.page(*slot) == page && self.address(*slot) == address;
         if guess < SLOTS && taken & 1 << guess != 0 && is_it(&guess) {
             return Some(guess);
         }
@@ -162,16 +176,49 @@ impl Leaf {
         slots(mask).filter(move |slot| (from..to).contains(&self.address(*slot)))
     }
 
-    /// Takes a free slot for the page at `offset`.
-    fn take_slot(&self, offset: u32, region: &Region) -> Option<usize> {
-        let slot = slots(!self.taken()).next()?;
+    /// The slot of the last page.
+    fn last(&self) -> Option<usize> {
+        slots(self.taken()).max_by_key(|slot| self.address(*slot))
+    }
+
+    /// Takes a free slot for the page at `address`.
+    fn take_slot(&self, address: usize, region: &Region) -> Result<usize, NoRecord> {
+        let slot = slots(!self.taken()).next().ok_or(NoRecord::Full)?;
+        let place = self.places.get(slot).ok_or(NoRecord::Full)?;
+        if self.zone != address - address % ZONE {
+            return Err(NoRecord::Full);
+        }
         let used = slots(self.taken()).fold(0, |used, slot| used | 1 << self.region_index(slot));
         // INVARIANT: No slot with a place has a region that is not in `used`.
-        let region = self.regions.put(region, used)? as u32;
-        self.places.get(slot)?.set(offset << REGION_BITS | region);
+        let region = self.regions.put(region, block_of(address), used)? as u32;
+        place.set(page_of(address) << REGION_BITS | region);
         // INVARIANT: The place was just set; the caller found no other for the address.
         self.found.set(self.found.get() | 1 << slot);
-        Some(slot)
+        Ok(slot)
+    }
+
+    /// Has `other` hold the page of a slot, which is free then. `relocate` is as for [`Records::split`].
+    /// False, and nothing done, where that cannot be now.
+    fn give(
+        &self,
+        slot: usize,
+        other: &Leaf,
+        relocate: &mut impl FnMut(ItemRef<'_>, ItemRef<'_>) -> bool,
+    ) -> bool {
+        let bit = 1 << slot;
+        let take = |region| other.take_slot(self.address(slot), region).ok();
+        let Some(there) = self.region(slot).and_then(take) else {
+            return false;
+        };
+        let given = self.tracked.get() & bit == 0
+            || relocate(ItemRef::new(self, slot), ItemRef::new(other, there));
+        if !given || self.found.get() & bit == 0 {
+            other.found.set(other.found.get() & !(1 << there));
+        }
+        if given {
+            self.found.set(self.found.get() & !bit);
+        }
+        given
     }
 
     fn bytes(&self) -> usize {
@@ -222,7 +269,7 @@ impl Spares {
 /// Why there is no record for a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoRecord {
-    /// The leaf that it belongs into is full: see [`Records::split`].
+    /// The leaf that it belongs into is full, or has no room for its region: see [`Records::split`].
     Full,
     NoMemory,
 }
@@ -308,13 +355,12 @@ impl Records {
         Some(leaf)
     }
 
-    /// The record for `address`.
+    /// The record for the page at `address`.
     pub(crate) fn find(&self, address: usize) -> Option<ItemRef<'_>> {
         let leaf = self.leaf_for(address)?;
         // SAFETY: It was found in the tree.
         let leaf = unsafe { self.leaf(leaf) };
-        let offset = (address - leaf.origin) / PAGE_SIZE;
-        let slot = leaf.slot_of(offset, self.guess.get())?;
+        let slot = leaf.slot_of(address, self.guess.get())?;
         self.guess.set(slot + 1);
         Some(ItemRef::new(leaf, slot))
     }
@@ -352,19 +398,18 @@ impl Records {
         };
         // SAFETY: It was found in the tree.
         let leaf = unsafe { self.leaf(leaf) };
-        let offset = (address - leaf.origin) / PAGE_SIZE;
-        let taken = leaf.taken();
-        if offset < REACH && taken != u32::MAX {
-            let had = leaf.bytes();
-            // The reach is what a `u32` can count.
-            let slot = leaf.take_slot(offset as u32, region);
-            self.bytes += leaf.bytes() - had;
-            self.guess.set(slot.map_or(0, |slot| slot + 1));
-            return slot.map(|_| ()).ok_or(NoRecord::NoMemory);
-        }
-        match slots(taken).all(|slot| (leaf.offset(slot) as usize) < offset) {
-            true => self.append(address, space, region, spares),
-            false => Err(NoRecord::Full),
+        let had = leaf.bytes();
+        let slot = leaf.take_slot(address, region);
+        let is_below = |slot| leaf.address(slot) < address;
+        let appends = slot == Err(NoRecord::Full) && leaf.last().is_none_or(is_below);
+        self.bytes += leaf.bytes() - had;
+        match slot {
+            Ok(slot) => {
+                self.guess.set(slot + 1);
+                Ok(())
+            }
+            Err(_) if appends => self.append(address, space, region, spares),
+            Err(error) => Err(error),
         }
     }
 
@@ -377,9 +422,9 @@ impl Records {
         spares: &mut Spares,
     ) -> Result<(), NoRecord> {
         let room = spares.0.pop().ok_or(NoRecord::NoMemory)?;
-        let leaf = room.fill(Leaf::new(space.clone(), address, 0));
+        let leaf = room.fill(Leaf::new(space.clone(), address));
         // INVARIANT: The leaf before has no place from here on, as the caller found.
-        leaf.take_slot(0, region).ok_or(NoRecord::NoMemory)?;
+        leaf.take_slot(address, region)?;
         self.insert(leaf);
         Ok(())
     }
@@ -412,30 +457,19 @@ impl Records {
         let old = self.leaf_for(address).ok_or(NoRecord::Full)?;
         // SAFETY: It was found in the tree.
         let old = unsafe { self.leaf(old) };
+        let top = old.last().ok_or(NoRecord::Full)?;
         let room = spares.0.pop().ok_or(NoRecord::NoMemory)?;
-        let new = room.fill(Leaf::new(old.space.clone(), old.origin, u32::MAX));
+        let new = room.fill(Leaf::new(old.space.clone(), old.address(top)));
         for _ in 0..SLOTS / 2 {
-            let Some(top) = slots(old.taken()).max_by_key(|slot| old.offset(*slot)) else {
+            let Some(top) = old.last() else {
                 break;
             };
-            let (offset, bit) = (old.offset(top), 1 << top);
-            let Some(slot) = old
-                .region(top)
-                .and_then(|region| new.take_slot(offset, region))
-            else {
-                break;
-            };
-            let tracked = old.tracked.get() & bit != 0;
-            if tracked && !relocate(ItemRef::new(old, top), ItemRef::new(&new, slot)) {
-                new.found.set(new.found.get() & !(1 << slot));
+            let start = old.address(top);
+            if !old.give(top, &new, &mut relocate) {
                 break;
             }
-            if old.found.get() & bit == 0 {
-                new.found.set(new.found.get() & !(1 << slot));
-            }
-            old.found.set(old.found.get() & !bit);
             // INVARIANT: All above went before, and this one is the first of the new range.
-            new.start.set(offset);
+            new.start.set(start);
         }
         match new.taken() {
             0 => Err(NoRecord::Full),

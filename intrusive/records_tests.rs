@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn dense_and_lone_pages_take_the_same() -> Result {
         let mut bench = Bench::new()?;
-        for step in [1, 31, 512] {
+        for step in [1, 31, 512, 1 << 22] {
             let pages = 40 * SLOTS;
             for page in 0..pages {
                 assert!(bench.track(page * step));
@@ -214,6 +214,35 @@ mod tests {
             bench.records.settle(0, usize::MAX);
         }
         bench.finish();
+        Ok(())
+    }
+
+    /// How far apart: in blocks of 512 GiB, which leaves tell apart.
+    #[test]
+    fn pages_far_apart_share_a_leaf() -> Result {
+        const PAGES: usize = 40 * SLOTS;
+        for step in [1 << 26, 1 << 27, (1 << 27) + 1, 1 << 33] {
+            let mut bench = Bench::new()?;
+            for number in 0..PAGES {
+                let page = number * 7 % PAGES;
+                assert!(bench.track(page * step));
+                let item = bench.item(page * step).ok_or(EINVAL)?;
+                assert_eq!(item.address(), page * step * PAGE_SIZE);
+                assert!(item.is_of(&bench.region));
+            }
+            assert_eq!(bench.count(|_| 1), PAGES);
+            for page in 0..PAGES {
+                let item = bench.item(page * step).ok_or(EINVAL)?;
+                assert_eq!(item.key(), key(page * step));
+            }
+            bench.finish();
+            let mut bench = Bench::new()?;
+            for page in 0..PAGES {
+                assert!(bench.track(page * step));
+            }
+            assert!(bench.records.bytes() <= 72 * PAGES);
+            bench.finish();
+        }
         Ok(())
     }
 
