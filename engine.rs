@@ -6,7 +6,7 @@ use crate::{
     books::Ledger,
     checksum::{PageHasher, Sums},
     control::Run,
-    intrusive::records::LeafCache,
+    intrusive::leaf::LeafCache,
     mm::{
         address_space::LiveMm,
         gate::{Gate, Inside},

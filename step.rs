@@ -19,7 +19,7 @@ use crate::{
     engine::Engine,
     intrusive::{
         item::{ItemRef, Key},
-        records::{NoRecord, Spares},
+        leaf::{NoRecord, Spares},
     },
     mm::{
         address_space::{Away, MOMENT},

@@ -30,8 +30,8 @@
 //! while the item is in a tree or claimed. A leaf is freed once none of its items is tracked.
 
 use super::{
+    leaf::{Leaf, SLOTS},
     rb::{Linked, Links},
-    records::{Leaf, SLOTS},
     stable_node::{Sharing, StableNode},
 };
 use crate::{

@@ -13,6 +13,7 @@ mod arc_tree_tests;
 pub(crate) mod candidates;
 pub(crate) mod forest;
 pub(crate) mod item;
+pub(crate) mod leaf;
 pub(crate) mod rb;
 pub(crate) mod records;
 #[cfg(CONFIG_KUNIT = "y")]

@@ -5,7 +5,8 @@
 use super::{
     candidates::{Candidates, Claim, Found},
     item::{ItemRef, Key},
-    records::{LeafCache, NoRecord, Records, Spares, SLOTS},
+    leaf::{LeafCache, NoRecord, Spares, SLOTS},
+    records::Records,
 };
 use crate::{
     mm::{address_space::AddressSpace, anon_vma::Region, fake_mm},

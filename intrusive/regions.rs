@@ -3,7 +3,7 @@
 //! The regions of the records in one leaf, each with the block of addresses that it is for. Mostly there is
 //! one.
 
-use super::records::NoRecord;
+use super::leaf::NoRecord;
 use crate::mm::anon_vma::Region;
 use core::cell::{Cell, UnsafeCell};
 use kernel::prelude::*;

@@ -11,7 +11,7 @@ use crate::{
     intrusive::{
         candidates::{Found, Taken},
         item::{ItemRef, Key},
-        records::NoRecord,
+        leaf::NoRecord,
         stable_node::StableNode,
     },
     mm::{ksm_folio::KsmFolio, page::AnonPage},

@@ -12,7 +12,7 @@ use crate::{
     intrusive::{
         candidates::Found,
         item::ItemRef,
-        records::{LeafCache, NoRecord},
+        leaf::{LeafCache, NoRecord},
         stable_node::{Reverse, StableNode},
     },
     mm::{anon_vma::Region, fake_mm, ksm_folio::KsmFolio, page::AnonPage},

@@ -12,7 +12,8 @@ use crate::{
     intrusive::{
         candidates::{Claim, Taken},
         item::Key,
-        records::{LeafCache, Records, Spares},
+        leaf::{LeafCache, Spares},
+        records::Records,
     },
     mm::{
         address_space::AddressSpace, anon_vma::Region, fake_mm, page::AnonPage,
