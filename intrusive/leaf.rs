@@ -162,6 +162,15 @@ impl Leaf {
         slots(mask).filter(move |slot| (from..to).contains(&self.address(*slot)))
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.taken().count_ones() as usize
+    }
+
+    /// The slot of the first page.
+    pub(super) fn first(&self) -> Option<usize> {
+        slots(self.taken()).min_by_key(|slot| self.address(*slot))
+    }
+
     /// The slot of the last page.
     pub(super) fn last(&self) -> Option<usize> {
         slots(self.taken()).max_by_key(|slot| self.address(*slot))

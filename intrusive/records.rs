@@ -9,7 +9,7 @@
 //!
 //! The leaves stand in a tree by where their ranges begin; a range ends where the next one begins. The
 //! scanner comes in order of address, so that leaves are filled to the last slot; one that is full where
-//! a page comes in between gives some of its records to a new leaf ([`Records::split`]).
+//! a page comes in between gives some of its records to another ([`Records::split`]).
 //!
 //! # Who may do what
 //!
@@ -48,7 +48,7 @@ pub(crate) struct Records {
     last: Cell<Option<(NonNull<Leaf>, usize)>>,
     /// The slot that is looked at first.
     guess: Cell<usize>,
-    bytes: usize,
+    bytes: Cell<usize>,
 }
 
 // SAFETY: Whoever has this reaches what no tree or list leads to. What one leads to is guarded as
@@ -61,13 +61,21 @@ impl Records {
             leaves: RawTree::new(),
             last: Cell::new(None),
             guess: Cell::new(0),
-            bytes: 0,
+            bytes: Cell::new(0),
         }
     }
 
     /// Bytes that are allocated for them.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes.get()
+    }
+
+    /// Runs `f`, which may have `leaf` take more memory.
+    fn grow<R>(&self, leaf: &Leaf, f: impl FnOnce(&Leaf) -> R) -> R {
+        let had = leaf.bytes();
+        let result = f(leaf);
+        self.bytes.set(self.bytes.get() + leaf.bytes() - had);
+        result
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -150,24 +158,43 @@ impl Records {
             }
             return Ok(());
         }
-        let Some(leaf) = self.leaf_for(address) else {
-            return self.append(address, space, region, spares);
-        };
-        // SAFETY: It was found in the tree.
-        let leaf = unsafe { self.leaf(leaf) };
-        let had = leaf.bytes();
-        let slot = leaf.take_slot(address, region);
-        let is_below = |slot| leaf.address(slot) < address;
-        let appends = slot == Err(NoRecord::Full) && leaf.last().is_none_or(is_below);
-        self.bytes += leaf.bytes() - had;
-        match slot {
-            Ok(slot) => {
-                self.guess.set(slot + 1);
-                Ok(())
+        let next = match self.leaf_for(address) {
+            None => self.leaves.first(),
+            Some(there) => {
+                let put = self.put(there, address, region);
+                // SAFETY: It was found in the tree.
+                let leaf = unsafe { self.leaf(there) };
+                let is_below = |slot| leaf.address(slot) < address;
+                if put != Err(NoRecord::Full) || !leaf.last().is_none_or(is_below) {
+                    return put;
+                }
+                // SAFETY: As above.
+                unsafe { self.leaves.next(there) }
             }
-            Err(_) if appends => self.append(address, space, region, spares),
-            Err(error) => Err(error),
+        };
+        // Where memory gets dense again, a leaf between two would stay thin.
+        if let Some(next) = next.filter(|next| self.put(*next, address, region).is_ok()) {
+            // INVARIANT: The leaf before has no place from here on.
+            // SAFETY: `next` was found in the tree.
+            unsafe { self.leaf(next) }.start.set(address);
+            self.last.set(None);
+            return Ok(());
         }
+        self.append(address, space, region, spares)
+    }
+
+    /// Makes a record in `there`, which is in the tree.
+    fn put(
+        &mut self,
+        there: NonNull<Leaf>,
+        address: usize,
+        region: &Region,
+    ) -> Result<(), NoRecord> {
+        // SAFETY: It is in the tree, say the callers.
+        let leaf = unsafe { self.leaf(there) };
+        let slot = self.grow(leaf, |leaf| leaf.take_slot(address, region));
+        self.guess.set(slot.map_or(0, |slot| slot + 1));
+        slot.map(|_| ())
     }
 
     /// Makes a leaf whose range begins at `address`, and a record in it.
@@ -187,7 +214,7 @@ impl Records {
     }
 
     fn insert(&mut self, leaf: SlabBox<Leaf>) {
-        self.bytes += leaf.bytes();
+        self.bytes.set(self.bytes.get() + leaf.bytes());
         self.last.set(None);
         self.guess.set(0);
         let start = leaf.start();
@@ -198,30 +225,47 @@ impl Records {
         }
     }
 
-    /// Makes room in the full leaf that `address` belongs into: its upper records, half of them at
-    /// most, go to a new leaf. `relocate` makes the second of two items stand for what the first does,
-    /// which is untracked then, or says that this cannot be now.
+    /// Makes room for `address` in the full leaf that it belongs into: of the records below, some go to the
+    /// leaf before, if that is not full; or else those above, but the upper half at most, to a new one. So
+    /// pages that come in order of address, wherever, leave full leaves behind. `relocate` makes the second
+    /// of two items stand for what the first does, which is untracked then, or says that this cannot be now.
     ///
     /// # Errors
     ///
-    /// `NoMemory`; `Full`: not even the topmost can be relocated now.
+    /// `NoMemory`; `Full`: what is to go cannot be relocated now.
     pub(crate) fn split(
         &mut self,
         address: usize,
         spares: &mut Spares,
         mut relocate: impl FnMut(ItemRef<'_>, ItemRef<'_>) -> bool,
     ) -> Result<(), NoRecord> {
-        let old = self.leaf_for(address).ok_or(NoRecord::Full)?;
+        let there = self.leaf_for(address).ok_or(NoRecord::Full)?;
         // SAFETY: It was found in the tree.
-        let old = unsafe { self.leaf(old) };
+        if unsafe { self.leaf(there) }.len() <= SLOTS / 2 {
+            return Ok(());
+        }
+        // SAFETY: As above.
+        if let Some(before) = unsafe { self.leaves.prev(there) } {
+            // SAFETY: So was this.
+            let len = unsafe { self.leaf(before) }.len();
+            let most = (len + SLOTS / 2).min(SLOTS);
+            let moved = self.pour(there, before, most, address, &mut relocate);
+            // SAFETY: It is in the tree still: half of a leaf has gone at most, and it has more.
+            let is_before = address < unsafe { self.leaf(there) }.start();
+            if moved > 0 || is_before && len < SLOTS {
+                return Ok(());
+            }
+        }
+        // SAFETY: As above.
+        let old = unsafe { self.leaf(there) };
         let top = old.last().ok_or(NoRecord::Full)?;
         let room = spares.0.pop().ok_or(NoRecord::NoMemory)?;
         let new = room.fill(Leaf::new(old.space().clone(), old.address(top)));
         for _ in 0..SLOTS / 2 {
-            let Some(top) = old.last() else {
+            let top = old.last().map(|top| (top, old.address(top)));
+            let Some((top, start)) = top.filter(|(_, start)| *start > address) else {
                 break;
             };
-            let start = old.address(top);
             if !old.give(top, &new, &mut relocate) {
                 break;
             }
@@ -289,6 +333,37 @@ impl Records {
         }
     }
 
+    /// Moves records of `from` that are below `end` to `into`, which is the one before it in the tree, until
+    /// that has `most`. Frees `from` where none is left, else has its range begin where its records do.
+    fn pour(
+        &mut self,
+        from: NonNull<Leaf>,
+        into: NonNull<Leaf>,
+        most: usize,
+        end: usize,
+        relocate: &mut impl FnMut(ItemRef<'_>, ItemRef<'_>) -> bool,
+    ) -> usize {
+        // SAFETY: It is in the tree, say the callers.
+        let upper = unsafe { self.leaf(from) };
+        // SAFETY: As above.
+        let lower = unsafe { self.leaf(into) };
+        let goes = |slot: &usize| lower.len() < most && upper.address(*slot) < end;
+        let mut moved = 0;
+        while let Some(first) = upper.first().filter(goes) {
+            if !self.grow(lower, |lower| upper.give(first, lower, relocate)) {
+                break;
+            }
+            moved += 1;
+        }
+        self.last.set(None);
+        match upper.first() {
+            // INVARIANT: All below went; the order of the leaves is as before.
+            Some(first) => upper.start.set(upper.address(first)),
+            None => self.free(from),
+        }
+        moved
+    }
+
     fn free(&mut self, there: NonNull<Leaf>) {
         self.last.set(None);
         // SAFETY: The callers found it in the tree.
@@ -296,7 +371,7 @@ impl Records {
         // SAFETY: The tree owned it. An item that is not tracked is in no tree and no list, and nobody
         // refers to it: references to items borrow `self`.
         let leaf = unsafe { SlabBox::from_raw(there) };
-        self.bytes -= leaf.bytes();
+        self.bytes.set(self.bytes.get() - leaf.bytes());
         drop(leaf);
     }
 
