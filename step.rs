@@ -318,17 +318,19 @@ impl Engine {
         });
         // What is held now is lost in the next pass as well.
         let (forgotten, _) = forget(&self.ledger, tally, items);
+        let all = looked_at < SOME || reached <= start;
+        let settled = if all { end } else { reached };
+        records.settle(start, settled);
+        let joined = records.join(start, settled, |old, new| self.relocate(old, new));
         // Sixteen take about as long as reading a page.
-        let units = forgotten as u64 / 16;
-        if looked_at == SOME && reached > start {
-            records.settle(start, reached);
+        let units = (forgotten + joined) as u64 / 16;
+        if !all {
             claimed.lost = Some(Lost {
                 range: reached..end,
                 ..lost
             });
             return (Turns::GoesOn, units);
         }
-        records.settle(start, end);
         claimed.slot.set_at(lost.next.unwrap_or(0));
         match lost.next {
             Some(_) => (Turns::GoesOn, units),

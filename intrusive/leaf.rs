@@ -23,6 +23,10 @@ use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
 /// Records in a leaf.
 pub(crate) const SLOTS: usize = 32;
 
+/// Up to so many records are joined in a leaf. As many as are free then have to come before it is split, and
+/// what was split, a full leaf and one more, has to lose some before it is joined.
+pub(super) const FILL: usize = SLOTS - SLOTS / 8;
+
 /// Bits of a place that say the region.
 const REGION_BITS: u32 = SLOTS.trailing_zeros();
 
@@ -33,7 +37,8 @@ const BLOCK: usize = PAGE_SIZE << (u32::BITS - REGION_BITS);
 /// The bytes of a zone: 32 PiB, which is as many blocks as one leaf can tell apart. x86 has two.
 const ZONE: usize = BLOCK << u16::BITS;
 
-const _: () = assert!(REGIONS <= SLOTS);
+// Up to `FILL`, there is room for the region of each, where one block has an index of its own.
+const _: () = assert!(FILL < REGIONS && REGIONS <= SLOTS);
 
 /// In which block of its zone an address lies.
 const fn block_of(address: usize) -> u16 {

@@ -14,6 +14,8 @@ pub(crate) mod candidates;
 pub(crate) mod forest;
 pub(crate) mod item;
 pub(crate) mod leaf;
+#[cfg(CONFIG_KUNIT = "y")]
+mod leaves_tests;
 pub(crate) mod rb;
 pub(crate) mod records;
 #[cfg(CONFIG_KUNIT = "y")]

@@ -9,7 +9,8 @@
 //!
 //! The leaves stand in a tree by where their ranges begin; a range ends where the next one begins. The
 //! scanner comes in order of address, so that leaves are filled to the last slot; one that is full where
-//! a page comes in between gives some of its records to another ([`Records::split`]).
+//! a page comes in between gives some of its records to another ([`Records::split`]), and those that
+//! have become thin are joined ([`Records::join`]).
 //!
 //! # Who may do what
 //!
@@ -22,7 +23,7 @@
 
 use super::{
     item::ItemRef,
-    leaf::{Leaf, NoRecord, Spares, SLOTS},
+    leaf::{Leaf, NoRecord, Spares, FILL, SLOTS},
     rb::{RawTree, Search},
 };
 use crate::mm::{
@@ -330,6 +331,67 @@ impl Records {
                 self.free(there);
             }
             cond_resched();
+        }
+    }
+
+    /// Joins leaves that touch `[from, to)` with those before them, where they have become thin. It is for
+    /// after [`Records::settle`]; `relocate` is as for [`Records::split`]. Where it refuses, the rest stays
+    /// for another time. Returns how many records were moved.
+    ///
+    /// Where nothing stood in the way, two leaves side by side in one zone have more than [`FILL`] records
+    /// afterwards, and three more than twice as many: 19 each.
+    pub(crate) fn join(
+        &mut self,
+        from: usize,
+        to: usize,
+        mut relocate: impl FnMut(ItemRef<'_>, ItemRef<'_>) -> bool,
+    ) -> usize {
+        let mut moved = 0;
+        let mut next = self.leaf_for(from).or_else(|| self.leaves.first());
+        while let Some(there) = next {
+            // SAFETY: It is in the tree: `join_back` frees none that comes after.
+            if unsafe { self.leaf(there) }.start() >= to {
+                break;
+            }
+            // SAFETY: As above.
+            next = unsafe { self.leaves.next(there) };
+            moved += self.join_back(there, &mut relocate);
+            cond_resched();
+        }
+        moved
+    }
+
+    /// Joins `there`, which is in the tree, with the one before it or the two before it. Those have been
+    /// through that.
+    fn join_back(
+        &mut self,
+        there: NonNull<Leaf>,
+        relocate: &mut impl FnMut(ItemRef<'_>, ItemRef<'_>) -> bool,
+    ) -> usize {
+        // SAFETY: It is in the tree, say the callers.
+        let Some(before) = (unsafe { self.leaves.prev(there) }) else {
+            return 0;
+        };
+        // SAFETY: As above.
+        let len = unsafe { self.leaf(there) }.len();
+        // SAFETY: `before` is in the tree.
+        let both = len + unsafe { self.leaf(before) }.len();
+        let mut moved = 0;
+        if both > FILL {
+            // SAFETY: As above.
+            let Some(first) = (unsafe { self.leaves.prev(before) }) else {
+                return 0;
+            };
+            // SAFETY: `first` is in the tree.
+            if both + unsafe { self.leaf(first) }.len() > 2 * FILL {
+                return 0;
+            }
+            moved += self.pour(before, first, FILL, usize::MAX, relocate);
+        }
+        // SAFETY: `there` is in the tree still. The one before it may be another now.
+        match unsafe { self.leaves.prev(there) } {
+            Some(before) => moved + self.pour(there, before, FILL, usize::MAX, relocate),
+            None => moved,
         }
     }
 

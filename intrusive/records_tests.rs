@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The records of tracked pages: their states, their leaves, and the tree of candidates.
+//! The records of tracked pages: their states, and the tree of candidates.
 
 use super::{
     candidates::{Candidates, Claim, Found},
@@ -15,17 +15,17 @@ use crate::{
 use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
 
 /// What a test works on. Fields drop in this order.
-struct Bench {
-    records: Records,
+pub(super) struct Bench {
+    pub(super) records: Records,
     spares: Spares,
-    candidates: Candidates,
+    pub(super) candidates: Candidates,
     space: Arc<AddressSpace>,
     cache: LeafCache,
-    region: Region,
+    pub(super) region: Region,
 }
 
 impl Bench {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         Ok(Self {
             records: Records::new(),
             spares: Spares::new(),
@@ -37,12 +37,12 @@ impl Bench {
     }
 
     /// Notes that a page was found, and splits its leaf where that is full.
-    fn find(&mut self, page: usize) -> Result<(), NoRecord> {
+    pub(super) fn find(&mut self, page: usize) -> Result<(), NoRecord> {
         let region = self.region.clone();
         self.find_in(page, &region)
     }
 
-    fn find_in(&mut self, page: usize, region: &Region) -> Result<(), NoRecord> {
+    pub(super) fn find_in(&mut self, page: usize, region: &Region) -> Result<(), NoRecord> {
         self.spares.fill(&self.cache);
         let (address, spares) = (page * PAGE_SIZE, &mut self.spares);
         let found = self.records.found(address, &self.space, region, spares);
@@ -50,22 +50,38 @@ impl Bench {
             return found;
         }
         let candidates = &mut self.candidates;
-        self.records.split(address, spares, |old, new| {
-            let was = candidates.remove(old);
-            let taken = new.take_over(old);
-            if was {
-                let _none = candidates.claim_or_insert(new);
-            }
-            taken
-        })?;
+        self.records
+            .split(address, spares, |old, new| relocate(candidates, old, new))?;
         self.records.found(address, &self.space, region, spares)
     }
 
-    fn item(&self, page: usize) -> Option<ItemRef<'_>> {
+    /// Has records only for what is tracked, in no more leaves than are needed. How many were moved.
+    pub(super) fn tidy(&mut self) -> usize {
+        let candidates = &mut self.candidates;
+        self.records.settle(0, usize::MAX);
+        self.records
+            .join(0, usize::MAX, |old, new| relocate(candidates, old, new))
+    }
+
+    /// Forgets the pages that `goes` says.
+    pub(super) fn forget(&mut self, goes: impl Fn(usize) -> bool) {
+        for item in self.records.tracked(0, usize::MAX) {
+            if goes(item.address() / PAGE_SIZE) {
+                let _candidate = self.candidates.remove(item);
+                assert!(item.set_plain(Kind::Untracked, item.key()));
+            }
+        }
+    }
+
+    pub(super) fn item(&self, page: usize) -> Option<ItemRef<'_>> {
         self.records.find(page * PAGE_SIZE)
     }
 
-    fn track(&mut self, page: usize) -> bool {
+    pub(super) fn knows(&self, page: usize) -> bool {
+        self.item(page).is_some()
+    }
+
+    pub(super) fn track(&mut self, page: usize) -> bool {
         self.find(page).is_ok()
             && self.item(page).is_some_and(|item| {
                 item.kind() != Kind::Untracked || item.set_plain(Kind::Seen, key(page))
@@ -73,16 +89,13 @@ impl Bench {
     }
 
     /// The numbers of the tracked pages, added up by `f`.
-    fn count(&self, f: impl Fn(usize) -> usize) -> usize {
+    pub(super) fn count(&self, f: impl Fn(usize) -> usize) -> usize {
         let tracked = self.records.tracked(0, usize::MAX);
         tracked.map(|item| f(item.address() / PAGE_SIZE)).sum()
     }
 
-    fn finish(mut self) {
-        for item in self.records.tracked(0, usize::MAX) {
-            let _candidate = self.candidates.remove(item);
-            assert!(item.set_plain(Kind::Untracked, item.key()));
-        }
+    pub(super) fn finish(mut self) {
+        self.forget(|_| true);
         self.records.settle(0, usize::MAX);
         assert!(self.records.is_empty());
         assert_eq!(self.records.bytes(), 0);
@@ -90,13 +103,23 @@ impl Bench {
     }
 }
 
+/// What the books do, for what is not merged.
+fn relocate(candidates: &mut Candidates, old: ItemRef<'_>, new: ItemRef<'_>) -> bool {
+    let was = candidates.remove(old);
+    let taken = new.take_over(old);
+    if was {
+        let _none = candidates.claim_or_insert(new);
+    }
+    taken
+}
+
 /// Makes an item a candidate, where there is none with its key.
-fn insert(candidates: &mut Candidates, item: ItemRef<'_>) -> bool {
+pub(super) fn insert(candidates: &mut Candidates, item: ItemRef<'_>) -> bool {
     matches!(candidates.claim_or_insert(item), Found::None) && item.kind() == Kind::Candidate
 }
 
 /// Claims the candidate with the key of `item`, which is none.
-fn claim(candidates: &mut Candidates, item: ItemRef<'_>) -> Option<Claim> {
+pub(super) fn claim(candidates: &mut Candidates, item: ItemRef<'_>) -> Option<Claim> {
     match candidates.claim_or_insert(item) {
         Found::Claim(claim) => Some(claim),
         Found::None | Found::Claimed => None,
@@ -104,7 +127,7 @@ fn claim(candidates: &mut Candidates, item: ItemRef<'_>) -> Option<Claim> {
 }
 
 /// Other keys than the numbers' order.
-fn key(number: usize) -> Key {
+pub(super) fn key(number: usize) -> Key {
     // The lowest three bytes of a checksum are not part of the key.
     Key::of((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) << 24)
 }
@@ -200,74 +223,6 @@ mod tests {
     }
 
     #[test]
-    fn dense_and_lone_pages_take_the_same() -> Result {
-        let mut bench = Bench::new()?;
-        for step in [1, 31, 512, 1 << 22] {
-            let pages = 40 * SLOTS;
-            for page in 0..pages {
-                assert!(bench.track(page * step));
-            }
-            assert_eq!(bench.count(|_| 1), pages);
-            assert!(bench.records.bytes() <= 40 * pages);
-            for item in bench.records.tracked(0, usize::MAX) {
-                assert!(item.set_plain(Kind::Untracked, item.key()));
-            }
-            bench.records.settle(0, usize::MAX);
-        }
-        bench.finish();
-        Ok(())
-    }
-
-    /// How far apart: in blocks of 512 GiB, which leaves tell apart.
-    #[test]
-    fn pages_far_apart_share_a_leaf() -> Result {
-        const PAGES: usize = 40 * SLOTS;
-        for step in [1 << 26, 1 << 27, (1 << 27) + 1, 1 << 33] {
-            let mut bench = Bench::new()?;
-            for number in 0..PAGES {
-                let page = number * 7 % PAGES;
-                assert!(bench.track(page * step));
-                let item = bench.item(page * step).ok_or(EINVAL)?;
-                assert_eq!(item.address(), page * step * PAGE_SIZE);
-                assert!(item.is_of(&bench.region));
-            }
-            assert_eq!(bench.count(|_| 1), PAGES);
-            for page in 0..PAGES {
-                let item = bench.item(page * step).ok_or(EINVAL)?;
-                assert_eq!(item.key(), key(page * step));
-            }
-            bench.finish();
-            let mut bench = Bench::new()?;
-            for page in 0..PAGES {
-                assert!(bench.track(page * step));
-            }
-            assert!(bench.records.bytes() <= 72 * PAGES);
-            bench.finish();
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn regions_side_by_side_share_a_leaf() -> Result {
-        let mut bench = Bench::new()?;
-        for page in 0..4 * SLOTS {
-            let region = fake_mm::region(page);
-            assert_eq!(bench.find_in(page, &region), Ok(()));
-            let item = bench.item(page).ok_or(EINVAL)?;
-            assert!(item.set_plain(Kind::Seen, key(page)));
-            assert!(item.is_of(&region));
-        }
-        assert!(bench.records.bytes() <= 72 * 4 * SLOTS);
-        bench.records.settle(0, usize::MAX);
-        // What another region maps there now is no reason to keep the record.
-        assert_eq!(bench.find(3), Ok(()));
-        let lost = bench.records.lost(3 * PAGE_SIZE, 4 * PAGE_SIZE);
-        assert_eq!(lost.count(), 1);
-        bench.finish();
-        Ok(())
-    }
-
-    #[test]
     fn what_is_not_found_is_lost() -> Result {
         let mut bench = Bench::new()?;
         for page in 0..3 * SLOTS {
@@ -334,7 +289,7 @@ mod tests {
                 }
             }
             if round % 100 == 0 {
-                bench.records.settle(0, usize::MAX);
+                bench.tidy();
             }
         }
         let candidates = model.iter().filter(|kind| **kind == Kind::Candidate);

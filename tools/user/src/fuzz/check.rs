@@ -80,6 +80,37 @@ impl World {
         }
     }
 
+    /// Whether no leaf could be joined with others.
+    pub(super) fn check_leaves(&self, s: usize) {
+        let records = &self.spaces[s].records;
+        // Where the leaf begins, for those that lie in one zone.
+        let leaves = |far: bool| {
+            let mut lens = BTreeMap::new();
+            for item in records.tracked(0, usize::MAX) {
+                if (item.address() >> 55 > 0) == far {
+                    *lens.entry(item.leaf_start()).or_insert(0) += 1;
+                }
+            }
+            lens.into_values().collect::<Vec<u32>>()
+        };
+        // Memory for a table may be missing.
+        if !self.is_lacking() {
+            for lens in [leaves(false), leaves(true)] {
+                assert!(lens.windows(2).all(|two| two.iter().sum::<u32>() > 28));
+                assert!(lens.windows(3).all(|three| three.iter().sum::<u32>() > 56));
+            }
+        }
+        let (pages, leaves) = (
+            leaves(false).iter().chain(&leaves(true)).sum::<u32>() as usize,
+            leaves(false).len() + leaves(true).len(),
+        );
+        assert!(records.bytes() >= leaves * 1024);
+        assert!(records.bytes() <= leaves * (1260 + 512));
+        if !self.is_lacking() {
+            assert!(records.bytes() <= (pages / 19 + 4) * (1260 + 512));
+        }
+    }
+
     fn check_books(&self) {
         let books = self.ledger.open();
         let Books {

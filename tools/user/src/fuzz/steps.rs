@@ -99,9 +99,11 @@ impl World {
         for page in there {
             self.decide((s, page))?;
         }
-        self.spaces[s]
-            .records
-            .settle(address(from), address(to - 1) + 1);
+        // Now and then what others stood in the way of is made up for.
+        match self.numbers.one_in(4) {
+            true => self.tidy(s, 0, usize::MAX),
+            false => self.tidy(s, address(from), address(to - 1) + 1),
+        }
         let stays = |id: &Id, record: &Record| id.0 != s || record.state != State::Untracked;
         self.model.records.retain(|id, record| stays(id, record));
         for page in from..to {
@@ -109,6 +111,34 @@ impl World {
             assert_eq!(item.is_some(), self.model.records.contains_key(&(s, page)));
         }
         Ok(())
+    }
+
+    /// Has no more records than are needed, in no more leaves.
+    pub(super) fn tidy(&mut self, s: usize, from: usize, to: usize) {
+        let World {
+            spaces,
+            ledger,
+            model,
+            ..
+        } = self;
+        let records = &mut spaces[s].records;
+        records.settle(from, to);
+        let count = records.tracked(0, usize::MAX).count();
+        let (mut moved, mut stuck) = (0, false);
+        let joined = records.join(from, to, |old, new| {
+            let id = (s, page_of(old.address()));
+            assert_eq!(new.address(), old.address());
+            let relocated = ledger.open().relocate(old, new);
+            assert_eq!(relocated, relocates(model, id));
+            moved += usize::from(relocated);
+            stuck |= !relocated;
+            relocated
+        });
+        assert_eq!(joined, moved);
+        assert_eq!(records.tracked(0, usize::MAX).count(), count);
+        if (from, to) == (0, usize::MAX) && !stuck {
+            self.check_leaves(s);
+        }
     }
 
     /// Notes that a page was found.

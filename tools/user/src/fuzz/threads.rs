@@ -67,19 +67,20 @@ impl Shared {
         spares.fill(&self.cache);
         let mut found = records.found(address(page), space, &self.region, spares);
         if found == Err(NoRecord::Full) {
-            let relocate = |old: ItemRef<'_>, new: ItemRef<'_>| {
-                let mut books = self.ledger.open();
-                // As long as nobody else has it, it is the same.
-                let kind = old.kind();
-                let relocated = books.relocate(old, new);
-                assert!(!relocated || new.kind() == kind);
-                relocated
-            };
-            let split = records.split(address(page), spares, relocate);
+            let split = records.split(address(page), spares, |old, new| self.relocate(old, new));
             found = split.and_then(|()| records.found(address(page), space, &self.region, spares));
         }
         assert!(found != Err(NoRecord::NoMemory));
         found.is_ok()
+    }
+
+    fn relocate(&self, old: ItemRef<'_>, new: ItemRef<'_>) -> bool {
+        let mut books = self.ledger.open();
+        // As long as nobody else has it, it is the same.
+        let kind = old.kind();
+        let relocated = books.relocate(old, new);
+        assert!(!relocated || new.kind() == kind);
+        relocated
     }
 
     /// Looks for a page like that of `item`, and merges the two.
@@ -205,7 +206,9 @@ impl Shared {
                 self.merge(numbers, tally, item, *content)?;
             }
         }
-        records.settle(address(from), address(to - 1) + 1);
+        let (from, to) = (address(from), address(to - 1) + 1);
+        records.settle(from, to);
+        let _moved = records.join(from, to, |old, new| self.relocate(old, new));
         Ok(())
     }
 

@@ -36,9 +36,10 @@ pub(super) const CONTENTS: usize = 48;
 /// How many share a page at most: few, so that many are full.
 pub(super) const LIMIT: u32 = 4;
 
-/// The address of a page. They lie in three groups, far apart for one leaf.
+/// The address of a page. They lie in three groups, far apart for one leaf, the last one too far.
 pub(super) fn address(page: usize) -> usize {
-    (page % 128 + ((page / 128) << 28)) * PAGE_SIZE
+    let group = [0, 1 << 28, 1 << 44];
+    (page % 128 + group[page / 128]) * PAGE_SIZE
 }
 
 /// The NUMA node that an ordinary page lies on.
@@ -48,7 +49,12 @@ pub(super) fn nid_of(page: usize) -> i32 {
 
 pub(super) fn page_of(address: usize) -> usize {
     let number = address / PAGE_SIZE;
-    (number >> 28) * 128 + number % (1 << 28)
+    let group = match number >> 28 {
+        0 => 0,
+        1 => 1,
+        _ => 2,
+    };
+    group * 128 + number % (1 << 28)
 }
 
 /// A page as its process has it.
@@ -150,11 +156,18 @@ impl World {
     /// Lets go of everything, which must leave nothing behind.
     pub(super) fn finish(mut self) {
         fail_one_in(0);
+        self.lacking = 0;
         self.end_claims();
         for merged in self.model.nodes.iter_mut() {
-            if let Some(page) = merged.page.take_if(|_| merged.held) {
+            if let Some(page) = merged.page.as_ref().filter(|_| merged.held) {
                 page.let_go();
             }
+            merged.held = false;
+        }
+        for s in 0..SPACES {
+            self.tidy(s, 0, usize::MAX);
+        }
+        for merged in self.model.nodes.iter_mut() {
             merged.page = None;
         }
         for s in 0..SPACES {
