@@ -27,7 +27,8 @@ use super::{
     rb::{RawTree, Search},
 };
 use crate::mm::{
-    address_space::AddressSpace, anon_vma::Region, kthread::cond_resched, slab::SlabBox,
+    address_space::AddressSpace, anon_vma::Region, fetch::fetch, kthread::cond_resched,
+    slab::SlabBox,
 };
 use core::{cell::Cell, ptr::NonNull};
 use kernel::sync::Arc;
@@ -45,8 +46,8 @@ pub(crate) struct Left(pub(super) usize);
 /// in its range.
 pub(crate) struct Records {
     leaves: RawTree<Leaf>,
-    /// The leaf that was looked at last, and where its range ends.
-    last: Cell<Option<(NonNull<Leaf>, usize)>>,
+    /// The leaf that was looked at last.
+    last: Cell<Option<NonNull<Leaf>>>,
     /// The slot that is looked at first.
     guess: Cell<usize>,
     bytes: Cell<usize>,
@@ -108,23 +109,63 @@ impl Records {
 
     /// The leaf into whose range `address` falls.
     fn leaf_for(&self, address: usize) -> Option<NonNull<Leaf>> {
-        if let Some((last, end)) = self.last.get() {
-            // SAFETY: What frees or adds leaves forgets `last`.
+        if let Some(last) = self.last.get() {
+            // SAFETY: What frees leaves forgets `last`.
             let start = unsafe { self.leaf(last) }.start();
-            if (start..end).contains(&address) {
+            // SAFETY: As above.
+            if (start..unsafe { self.end_of(last) }).contains(&address) {
                 return Some(last);
             }
         }
         let leaf = self.leaves.floor(|leaf| leaf.start() > address)?;
         // SAFETY: It was just found in the tree.
-        self.last.set(Some((leaf, unsafe { self.end_of(leaf) })));
+        unsafe { self.come_to(leaf) };
         Some(leaf)
+    }
+
+    /// Looks at `leaf` first from now on. Whoever goes in order of address needs the next one soon.
+    ///
+    /// # Safety
+    ///
+    /// `leaf` is in the tree.
+    unsafe fn come_to(&self, leaf: NonNull<Leaf>) {
+        self.last.set(Some(leaf));
+        // SAFETY: It is in the tree, says the caller.
+        if let Some(next) = unsafe { self.leaves.next(leaf) } {
+            fetch(next.as_ptr());
+        }
     }
 
     /// The record for the page at `address`.
     pub(crate) fn find(&self, address: usize) -> Option<ItemRef<'_>> {
+        if let Some(last) = self.last.get() {
+            // A page has one record: who finds it need not ask for the leaf's range.
+            // SAFETY: What frees leaves forgets `last`.
+            if let Some(found) = unsafe { self.find_in(last, address) } {
+                return Some(found);
+            }
+            // SAFETY: As above.
+            if let Some(next) = unsafe { self.leaves.next(last) } {
+                // SAFETY: `next` is in the tree.
+                if let Some(found) = unsafe { self.find_in(next, address) } {
+                    // SAFETY: As above.
+                    unsafe { self.come_to(next) };
+                    return Some(found);
+                }
+            }
+        }
         let leaf = self.leaf_for(address)?;
         // SAFETY: It was found in the tree.
+        unsafe { self.find_in(leaf, address) }
+    }
+
+    /// The record for the page at `address`, if `leaf` has it.
+    ///
+    /// # Safety
+    ///
+    /// `leaf` is in the tree.
+    unsafe fn find_in<'r>(&'r self, leaf: NonNull<Leaf>, address: usize) -> Option<ItemRef<'r>> {
+        // SAFETY: It is in the tree, says the caller.
         let leaf = unsafe { self.leaf(leaf) };
         let slot = leaf.slot_of(address, self.guess.get())?;
         self.guess.set(slot + 1);

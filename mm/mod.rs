@@ -8,6 +8,7 @@ pub(crate) mod anon_vma;
 mod entry;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod fake_mm;
+pub(crate) mod fetch;
 pub(crate) mod gate;
 pub(crate) mod hotplug;
 pub(crate) mod kobject;

@@ -77,8 +77,6 @@ impl PageView<'_> {
     #[inline(always)]
     pub(crate) fn prefetch(&self, i: usize) {
         let word = self.start.wrapping_add(i % PAGE_WORDS);
-        // `prefetch()` of `linux/prefetch.h` is a built-in of the compiler, for which clang generates
-        // nothing where it may not use SSE registers, though this instruction needs none.
         #[cfg(target_arch = "x86_64")]
         // SAFETY: The instruction changes nothing but caches, and never faults.
         unsafe {

@@ -6,6 +6,7 @@
 
 use super::{
     entry::{Pmd, Pte},
+    fetch::fetch,
     ksm_folio::Mark,
     page::AnonPage,
 };
@@ -44,21 +45,9 @@ impl<'t> LivePage<'t> {
         }
     }
 
-    /// Has the `struct page` fetched, which is going to be looked at in a moment. Only a hint, and
-    /// none on machines other than x86.
+    /// Has the `struct page` fetched, which is going to be looked at in a moment.
     pub(super) fn prefetch(&self) {
-        let page = self.page.as_ptr();
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: The instruction changes nothing but caches, and never faults.
-        unsafe {
-            core::arch::asm!(
-                "prefetcht0 [{}]",
-                in(reg) page,
-                options(nostack, preserves_flags, readonly),
-            )
-        };
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = page;
+        fetch(self.page.as_ptr());
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::page {

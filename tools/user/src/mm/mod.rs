@@ -2,6 +2,9 @@
 
 //! The floor: what of it stands on a few functions of the kernel is the module's own, the rest is made up.
 
+#[path = "../../../../mm/fetch.rs"]
+#[allow(clippy::all)]
+pub(crate) mod fetch;
 #[path = "../../../../mm/memory.rs"]
 #[allow(clippy::all)]
 pub(crate) mod memory;
