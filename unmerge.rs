@@ -23,10 +23,10 @@ use kernel::{
 /// their address space.
 const TIMEOUT: Delta = Delta::from_secs(10);
 
-/// How long to look out for one mmap lock, in the end.
-const PATIENCE: Delta = Delta::from_millis(1);
+/// How long to look out for one mmap lock, in the end: for half of the time, with the pauses.
+const PATIENCE: Delta = PAUSE;
 
-/// How long to wait between two rounds.
+/// How long to wait after a round that came no farther.
 const PAUSE: Delta = Delta::from_millis(10);
 
 /// Nobody merges anything, and nobody forgets anything but by this.
@@ -123,11 +123,14 @@ impl Standstill<'_> {
         };
         while !round(&mut way)? {
             way.goes_on()?;
+            // A round that got farther is followed by the next one at once.
+            if way.since.is_some() {
+                fsleep(PAUSE);
+            }
             // From the end of the first round on, which may have had much to look through.
             way.since.get_or_insert_with(Instant::now);
-            fsleep(PAUSE);
             if way.patience < PATIENCE {
-                way.patience = Delta::from_nanos(way.patience.as_nanos() * 2);
+                way.patience = Delta::from_nanos(way.patience.as_nanos() * 4);
             }
         }
         Ok(())
