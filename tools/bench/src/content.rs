@@ -34,7 +34,7 @@ pub enum Kind {
 }
 
 /// Processes of the workloads that are spread.
-const SPREAD: usize = 8;
+const SPREAD: usize = 32;
 
 impl Kind {
     /// Those of the table.
@@ -59,8 +59,8 @@ impl Kind {
             Self::Small => "small processes",
             Self::Fork => "fork tree",
             Self::Huge => "huge pages",
-            Self::SpreadUnique => "unique, 8 processes",
-            Self::SpreadHalf => "half duplicates, 8 processes",
+            Self::SpreadUnique => "unique, 32 processes",
+            Self::SpreadHalf => "half duplicates, 32 processes",
         }
     }
 
