@@ -28,6 +28,15 @@ use kernel::{
     time::Delta,
 };
 
+/// Those who unmerge everything.
+#[derive(Default)]
+struct Unmerging {
+    /// How many do, or wait for their turn to.
+    writers: u32,
+    /// Whether one of them, or of those who were there with them, has done so.
+    done: bool,
+}
+
 /// The page merger.
 #[pin_data]
 pub(crate) struct Engine {
@@ -50,9 +59,9 @@ pub(crate) struct Engine {
     hasher: PageHasher,
     pub(crate) settings: Settings,
     run: Atomic<u32>,
-    /// How many unmerge everything, or wait for their turn to. A lock inside of all others.
+    /// A lock inside of all others.
     #[pin]
-    unmerging: Mutex<u32>,
+    unmerging: Mutex<Unmerging>,
     /// Where scanners are for as long as a batch takes.
     #[pin]
     batches: Gate,
@@ -82,7 +91,7 @@ impl Engine {
                 hasher,
                 settings: Settings::new(),
                 run: Atomic::new(u32::from(Run::Stop)),
-                unmerging <- new_mutex!(0, "rksm_unmerging"),
+                unmerging <- new_mutex!(Unmerging::default(), "rksm_unmerging"),
                 batches <- Gate::new(),
                 scanners: Atomic::new(0),
                 unasked: Atomic::new(false),
@@ -109,16 +118,18 @@ impl Engine {
     /// Stores that everything is to be unmerged, which the caller goes on to do.
     pub(crate) fn begin_unmerging(&self) {
         let mut unmerging = self.unmerging.lock();
-        *unmerging += 1;
+        unmerging.done &= unmerging.writers > 0;
+        unmerging.writers += 1;
         self.store_run(Run::Unmerge);
     }
 
-    /// Notes that the caller has done so, or has failed to: that stops merging, unless somebody else is
-    /// still about to do it.
+    /// Notes that the caller has done so, or has failed to: that stops merging, unless somebody else has
+    /// done it or is still about to.
     pub(crate) fn end_unmerging(&self, done: bool) {
         let mut unmerging = self.unmerging.lock();
-        *unmerging -= 1;
-        if *unmerging == 0 && !done {
+        unmerging.writers -= 1;
+        unmerging.done |= done;
+        if unmerging.writers == 0 && !unmerging.done {
             let (old, new) = (u32::from(Run::Unmerge), u32::from(Run::Stop));
             // Where somebody has written another value meanwhile, that holds.
             let _other = self.run.cmpxchg(old, new, Relaxed);

@@ -30,6 +30,8 @@ pub(crate) struct MmSlot {
     bytes: Atomic<usize>,
     /// Whether all of it was unmerged, for who unmerges everything.
     unmerged: Atomic<bool>,
+    /// How far it was ever gone through by who unmerges.
+    cleared: Atomic<usize>,
     #[pin]
     records: Mutex<Records>,
 }
@@ -47,6 +49,7 @@ impl MmSlot {
                 at: Atomic::new(0),
                 bytes: Atomic::new(0),
                 unmerged: Atomic::new(false),
+                cleared: Atomic::new(0),
                 records <- new_mutex!(Records::new(), "rksm_records"),
             }),
             GFP_KERNEL,
@@ -77,6 +80,14 @@ impl MmSlot {
 
     pub(crate) fn set_unmerged(&self, unmerged: bool) {
         self.unmerged.store(unmerged, Relaxed);
+    }
+
+    pub(crate) fn cleared(&self) -> usize {
+        self.cleared.load(Relaxed)
+    }
+
+    pub(crate) fn set_cleared(&self, address: usize) {
+        self.cleared.store(address, Relaxed);
     }
 
     /// Bytes that its records take.

@@ -156,6 +156,12 @@ enum Turns {
     Ends,
 }
 
+/// What it takes of `pages_to_scan` to forget or to move so many records: sixteen take about as long as reading
+/// a page.
+fn units_of(records: usize) -> u64 {
+    records as u64 / 16
+}
+
 impl Engine {
     /// Scans some pages, for `room` of `pages_to_scan` or a little more.
     pub(crate) fn step(&self, bench: &mut Bench, room: u64) -> Step {
@@ -171,7 +177,11 @@ impl Engine {
             None => match self.passes.next(&self.registry) {
                 (Next::Begin, Some(share)) => {
                     drop(inside);
-                    let units = self.begin(bench);
+                    let Some(units) = self.begin(bench) else {
+                        // Another scanner begins it.
+                        let _others = self.passes.done(share);
+                        return Step::Stop;
+                    };
                     self.passes.begun(&self.registry, share);
                     self.wake_all();
                     return Step::Begun { units };
@@ -207,14 +217,12 @@ impl Engine {
         }
     }
 
-    /// What is done before a pass, and what it takes of `pages_to_scan`.
-    fn begin(&self, bench: &mut Bench) -> u64 {
+    /// What is done before a pass, and what it takes of `pages_to_scan`. `None`: it cannot begin now.
+    fn begin(&self, bench: &mut Bench) -> Option<u64> {
         // Pages that wait in a CPU's list for the LRU have a reference too many to be merged. This waits for
         // all CPUs, so nobody is to wait for it.
         lru::drain_all();
-        let Some(_inside) = self.work.enter() else {
-            return 0;
-        };
+        let _inside = self.work.enter()?;
         let interval = Delta::from_millis(self.settings.prune_millisecs.get().into());
         if bench.pruned.is_none_or(|last| last.elapsed() >= interval) {
             self.ledger.prune(false);
@@ -230,7 +238,7 @@ impl Engine {
             stats.tracked.load(Relaxed),
         );
         // A thread takes a quarter of what reading a page does.
-        threads / 4
+        Some(threads / 4)
     }
 
     /// What is done after a pass.
@@ -287,7 +295,7 @@ impl Engine {
             bench.batch.clear();
             return (Turns::Ends, 1, 0);
         }
-        self.find_records(bench, &mut turn);
+        let moved = self.find_records(bench, &mut turn);
         let (scanned, skipped) = self.sort_and_read(bench, &mut turn);
         bench.batch.clear();
         self.decide(&bench.work, &mut turn);
@@ -302,7 +310,7 @@ impl Engine {
         // A batch has 64 pages at most.
         stats.scanned.add(scanned as i64, Relaxed);
         stats.skipped.add(skipped as i64, Relaxed);
-        let units = (visited - skipped).max(seen.charge());
+        let units = (visited - skipped).max(seen.charge()) + units_of(moved);
         (turns, units + forgotten, scanned)
     }
 
@@ -323,7 +331,7 @@ impl Engine {
         records.settle(start, settled);
         let joined = records.join(start, settled, |old, new| self.relocate(old, new));
         // Sixteen take about as long as reading a page.
-        let units = (forgotten + joined) as u64 / 16;
+        let units = units_of(forgotten + joined);
         if !all {
             claimed.lost = Some(Lost {
                 range: reached..end,
@@ -376,8 +384,11 @@ impl Engine {
 
     /// Has a record for each page that was found. Without memory for it, or where none can be made now,
     /// the page is left for the next pass.
-    fn find_records(&self, bench: &mut Bench, turn: &mut Turn<'_>) {
+    ///
+    /// Returns how many records were moved to make room.
+    fn find_records(&self, bench: &mut Bench, turn: &mut Turn<'_>) -> usize {
         let Bench { batch, spares, .. } = bench;
+        let mut moved = 0;
         let space = &turn.slot.space;
         for span in batch.spans() {
             let visits = batch.visits().get(span.visits.clone());
@@ -388,13 +399,16 @@ impl Engine {
                     let split = turn
                         .records
                         .split(address, spares, |old, new| self.relocate(old, new));
-                    found = split
-                        .and_then(|()| turn.records.found(address, space, &span.region, spares));
+                    found = split.and_then(|records| {
+                        moved += records;
+                        turn.records.found(address, space, &span.region, spares)
+                    });
                 }
                 // The page is left.
                 let _missing = found;
             }
         }
+        moved
     }
 
     fn relocate(&self, old: ItemRef<'_>, new: ItemRef<'_>) -> bool {

@@ -6,7 +6,7 @@ use crate::{
     engine::Engine,
     mm::{
         account,
-        address_space::{Away, LiveMm},
+        address_space::{Away, LiveMm, MOMENT},
         gate::Closed,
         kthread, signal, trace,
         vma::{unmerge_some, Part},
@@ -23,7 +23,7 @@ use kernel::{
 /// their address space.
 const TIMEOUT: Delta = Delta::from_secs(10);
 
-/// How long to look out for one mmap lock, in the end: for half of the time, with the pauses.
+/// How long to look out for mmap locks in a round, in the end: for half of the time, with the pauses.
 const PATIENCE: Delta = PAUSE;
 
 /// How long to wait after a round that came no farther.
@@ -119,8 +119,13 @@ impl Standstill<'_> {
         let mut way = Way {
             engine: self.engine,
             since: None,
-            patience: Delta::from_micros(50),
+            patience: MOMENT,
+            busy: 0,
         };
+        let mut patience = MOMENT.as_nanos();
+        for slot in self.engine.registry.iter() {
+            slot.set_cleared(0);
+        }
         while !round(&mut way)? {
             way.goes_on()?;
             // A round that got farther is followed by the next one at once.
@@ -129,9 +134,10 @@ impl Standstill<'_> {
             }
             // From the end of the first round on, which may have had much to look through.
             way.since.get_or_insert_with(Instant::now);
-            if way.patience < PATIENCE {
-                way.patience = Delta::from_nanos(way.patience.as_nanos() * 4);
-            }
+            patience = (patience * 4).min(PATIENCE.as_nanos());
+            let each = patience / i64::from(way.busy.max(1));
+            way.patience = Delta::from_nanos(each.max(MOMENT.as_nanos()));
+            way.busy = 0;
         }
         Ok(())
     }
@@ -160,12 +166,15 @@ impl Standstill<'_> {
         some: fn(&LiveMm<'_>, usize) -> Result<Option<Part>>,
     ) -> Result<Done> {
         let ledger = &self.engine.ledger;
-        let (mut from, mut all) = (0, true);
+        let (mut from, mut all, mut copied) = (0, true, false);
         let mut stuck = Instant::<Monotonic>::now();
         loop {
             let part = match slot.space.enter_within(way.patience) {
                 Ok(live) => some(&live, from)?,
-                Err(away) => return Ok(Done::Away(away)),
+                Err(away) => {
+                    way.busy += u32::from(matches!(away, Away::Busy));
+                    return Ok(Done::Away(away));
+                }
             };
             let mut turn = slot.turn(&ledger.stats);
             let Some(part) = part else {
@@ -186,10 +195,13 @@ impl Standstill<'_> {
             if part.next > from {
                 stuck = Instant::now();
             }
-            if part.found > 0 && part.done.end > from {
-                // There is less to be done than there was.
+            // What was copied before is seen to be done, or the round comes farther than any before it. Merely
+            // to come by what is left out again is no progress.
+            if copied && part.done.end > from || part.done.end > slot.cleared() {
                 way.since = None;
+                slot.set_cleared(slot.cleared().max(part.done.end));
             }
+            copied = part.found > 0 && !part.leaves_out();
             from = part.next;
             way.goes_on()?;
             // Others may move pages all the time.
@@ -223,6 +235,8 @@ pub(crate) struct Way<'e> {
     since: Option<Instant<Monotonic>>,
     /// How long to look out for an mmap lock.
     patience: Delta,
+    /// How many in this round were not to be had.
+    busy: u32,
 }
 
 impl Way<'_> {

@@ -194,10 +194,10 @@ impl Records {
         spares: &mut Spares,
     ) -> Result<(), NoRecord> {
         if let Some(item) = self.find(address) {
-            if item.is_of(region) {
-                let (leaf, slot) = item.place();
-                leaf.found.set(leaf.found.get() | 1 << slot);
-            }
+            let (leaf, slot) = item.place();
+            let others = leaf.found.get() & !(1 << slot);
+            leaf.found
+                .set(others | u32::from(item.is_of(region)) << slot);
             return Ok(());
         }
         let next = match self.leaf_for(address) {
@@ -270,7 +270,7 @@ impl Records {
     /// Makes room for `address` in the full leaf that it belongs into: of the records below, some go to the
     /// leaf before, if that is not full; or else those above, but the upper half at most, to a new one. So
     /// pages that come in order of address, wherever, leave full leaves behind. `relocate` makes the second
-    /// of two items stand for what the first does, which is untracked then, or says that this cannot be now.
+    /// of two items stand for what the first does, which is untracked then, or says that this cannot be now. Returns how many records were moved.
     ///
     /// # Errors
     ///
@@ -280,11 +280,11 @@ impl Records {
         address: usize,
         spares: &mut Spares,
         mut relocate: impl FnMut(ItemRef<'_>, ItemRef<'_>) -> bool,
-    ) -> Result<(), NoRecord> {
+    ) -> Result<usize, NoRecord> {
         let there = self.leaf_for(address).ok_or(NoRecord::Full)?;
         // SAFETY: It was found in the tree.
         if unsafe { self.leaf(there) }.len() <= SLOTS / 2 {
-            return Ok(());
+            return Ok(0);
         }
         // SAFETY: As above.
         if let Some(before) = unsafe { self.leaves.prev(there) } {
@@ -295,7 +295,7 @@ impl Records {
             // SAFETY: It is in the tree still: half of a leaf has gone at most, and it has more.
             let is_before = address < unsafe { self.leaf(there) }.start();
             if moved > 0 || is_before && len < SLOTS {
-                return Ok(());
+                return Ok(moved);
             }
         }
         // SAFETY: As above.
@@ -314,11 +314,11 @@ impl Records {
             // INVARIANT: All above went before, and this one is the first of the new range.
             new.start.set(start);
         }
-        match new.taken() {
+        match new.len() {
             0 => Err(NoRecord::Full),
-            _ => {
+            moved => {
                 self.insert(new);
-                Ok(())
+                Ok(moved)
             }
         }
     }

@@ -185,6 +185,50 @@ KSM_TEST(unmerge_watched)
 	close(fd);
 }
 
+static int watch_accesses(char *map, size_t size)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_RWP };
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)map, size },
+		.mode = UFFDIO_REGISTER_MODE_RWP,
+	};
+	struct uffdio_rwprotect protect = {
+		.range = { (uintptr_t)map, size },
+		.mode = UFFDIO_RWPROTECT_MODE_RWP,
+	};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg) ||
+	    ioctl(fd, UFFDIO_RWPROTECT, &protect))
+		return -errno;
+	return fd;
+}
+
+/*
+ * A page whose next access somebody waits for cannot be unmerged. That ends the wait after ten seconds,
+ * most of which are slept.
+ */
+KSM_TEST(unmerge_where_accesses_are_watched)
+{
+	char *map = MERGED_PAGES(8, 11);
+	struct timespec begin, end;
+	int fd = watch_accesses(map, 4 * pagesize);
+
+	if (fd == -ENOSYS)
+		SKIP(return, "no userfaultfd");
+	ASSERT_LE(0, fd);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
+	EXPECT_EQ(-EBUSY, knob_set("run", 2));
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
+	EXPECT_GT(5, end.tv_sec - begin.tv_sec);
+	close(fd);
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_TRUE(no_two_share(map, 8));
+	EXPECT_TRUE(all_hold(map, 8, 11));
+}
+
 /* A page whose next write somebody waits for is not merged until he lets go. */
 KSM_TEST(watched_not_merged)
 {

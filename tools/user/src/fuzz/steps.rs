@@ -178,8 +178,10 @@ impl World {
                 moved += u32::from(relocated);
                 relocated
             });
+            // Of a page that is not tracked yet nothing is relocated.
+            assert!(split.is_err() || split.is_ok_and(|records| records >= moved as usize));
             found = match split {
-                Ok(()) => records.found(address(page), space, &regions[region], spares),
+                Ok(_) => records.found(address(page), space, &regions[region], spares),
                 Err(error) => {
                     assert_eq!(moved, 0);
                     let reason = [lacking, stuck][usize::from(error == NoRecord::Full)];

@@ -68,7 +68,7 @@ impl Shared {
         let mut found = records.found(address(page), space, &self.region, spares);
         if found == Err(NoRecord::Full) {
             let split = records.split(address(page), spares, |old, new| self.relocate(old, new));
-            found = split.and_then(|()| records.found(address(page), space, &self.region, spares));
+            found = split.and_then(|_| records.found(address(page), space, &self.region, spares));
         }
         assert!(found != Err(NoRecord::NoMemory));
         found.is_ok()
