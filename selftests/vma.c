@@ -5,10 +5,24 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "ksm_fixture.h"
 
 #define PM_UFFD_WP_BIT	(1ULL << 57)
+
+/* Of Linux 7.3; the machine that builds this may have older headers. */
+#ifndef UFFD_FEATURE_RWP
+#define UFFD_FEATURE_RWP		(1 << 17)
+#define UFFDIO_REGISTER_MODE_RWP	(1ULL << 3)
+#define UFFDIO_RWPROTECT		_IOWR(UFFDIO, 0x09, struct uffdio_rwprotect)
+#define UFFDIO_RWPROTECT_MODE_RWP	(1ULL << 0)
+
+struct uffdio_rwprotect {
+	struct uffdio_range range;
+	__u64 mode;
+};
+#endif
 
 KSM_TEST(mremap_moves)
 {
