@@ -94,6 +94,9 @@ long long passes_cpu(unsigned int n);
 
 /* Memory: anonymous pages that are never part of a huge page. */
 char *map_pages(size_t n);
+/* A userfaultfd waits for the next writes, or accesses of any kind: its descriptor, or -errno. */
+int watch_writes(char *map, size_t size);
+int watch_accesses(char *map, size_t size);
 char *page_of(char *map, size_t i);
 /* The same with a word in each that no other page has, and advised; NULL: it failed. */
 char *different_pages(size_t n, uint64_t seed);

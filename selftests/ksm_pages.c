@@ -3,13 +3,29 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "ksm_lib.h"
+
+/* Of Linux 7.3; the machine that builds this may have older headers. */
+#ifndef UFFD_FEATURE_RWP
+#define UFFD_FEATURE_RWP		(1 << 17)
+#define UFFDIO_REGISTER_MODE_RWP	(1ULL << 3)
+#define UFFDIO_RWPROTECT		_IOWR(UFFDIO, 0x09, struct uffdio_rwprotect)
+#define UFFDIO_RWPROTECT_MODE_RWP	(1ULL << 0)
+
+struct uffdio_rwprotect {
+	struct uffdio_range range;
+	__u64 mode;
+};
+#endif
 
 char *map_pages(size_t n)
 {
@@ -235,4 +251,45 @@ long status_kb(pid_t pid, const char *key)
 long merging_pages(pid_t pid)
 {
 	return file_long(proc_path(pid, "ksm_merging_pages"));
+}
+
+/* Registers memory with a userfaultfd, which has `protect` done with it by `argument`. */
+static int watch(char *map, size_t size, uint64_t features, uint64_t mode,
+		 unsigned long protect, void *argument)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	struct uffdio_register reg = { .range = { (uintptr_t)map, size }, .mode = mode };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), err;
+
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg) ||
+	    ioctl(fd, protect, argument)) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+int watch_writes(char *map, size_t size)
+{
+	struct uffdio_writeprotect protect = {
+		.range = { (uintptr_t)map, size },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+
+	return watch(map, size, UFFD_FEATURE_PAGEFAULT_FLAG_WP, UFFDIO_REGISTER_MODE_WP,
+		     UFFDIO_WRITEPROTECT, &protect);
+}
+
+int watch_accesses(char *map, size_t size)
+{
+	struct uffdio_rwprotect protect = {
+		.range = { (uintptr_t)map, size },
+		.mode = UFFDIO_RWPROTECT_MODE_RWP,
+	};
+
+	return watch(map, size, UFFD_FEATURE_RWP, UFFDIO_REGISTER_MODE_RWP, UFFDIO_RWPROTECT,
+		     &protect);
 }

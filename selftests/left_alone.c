@@ -3,10 +3,7 @@
  * What cannot be merged is found out by looking: nothing is tried with it, nor with its
  * equals, again and again. What is tried says so by an event.
  */
-#include <fcntl.h>
 #include <linux/io_uring.h>
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -40,27 +37,8 @@ static int pin(char *map, size_t n)
 	_ring;								\
 })
 
-/* Writes to them are seen by userfaultfd; -1: they cannot be. */
-static int watch(char *map, size_t size)
-{
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP };
-	struct uffdio_range range = { (uintptr_t)map, size };
-	struct uffdio_register reg = { .range = range, .mode = UFFDIO_REGISTER_MODE_WP };
-	struct uffdio_writeprotect wp = { .range = range, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-
-	if (fd < 0)
-		return -1;
-	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg) ||
-	    ioctl(fd, UFFDIO_WRITEPROTECT, &wp)) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
 #define WATCH(map, size) ({						\
-	int _fd = watch(map, size);					\
+	int _fd = watch_writes(map, size);				\
 									\
 	if (_fd < 0)							\
 		SKIP(return, "no userfaultfd that watches writes");	\

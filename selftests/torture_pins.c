@@ -109,6 +109,21 @@ int through_pipe(struct worker *w, const struct step *s)
 	return len < 0 ? -errno : 0;
 }
 
+/* Writes a word to each of the first pages of a step, with time for the scanner before and after. */
+static void write_slowly(struct worker *w, const struct step *s, size_t n)
+{
+	char *map = page_of(w->areas[s->area].map, s->page);
+	uint64_t word = s->value >> 16 & 3;
+	size_t from = (s->value >> 32) % (pagesize / sizeof(word)) * sizeof(word), i;
+
+	linger(s->value);
+	for (i = 0; i < n; i++) {
+		memcpy(page_of(map, i) + from, &word, sizeof(word));
+		wrote(w, s->area, s->page + i, from, (char *)&word, sizeof(word));
+	}
+	linger(s->value >> 8);
+}
+
 /* A device sees what the process writes while the page is pinned. */
 int pinned(struct worker *w, const struct step *s)
 {
@@ -129,15 +144,7 @@ int pinned(struct worker *w, const struct step *s)
 	if (fd < 0 || buf == MAP_FAILED || ioctl(fd, PIN_START, &range)) {
 		err = -errno;
 	} else {
-		linger(s->value);
-		for (i = 0; i < n; i++) {
-			uint64_t word = s->value >> 16 & 3;
-			size_t from = (s->value >> 32) % (pagesize / sizeof(word)) * sizeof(word);
-
-			memcpy(page_of(map, i) + from, &word, sizeof(word));
-			wrote(w, s->area, s->page + i, from, (char *)&word, sizeof(word));
-		}
-		linger(s->value >> 8);
+		write_slowly(w, s, n);
 		if (ioctl(fd, PIN_READ, &to))
 			report(w, s->area, s->page, "reading the pinned page: %s", strerror(errno));
 		for (i = 0; i < n; i++)
@@ -168,7 +175,7 @@ bool rings_probe(void)
 /* Buffers of io_uring: pinned, as many as one likes, and by every thread at once. */
 int registered(struct worker *w, const struct step *s)
 {
-	size_t n = s->count, i;
+	size_t n = s->count;
 	char *map = page_of(w->areas[s->area].map, s->page);
 	struct iovec iov = { map, n * pagesize };
 	int ring, err;
@@ -179,17 +186,8 @@ int registered(struct worker *w, const struct step *s)
 	if (ring < 0)
 		return -errno;
 	err = result(syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &iov, 1));
-	if (!err) {
-		linger(s->value);
-		for (i = 0; i < n; i++) {
-			uint64_t word = s->value >> 16 & 3;
-			size_t from = (s->value >> 32) % (pagesize / sizeof(word)) * sizeof(word);
-
-			memcpy(page_of(map, i) + from, &word, sizeof(word));
-			wrote(w, s->area, s->page + i, from, (char *)&word, sizeof(word));
-		}
-		linger(s->value >> 8);
-	}
+	if (!err)
+		write_slowly(w, s, n);
 	close(ring);
 	return err;
 }

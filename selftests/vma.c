@@ -2,7 +2,6 @@
 /* Merged memory that is moved, protected, locked, watched or written from outside. */
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -10,19 +9,6 @@
 #include "ksm_fixture.h"
 
 #define PM_UFFD_WP_BIT	(1ULL << 57)
-
-/* Of Linux 7.3; the machine that builds this may have older headers. */
-#ifndef UFFD_FEATURE_RWP
-#define UFFD_FEATURE_RWP		(1 << 17)
-#define UFFDIO_REGISTER_MODE_RWP	(1ULL << 3)
-#define UFFDIO_RWPROTECT		_IOWR(UFFDIO, 0x09, struct uffdio_rwprotect)
-#define UFFDIO_RWPROTECT_MODE_RWP	(1ULL << 0)
-
-struct uffdio_rwprotect {
-	struct uffdio_range range;
-	__u64 mode;
-};
-#endif
 
 KSM_TEST(mremap_moves)
 {
@@ -155,30 +141,6 @@ KSM_TEST(merge_read_only)
 	EXPECT_TRUE(all_hold(page_of(map, 1), 5, 8));
 }
 
-static int watch_writes(char *map, size_t size)
-{
-	struct uffdio_api api = {
-		.api = UFFD_API,
-		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
-	};
-	struct uffdio_register reg = {
-		.range = { (uintptr_t)map, size },
-		.mode = UFFDIO_REGISTER_MODE_WP,
-	};
-	struct uffdio_writeprotect wp = {
-		.range = { (uintptr_t)map, size },
-		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
-	};
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0)
-		return -errno;
-	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg) ||
-	    ioctl(fd, UFFDIO_WRITEPROTECT, &wp))
-		return -errno;
-	return fd;
-}
-
 /* Unmerging is no write: it succeeds without anyone to answer, and stays watched. */
 KSM_TEST(unmerge_watched)
 {
@@ -197,27 +159,6 @@ KSM_TEST(unmerge_watched)
 	}
 	EXPECT_TRUE(all_hold(map, 8, 10));
 	close(fd);
-}
-
-static int watch_accesses(char *map, size_t size)
-{
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_RWP };
-	struct uffdio_register reg = {
-		.range = { (uintptr_t)map, size },
-		.mode = UFFDIO_REGISTER_MODE_RWP,
-	};
-	struct uffdio_rwprotect protect = {
-		.range = { (uintptr_t)map, size },
-		.mode = UFFDIO_RWPROTECT_MODE_RWP,
-	};
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0)
-		return -errno;
-	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg) ||
-	    ioctl(fd, UFFDIO_RWPROTECT, &protect))
-		return -errno;
-	return fd;
 }
 
 /*
