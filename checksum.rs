@@ -114,7 +114,7 @@ impl PageHasher {
             GFP_KERNEL,
         )?;
         random::fill(&mut *key)?;
-        let zero = join_two(vector::sums_of(&key, |_| 0));
+        let zero = join(vector::sums_of(&key, |_| 0));
         Self::fold(Stage::Vectors(key, avx2), zero)
     }
 
@@ -123,7 +123,7 @@ impl PageHasher {
         let mut words = [0; 6];
         random::fill(&mut words)?;
         let [a, b, c, d, e, f] = words;
-        let fold_key = FoldKey([join(a, b), join(c, d), join(e, f)]);
+        let fold_key = FoldKey([[a, b], [c, d], [e, f]].map(join));
         Ok(Self {
             stage,
             fold_key,
@@ -174,7 +174,7 @@ impl Reading<'_> {
     pub(crate) fn checksum(&self, page: &PageView<'_>) -> u64 {
         let n = match &self.stage {
             ReadingBy::Words(key) => nh(key, |i| page.word(i), |_| ()),
-            ReadingBy::Vectors(key, registers) => join_two(registers.sums(key, page, page)),
+            ReadingBy::Vectors(key, registers) => join(registers.sums(key, page, page)),
         };
         fold(self.fold_key, n)
     }
@@ -184,7 +184,7 @@ impl Reading<'_> {
     pub(crate) fn checksum_ahead(&self, page: &PageView<'_>, ahead: &PageView<'_>) -> u64 {
         let n = match &self.stage {
             ReadingBy::Words(key) => nh(key, |i| page.word(i), |i| ahead.prefetch(i)),
-            ReadingBy::Vectors(key, registers) => join_two(registers.sums(key, page, ahead)),
+            ReadingBy::Vectors(key, registers) => join(registers.sums(key, page, ahead)),
         };
         fold(self.fold_key, n)
     }
@@ -277,12 +277,7 @@ fn split(n: u128) -> (u64, u64) {
 }
 
 #[inline(always)]
-fn join_two([low, high]: [u64; 2]) -> u128 {
-    join(low, high)
-}
-
-#[inline(always)]
-fn join(low: u64, high: u64) -> u128 {
+fn join([low, high]: [u64; 2]) -> u128 {
     u128::from(high) << 64 | u128::from(low)
 }
 

@@ -330,7 +330,6 @@ impl Engine {
         let settled = if all { end } else { reached };
         records.settle(start, settled);
         let joined = records.join(start, settled, |old, new| self.relocate(old, new));
-        // Sixteen take about as long as reading a page.
         let units = units_of(forgotten + joined);
         if !all {
             claimed.lost = Some(Lost {

@@ -123,6 +123,11 @@ impl Records {
         Some(leaf)
     }
 
+    /// The first leaf whose range does not end before `address`.
+    fn first_from(&self, address: usize) -> Option<NonNull<Leaf>> {
+        self.leaf_for(address).or_else(|| self.leaves.first())
+    }
+
     /// Looks at `leaf` first from now on. Whoever goes in order of address needs the next one soon.
     ///
     /// # Safety
@@ -270,7 +275,8 @@ impl Records {
     /// Makes room for `address` in the full leaf that it belongs into: of the records below, some go to the
     /// leaf before, if that is not full; or else those above, but the upper half at most, to a new one. So
     /// pages that come in order of address, wherever, leave full leaves behind. `relocate` makes the second
-    /// of two items stand for what the first does, which is untracked then, or says that this cannot be now. Returns how many records were moved.
+    /// of two items stand for what the first does, which is untracked then, or says that this cannot be now.
+    /// Returns how many records were moved.
     ///
     /// # Errors
     ///
@@ -325,7 +331,7 @@ impl Records {
 
     /// The leaves whose ranges touch `[from, to)`.
     fn leaves(&self, from: usize, to: usize) -> impl Iterator<Item = &Leaf> {
-        let mut next = self.leaf_for(from).or_else(|| self.leaves.first());
+        let mut next = self.first_from(from);
         core::iter::from_fn(move || {
             let there = next?;
             // SAFETY: It is in the tree, which is borrowed.
@@ -358,7 +364,7 @@ impl Records {
 
     /// Has records for those pages only in `[from, to)` that are tracked.
     pub(crate) fn settle(&mut self, from: usize, to: usize) {
-        let mut next = self.leaf_for(from).or_else(|| self.leaves.first());
+        let mut next = self.first_from(from);
         while let Some(there) = next {
             // SAFETY: It is in the tree.
             let leaf = unsafe { self.leaf(there) };
@@ -388,7 +394,7 @@ impl Records {
         mut relocate: impl FnMut(ItemRef<'_>, ItemRef<'_>) -> bool,
     ) -> usize {
         let mut moved = 0;
-        let mut next = self.leaf_for(from).or_else(|| self.leaves.first());
+        let mut next = self.first_from(from);
         while let Some(there) = next {
             // SAFETY: It is in the tree: `join_back` frees none that comes after.
             if unsafe { self.leaf(there) }.start() >= to {
