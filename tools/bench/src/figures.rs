@@ -69,6 +69,8 @@ pub enum Figure {
     OneScannerRate,
     TwoScannersRate,
     RateGain,
+    /// What two CPUs are worth here: what two threads read of memory of their own, by what one reads.
+    ReadersGain,
     OneScannerSeconds,
     TwoScannersSeconds,
     MergeGain,
@@ -113,6 +115,7 @@ impl Figure {
             Self::OneScannerRate => "1 scanner, pages/s",
             Self::TwoScannersRate => "2 scanners, pages/s",
             Self::RateGain => "pages/s, 2 scanners to 1",
+            Self::ReadersGain => "plain reading, 2 threads to 1",
             Self::OneScannerSeconds => "1 scanner, time to merge, s",
             Self::TwoScannersSeconds => "2 scanners, time to merge, s",
             Self::MergeGain => "speed of merging, 2 scanners to 1",

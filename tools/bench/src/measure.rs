@@ -239,10 +239,12 @@ pub fn at_rest(scanner: &Scanner, at_least: Duration, cycle: i64) -> Result<Rest
     let cpu_before = scanner.cpu_time()?;
     let before = counters()?;
     let mut progress = Progress::new()?;
+    // Whoever looks takes a CPU from a scanner, where there is a scanner for each CPU.
+    sleep(at_least);
     loop {
         let passes = progress.passes()?;
         let whole = passes % cycle == 0 || passes > 20 * cycle;
-        if start.elapsed() >= at_least && passes >= 2 && whole {
+        if passes >= 2 && whole {
             break;
         }
         sleep(LOOK);

@@ -2,7 +2,12 @@
 
 //! What the machine takes to read a page once: no scanner that looks at content can be below it.
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use nix::libc;
@@ -59,6 +64,39 @@ fn passes(memory: &Memory, order: &[usize], at_least: Duration) -> Result<f64> {
             return Ok(spent.as_nanos() as f64 / pages as f64);
         }
     }
+}
+
+/// How many times as much two threads read a second as one does, each with so many pages of its own, and
+/// each for so long.
+pub fn gain(pages: usize, each: Duration) -> Result<f64> {
+    let alone = rate(1, pages, each)?;
+    Ok(rate(2, pages, each)? / alone)
+}
+
+/// Pages a second of all threads together.
+fn rate(threads: usize, pages: usize, each: Duration) -> Result<f64> {
+    let start = Barrier::new(threads);
+    let read = || -> Result<f64> {
+        let memory = Memory::new(pages, false)?;
+        let populated = memory.populate();
+        start.wait();
+        populated?;
+        let begin = Instant::now();
+        let mut read = 0;
+        while begin.elapsed() < each {
+            black_box(memory.read_all());
+            read += pages;
+        }
+        Ok(read as f64 / begin.elapsed().as_secs_f64())
+    };
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..threads).map(|_| scope.spawn(read)).collect();
+        let rates = readers.into_iter().map(|reader| match reader.join() {
+            Ok(rate) => rate,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        rates.sum()
+    })
 }
 
 /// Of this thread.

@@ -11,10 +11,17 @@ use crate::{
     knobs,
     measure::{at_rest, merge, Figures, Stage},
     provider::{Provider, Scanner},
+    reading,
     record::Workload,
 };
 
 const KNOB: &str = "/sys/kernel/mm/rksm/scanners";
+
+/// More pages for each plain reader than fit into a cache of its own.
+const READ: usize = 8192;
+
+/// How long scanners are watched at rest, at the least.
+const REST: Duration = Duration::from_millis(500);
 
 /// Why there are no figures.
 pub fn missing(module: &Path) -> Result<Option<String>> {
@@ -52,6 +59,7 @@ pub fn measure(
         figures.extend(seconds.map(|seconds| (merging, seconds)));
     }
     set(1)?;
+    figures.insert(Figure::ReadersGain, reading::gain(READ, rest.max(REST))?);
     for (gain, of, by) in [
         (
             Figure::RateGain,
@@ -89,7 +97,7 @@ fn run(
     let mut figures = Figures::new();
     merge(scanner, workload.kind.saved(workload.pages), &mut figures)?;
     scanner.look_for_threads()?;
-    let rest = at_rest(scanner, rest, 1)?;
+    let rest = at_rest(scanner, rest.max(REST), 1)?;
     stage.check()?;
     knobs::set("run", 0)?;
     let seconds = figures.get(&Figure::MergeSeconds).copied();
