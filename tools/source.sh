@@ -11,6 +11,9 @@ pristine=$cache/linux-$kernel_series-$kernel_suite
 tree=$cache/linux
 patches=("$repo"/kernel/patches/*.patch)
 [ -e "${patches[0]}" ] || patches=()
+# Files of our own, by their paths in the kernel tree.
+ours=$repo/kernel/tree
+mapfile -t own < <(cd "$ours" && find . -type f -printf '%P\n' | sort)
 
 # The archive that this machine's apt uses for Debian itself. No other place
 # is ever named.
@@ -73,7 +76,7 @@ update() {
 		mv "$tree.new" "$tree"
 		: >"$tree.touched"
 	}
-	touched "${patches[@]}" | sort -u >"$work.now"
+	{ touched "${patches[@]}"; printf '%s\n' "${own[@]}"; } | sort -u >"$work.now"
 	while read -r file; do
 		[ ! -e "$pristine/$file" ] || (cd "$pristine" && cp -p --parents "$file" "$work")
 	done <"$work.now"
@@ -81,6 +84,7 @@ update() {
 		echo "applying ${file##*/}"
 		patch -d "$work" -p1 --no-backup-if-mismatch -F0 <"$file" || return
 	done
+	cp -r "$ours/." "$work"
 	sort -u "$work.now" "$tree.touched" >"$work.all"
 	# Should this be stopped half way, the next run restores these all the same.
 	cp "$work.all" "$tree.touched"
@@ -114,7 +118,7 @@ if [ ! -e "$pristine.version" ]; then
 	"$repo/tools/packages.sh" debian-archive-keyring xz-utils patch
 	step source "fetching Linux $kernel_series from Debian (150 MB; about 2 minutes)" fetch
 fi
-stamp=$(hash_of "$pristine.version" "${patches[@]}" </dev/null)
+stamp=$(hash_of "$pristine.version" "${patches[@]}" "${own[@]/#/$ours/}" < <(printf '%s\n' "${own[@]}"))
 if [ "$(cat "$tree.stamp" 2>/dev/null)" != "$stamp" ]; then
 	rm -f "$tree.stamp"
 	step patch "applying ${#patches[@]} patches to Linux $(cat "$pristine.version")" update

@@ -147,10 +147,20 @@ CHECKS = (
 )
 
 
+# Files of our own that go into a kernel.
+KERNEL_FILES = ("kernel/tree", "kernel/livepatch")
+
+
 def checkpatch(repo, source):
-    """(name, complaints) for each patch of the series."""
+    """(name, complaints) for each patch of the series, and each file of our own."""
     for patch in sorted((repo / "kernel/patches").glob("*.patch")):
         command = ["perl", "scripts/checkpatch.pl", "--strict", "--terse", "--no-summary", str(patch)]
         if "+TRACE_EVENT(" in patch.read_text():
             command.append(f"--ignore={TRACE_HEADER}")
         yield f"checkpatch/{patch.name}", list(run(command, source))
+    files = [file for folder in KERNEL_FILES for file in (repo / folder).rglob("*.[ch]")]
+    for file in sorted(files):
+        command = ["perl", "scripts/checkpatch.pl", "--terse", "--no-summary", "--file", str(file)]
+        if "trace" in file.name or "trace" in file.parts:
+            command.append(f"--ignore={TRACE_HEADER}")
+        yield f"checkpatch/{file.relative_to(repo)}", list(run(command, source))

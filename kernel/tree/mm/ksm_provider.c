@@ -1,0 +1,914 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who merges pages: mm/ksm.c, or a module.
+ *
+ * This file is included at the end of mm/ksm.c, or in a livepatch that declares
+ * what it uses of that file. Everything in it works with mm/ksm.c as it is: that
+ * code knows nothing of providers.
+ */
+
+#ifndef KSM_SEAMS_BY_LIVEPATCH
+/* Before a module takes over: the seams are there, and nobody takes them away. */
+static int seams_close(void)
+{
+	return 0;
+}
+
+/* When it is gone. */
+static void seams_open(void)
+{
+}
+#endif
+
+/*
+ * The hooks are called in all kinds of sleepable context: under mmap_lock, an
+ * anon_vma lock or the folio lock, in reclaim, and they may sleep and allocate
+ * themselves. So the pointer is read under SRCU, and it must be changed with none
+ * of the locks held that a hook may be called under or may take.
+ */
+DEFINE_STATIC_SRCU(ksm_srcu);
+static const struct ksm_ops __rcu *ksm_provider;
+
+/* NULL: mm/ksm.c. The caller is in a read-side critical section of ksm_srcu. */
+static const struct ksm_ops *current_provider(void)
+{
+	return srcu_dereference(ksm_provider, &ksm_srcu);
+}
+
+static bool carries_stable_node(const struct folio *folio)
+{
+	return folio_test_ksm(folio) && folio_raw_mapping(folio);
+}
+
+int __ksm_enter(struct mm_struct *mm)
+{
+	const struct ksm_ops *ops;
+	int err;
+
+	guard(srcu)(&ksm_srcu);
+
+	ops = current_provider();
+	if (!ops)
+		return in_tree___ksm_enter(mm);
+
+	err = ops->enter(mm);
+	if (!err)
+		mm_flags_set(MMF_VM_MERGEABLE, mm);
+	return err;
+}
+
+void __ksm_exit(struct mm_struct *mm)
+{
+	const struct ksm_ops *ops;
+
+	guard(srcu)(&ksm_srcu);
+
+	ops = current_provider();
+	if (ops)
+		ops->exit(mm);
+	else
+		in_tree___ksm_exit(mm);
+}
+
+int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
+		unsigned long end, int advice, vm_flags_t *vm_flags)
+{
+	const vm_flags_t old_flags = *vm_flags;
+	const struct ksm_ops *ops;
+	int err;
+
+	guard(srcu)(&ksm_srcu);
+
+	ops = current_provider();
+	if (!ops)
+		return in_tree_ksm_madvise(vma, start, end, advice, vm_flags);
+
+	err = ops->madvise(vma, start, end, advice, vm_flags);
+	if (err)
+		return err;
+
+	if (!(old_flags & VM_MERGEABLE) && (*vm_flags & VM_MERGEABLE) &&
+	    !mm_flags_test(MMF_VM_MERGEABLE, vma->vm_mm)) {
+		err = __ksm_enter(vma->vm_mm);
+		if (err)
+			*vm_flags = old_flags;
+	}
+
+	return err;
+}
+#ifndef KSM_SEAMS_BY_LIVEPATCH
+EXPORT_SYMBOL_GPL(ksm_madvise);
+#endif
+
+struct folio *ksm_might_need_to_copy(struct folio *folio,
+				     struct vm_area_struct *vma,
+				     unsigned long addr)
+{
+	const struct ksm_ops *ops;
+
+	guard(srcu)(&ksm_srcu);
+
+	ops = current_provider();
+	/*
+	 * In a VMA that is not mergeable nobody would look for a page to unmerge:
+	 * a copy is made there. With ksmd told to unmerge, as it is while there is
+	 * a provider, the in-tree code makes one.
+	 */
+	if (ops && carries_stable_node(folio) &&
+	    (vma->vm_flags & VM_MERGEABLE) && ops->swapin_shared(folio))
+		return folio;
+
+	return in_tree_ksm_might_need_to_copy(folio, vma, addr);
+}
+
+void rmap_walk_ksm(struct folio *folio, struct rmap_walk_control *rwc)
+{
+	const struct ksm_ops *ops;
+
+	guard(srcu)(&ksm_srcu);
+
+	ops = current_provider();
+	if (!ops) {
+		in_tree_rmap_walk_ksm(folio, rwc);
+		return;
+	}
+
+	/* The folio lock keeps the stable node as it is. */
+	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
+	if (carries_stable_node(folio))
+		ops->rmap_walk(folio, rwc);
+}
+
+#ifdef CONFIG_MEMORY_FAILURE
+struct ksm_to_kill {
+	const struct page *page;
+	struct list_head *list;
+	int force_early;
+};
+
+static bool collect_procs_one(struct folio *folio, struct vm_area_struct *vma,
+			      unsigned long addr, void *arg)
+{
+	struct ksm_to_kill *to_kill = arg;
+	struct task_struct *tsk;
+
+	rcu_read_lock();
+	for_each_process(tsk) {
+		struct task_struct *t = task_early_kill(tsk, to_kill->force_early);
+
+		if (t && t->mm == vma->vm_mm)
+			add_to_kill_ksm(t, to_kill->page, vma, to_kill->list,
+					addr);
+	}
+	rcu_read_unlock();
+
+	return true;
+}
+
+void collect_procs_ksm(const struct folio *folio, const struct page *page,
+		       struct list_head *to_kill, int force_early)
+{
+	struct ksm_to_kill arg = {
+		.page = page,
+		.list = to_kill,
+		.force_early = force_early,
+	};
+	struct rmap_walk_control rwc = {
+		.rmap_one = collect_procs_one,
+		.arg = &arg,
+	};
+	const struct ksm_ops *ops;
+
+	guard(srcu)(&ksm_srcu);
+
+	ops = current_provider();
+	if (!ops)
+		in_tree_collect_procs_ksm(folio, page, to_kill, force_early);
+	else if (carries_stable_node(folio))
+		/* A walk of the reverse map does not change the folio. */
+		ops->rmap_walk((struct folio *)folio, &rwc);
+}
+#endif
+
+#ifdef CONFIG_MIGRATION
+void folio_migrate_ksm(struct folio *newfolio, struct folio *folio)
+{
+	const struct ksm_ops *ops;
+
+	guard(srcu)(&ksm_srcu);
+
+	ops = current_provider();
+	if (!ops) {
+		in_tree_folio_migrate_ksm(newfolio, folio);
+		return;
+	}
+
+	if (!carries_stable_node(folio))
+		return;
+
+	ops->folio_migrate(newfolio, folio);
+	/*
+	 * Whoever finds that the old folio has no stable node any more, or is not
+	 * in the swap cache, finds the new one in the stable node.
+	 */
+	smp_wmb();
+	WRITE_ONCE(folio->mapping, (void *)FOLIO_MAPPING_KSM);
+}
+#endif
+
+#ifdef CONFIG_PROC_FS
+long ksm_process_profit(struct mm_struct *mm)
+{
+	const struct ksm_ops *ops;
+	long saved;
+
+	guard(srcu)(&ksm_srcu);
+
+	ops = current_provider();
+	if (!ops)
+		return in_tree_ksm_process_profit(mm);
+
+	saved = mm->ksm_merging_pages + mm_ksm_zero_pages(mm);
+	return saved * PAGE_SIZE - ops->records(mm);
+}
+#endif
+
+/*
+ * Merging that nobody asked for.
+ *
+ * A provider may merge the memory of any process. prctl(PR_SET_MEMORY_MERGE, 0)
+ * then says that a process wants none of it, and neither do the copies of it that
+ * fork() makes, nor what they execute.
+ */
+
+/**
+ * ksm_vma_compatible - can anonymous pages of this VMA be merged at all?
+ * @vma: the VMA; mmap_lock is held
+ *
+ * Return: false if advice to merge is to be ignored for @vma.
+ */
+bool ksm_vma_compatible(struct vm_area_struct *vma)
+{
+	/* exec() moves the pages of such a stack, and tells nobody. */
+	return ksm_compatible(vma->vm_file, vma->flags) &&
+	       !vma_is_temporary_stack(vma);
+}
+EXPORT_SYMBOL_FOR_MODULES(ksm_vma_compatible, "rksm");
+
+/**
+ * ksm_unmerge_range - give every merged page of a range back as a private copy
+ * @vma: the VMA; mmap_lock is held
+ * @start: first address
+ * @end: end of the range, exclusive
+ * @lock_vma: write-lock @vma, which needs mmap_lock held for writing
+ *
+ * Pages that KSM replaced by the zero page count as merged.
+ *
+ * Return: 0, -ENOMEM, or -ERESTARTSYS if a signal is pending. Where the process
+ * never asked for merging and moves its memory, only a fatal one counts.
+ */
+int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
+		      unsigned long end, bool lock_vma)
+{
+	sigset_t all, old;
+	int err;
+
+	if ((vma->vm_flags & VM_MERGEABLE) || vma->vm_mm != current->mm)
+		return break_ksm(vma, start, end, lock_vma);
+
+	siginitsetinv(&all, sigmask(SIGKILL));
+	sigprocmask(SIG_BLOCK, &all, &old);
+	err = break_ksm(vma, start, end, lock_vma);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return err;
+}
+EXPORT_SYMBOL_FOR_MODULES(ksm_unmerge_range, "rksm");
+
+static int unmerge_unasked(struct mm_struct *mm)
+{
+	struct vm_area_struct *vma;
+	int err;
+
+	VMA_ITERATOR(vmi, mm, 0);
+
+	for_each_vma(vmi, vma) {
+		if ((vma->vm_flags & VM_MERGEABLE) || !vma->anon_vma ||
+		    !ksm_vma_compatible(vma))
+			continue;
+		err = break_ksm(vma, vma->vm_start, vma->vm_end, true);
+		if (err)
+			return err;
+	}
+
+	return 0;
+}
+
+int ksm_enable_merge_any(struct mm_struct *mm)
+{
+	int err;
+
+	guard(srcu)(&ksm_srcu);
+
+	/* The in-tree code enrols what is not enrolled. */
+	if (!mm_flags_test(MMF_VM_MERGEABLE, mm)) {
+		err = __ksm_enter(mm);
+		if (err)
+			return err;
+	}
+
+	mm_flags_clear(MMF_VM_MERGE_NONE, mm);
+	return in_tree_ksm_enable_merge_any(mm);
+}
+
+int ksm_disable_merge_any(struct mm_struct *mm)
+{
+	int err;
+
+	guard(srcu)(&ksm_srcu);
+
+	/* A VMA may have been advised otherwise, or be older than the flag. */
+	if (current_provider() && mm_flags_test(MMF_VM_MERGEABLE, mm)) {
+		err = unmerge_unasked(mm);
+		if (err)
+			return err;
+	}
+
+	err = in_tree_ksm_disable_merge_any(mm);
+	if (!err)
+		mm_flags_set(MMF_VM_MERGE_NONE, mm);
+	return err;
+}
+
+/* What mm_init() copies of the flags has room for no new one. */
+static void inherit_merge_none(struct mm_struct *mm, struct mm_struct *oldmm)
+{
+	if (oldmm && mm_flags_test(MMF_VM_MERGE_NONE, oldmm))
+		mm_flags_set(MMF_VM_MERGE_NONE, mm);
+	else
+		mm_flags_clear(MMF_VM_MERGE_NONE, mm);
+}
+
+int dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm)
+{
+	int err;
+
+	inherit_merge_none(mm, oldmm);
+	err = in_tree_dup_mmap(mm, oldmm);
+
+	/*
+	 * The child maps the merged pages of its parent: if nobody knew of it,
+	 * they could not be unmerged. The in-tree code does not say whether it
+	 * could be enrolled. What has an error here is torn down by the caller.
+	 */
+	if (!err && mm_flags_test(MMF_VM_MERGEABLE, oldmm) &&
+	    !mm_flags_test(MMF_VM_MERGEABLE, mm)) {
+		mmap_write_lock(mm);
+		err = __ksm_enter(mm);
+		mmap_write_unlock(mm);
+	}
+
+	return err;
+}
+
+int create_init_stack_vma(struct mm_struct *mm, struct vm_area_struct **vmap,
+			  unsigned long *top_mem_p)
+{
+	inherit_merge_none(mm, current->mm);
+	return in_tree_create_init_stack_vma(mm, vmap, top_mem_p);
+}
+
+/**
+ * ksm_enrol_mm - enrol an mm that has not asked for merging
+ * @mm: the mm, whose users the caller has a reference to
+ *
+ * For the provider, which does not call ksm_mm_forget() meanwhile.  Nothing is
+ * done where @mm is enrolled already, or is to be left out.
+ *
+ * Context: May sleep, but does not wait for mmap_lock.
+ * Return: 0; -EAGAIN if mmap_lock is taken; what the enter hook says.
+ */
+int ksm_enrol_mm(struct mm_struct *mm)
+{
+	int err = 0;
+
+	if (mm_flags_test(MMF_VM_MERGEABLE, mm) ||
+	    mm_flags_test(MMF_VM_MERGE_NONE, mm))
+		return 0;
+
+	/* Against madvise(), prctl() and fork(), all of which write-lock it. */
+	if (!mmap_read_trylock(mm))
+		return -EAGAIN;
+	if (!mm_flags_test(MMF_VM_MERGEABLE, mm) &&
+	    !mm_flags_test(MMF_VM_MERGE_NONE, mm))
+		err = __ksm_enter(mm);
+	mmap_read_unlock(mm);
+
+	return err;
+}
+EXPORT_SYMBOL_FOR_MODULES(ksm_enrol_mm, "rksm");
+
+/**
+ * ksm_mm_forget - note that an mm is not enrolled with its provider any more
+ * @mm: the mm; mmap_lock is held
+ *
+ * For a provider that drops @mm because it found no VMA with VM_MERGEABLE in it
+ * and has held mmap_lock from before the first VMA.  The mm is enrolled anew as
+ * soon as there is such a VMA.
+ */
+void ksm_mm_forget(struct mm_struct *mm)
+{
+	mmap_assert_locked(mm);
+	mm_flags_clear(MMF_VM_MERGEABLE, mm);
+}
+EXPORT_SYMBOL_FOR_MODULES(ksm_mm_forget, "rksm");
+
+/*
+ * Change of provider.
+ *
+ * Everything here runs under ksm_provider_mutex, which no hook takes and under
+ * which no hook is called by anyone else. The wait for the readers of ksm_srcu
+ * happens with no other lock held.
+ */
+static DEFINE_MUTEX(ksm_provider_mutex);
+
+/* What "run" goes back to: what it was when a module took over. */
+static unsigned long ksm_run_before;
+
+/*
+ * For "run", while ksmd is to let go of ksm_thread_mutex: it does not scan then.
+ * No user can write it, and so what a user writes meanwhile is not lost.
+ */
+#define KSM_RUN_PAUSE	8
+
+/* How long a module waits to take over while it gets nowhere */
+#define TAKE_OVER_TIMEOUT	(10 * HZ)
+
+/*
+ * Let others do what a module that takes over waits for. @waited is the time that
+ * has been spent here since something was achieved.
+ */
+static int take_over_wait(unsigned long *waited)
+{
+	unsigned long start = jiffies;
+
+	if (signal_pending(current))
+		return -EINTR;
+	if (*waited > TAKE_OVER_TIMEOUT)
+		return -EBUSY;
+
+	schedule_timeout_interruptible(1);
+	*waited += jiffies - start;
+	return 0;
+}
+
+/*
+ * Take ksm_thread_mutex when the stable tree may be touched. Whoever has the
+ * mutex, be it ksmd, may be waiting for the mmap_lock of a process that never
+ * gives it away, or be at a batch that takes hours.
+ */
+static int take_over_lock(void)
+{
+	unsigned long waited = 0;
+	int err;
+
+	for (;;) {
+		/* Whoever changes it with the mutex held has the last word. */
+		cmpxchg(&ksm_run, KSM_RUN_MERGE, KSM_RUN_PAUSE);
+		if (mutex_trylock(&ksm_thread_mutex)) {
+			if (!(ksm_run & KSM_RUN_OFFLINE))
+				return 0;
+			mutex_unlock(&ksm_thread_mutex);
+		}
+		err = take_over_wait(&waited);
+		if (err)
+			return err;
+	}
+}
+
+static void set_run(unsigned long run)
+{
+	lockdep_assert_held(&ksm_thread_mutex);
+	ksm_run = (ksm_run & KSM_RUN_OFFLINE) | run;
+}
+
+/*
+ * ksmd is told to unmerge, so that it sleeps, pages are copied at swap-in, and a
+ * child is enrolled behind all others. Then the knobs go, so that none starts it
+ * again. That waits for whoever writes to one, and nothing can end the wait: see
+ * first that ksm_thread_mutex can be had.
+ */
+static int in_tree_stop(void)
+{
+	int err;
+
+	err = take_over_lock();
+	if (err) {
+		if (cmpxchg(&ksm_run, KSM_RUN_PAUSE, KSM_RUN_MERGE) == KSM_RUN_PAUSE)
+			wake_up_interruptible(&ksm_thread_wait);
+		return err;
+	}
+	ksm_run_before = ksm_run == KSM_RUN_PAUSE ? KSM_RUN_MERGE : ksm_run;
+	set_run(KSM_RUN_UNMERGE);
+	mutex_unlock(&ksm_thread_mutex);
+
+	sysfs_remove_group(mm_kobj, &ksm_attr_group);
+
+	/* Somebody may have written to "run" until now. */
+	mutex_lock(&ksm_thread_mutex);
+	if ((ksm_run & ~KSM_RUN_OFFLINE) != KSM_RUN_UNMERGE) {
+		ksm_run_before = ksm_run & ~KSM_RUN_OFFLINE;
+		set_run(KSM_RUN_UNMERGE);
+	}
+	mutex_unlock(&ksm_thread_mutex);
+
+	return 0;
+}
+
+static void in_tree_resume(void)
+{
+	mutex_lock(&ksm_thread_mutex);
+	set_run(ksm_run_before);
+	mutex_unlock(&ksm_thread_mutex);
+	wake_up_interruptible(&ksm_thread_wait);
+
+	if (sysfs_create_group(mm_kobj, &ksm_attr_group))
+		pr_err("ksm: register sysfs failed\n");
+}
+
+/* Every mm that is enrolled with the in-tree code now, with a reference to each. */
+static struct mm_struct **enrolled_mms(size_t *nr)
+{
+	struct mm_struct **mms;
+	struct list_head *node;
+	size_t room;
+
+	for (;;) {
+		room = 0;
+		spin_lock(&ksm_mmlist_lock);
+		list_for_each(node, &ksm_mm_head.slot.mm_node)
+			room++;
+		spin_unlock(&ksm_mmlist_lock);
+
+		mms = kvmalloc_array(room + 1, sizeof(*mms), GFP_KERNEL);
+		if (!mms)
+			return NULL;
+
+		*nr = 0;
+		spin_lock(&ksm_mmlist_lock);
+		list_for_each(node, &ksm_mm_head.slot.mm_node) {
+			if (*nr > room)
+				break;
+			mms[*nr] = list_entry(node, struct mm_slot, mm_node)->mm;
+			mmgrab(mms[(*nr)++]);
+		}
+		spin_unlock(&ksm_mmlist_lock);
+
+		if (*nr <= room)
+			return mms;
+		while (*nr)
+			mmdrop(mms[--*nr]);
+		kvfree(mms);
+	}
+}
+
+/* -EAGAIN: its mmap_lock is taken. */
+static int unmerge_mm(struct mm_struct *mm)
+{
+	struct vm_area_struct *vma;
+	int err = 0;
+
+	VMA_ITERATOR(vmi, mm, 0);
+
+	/* What is exiting unmaps its pages by itself. */
+	if (!mmget_not_zero(mm))
+		return 0;
+
+	if (mmap_read_trylock(mm)) {
+		for_each_vma(vmi, vma) {
+			if (!(vma->vm_flags & VM_MERGEABLE) || !vma->anon_vma)
+				continue;
+			err = break_ksm(vma, vma->vm_start, vma->vm_end, false);
+			if (err)
+				break;
+		}
+		mmap_read_unlock(mm);
+	} else {
+		err = -EAGAIN;
+	}
+
+	mmput(mm);
+	return err;
+}
+
+/*
+ * Unmerge every process, those whose mmap_lock is taken last. The in-tree code
+ * would wait for each, however long, and cannot be stopped half way: a pass that
+ * it begins anew takes what was left in the unstable tree for its own.
+ */
+static int unmerge_mms(void)
+{
+	unsigned long waited = 0;
+	struct mm_struct **mms;
+	size_t nr, i, left;
+	int err = 0;
+
+	mms = enrolled_mms(&nr);
+	if (!mms)
+		return -ENOMEM;
+
+	for (left = nr; left && !err; ) {
+		size_t now = left;
+
+		for (left = 0, i = 0; i < now; i++) {
+			int one = err ? err : unmerge_mm(mms[i]);
+
+			if (one == -EAGAIN) {
+				mms[left++] = mms[i];
+				continue;
+			}
+			err = one;
+			mmdrop(mms[i]);
+			cond_resched();
+		}
+		if (left < now)
+			waited = 0;
+		if (left && !err)
+			err = take_over_wait(&waited);
+	}
+	while (left)
+		mmdrop(mms[--left]);
+	kvfree(mms);
+
+	return err == -ERESTARTSYS ? -EINTR : err;
+}
+
+/*
+ * Have the in-tree code forget its records, which takes a pass over the processes
+ * in which next to nothing is merged any more: it is not interrupted.
+ */
+static int forget_records(void)
+{
+	unsigned long timeout = jiffies + TAKE_OVER_TIMEOUT;
+	sigset_t all, old;
+	ssize_t done;
+	int err;
+
+	/* Else it would have nothing to do. */
+	mutex_lock(&ksm_thread_mutex);
+	set_run(KSM_RUN_STOP);
+	mutex_unlock(&ksm_thread_mutex);
+
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &old);
+	for (;;) {
+		done = run_store(NULL, NULL, "2", 1);
+		/* Short of memory, or stopped to be frozen. */
+		if (done >= 0 || time_after(jiffies, timeout))
+			break;
+		schedule_timeout_uninterruptible(1);
+	}
+	sigprocmask(SIG_SETMASK, &old, NULL);
+
+	mutex_lock(&ksm_thread_mutex);
+	set_run(KSM_RUN_UNMERGE);
+	err = done < 0 ? done : remove_all_stable_nodes();
+	mutex_unlock(&ksm_thread_mutex);
+
+	return err == -ERESTARTSYS ? -EINTR : err;
+}
+
+/*
+ * Unmerge until no stable node is left. Once is often not enough: a page may still
+ * be mapped by a process between ksm_exit() and exit_mmap(), or have been mapped
+ * from swap behind the pass.
+ */
+static int in_tree_unmerge(void)
+{
+	unsigned long timeout = 0;
+	int err;
+
+	for (;;) {
+		set_current_oom_origin();
+		err = unmerge_mms();
+		clear_current_oom_origin();
+		if (err)
+			return err;
+
+		/* What waits for memory to go offline would wait in there. */
+		err = take_over_lock();
+		if (err)
+			return err;
+		mutex_unlock(&ksm_thread_mutex);
+
+		err = forget_records();
+		if (err != -EBUSY)
+			return err;
+
+		/* The first pass may have had much to do: count from its end. */
+		if (!timeout)
+			timeout = jiffies + TAKE_OVER_TIMEOUT;
+		else if (time_after(jiffies, timeout))
+			return -EBUSY;
+
+		schedule_timeout_interruptible(msecs_to_jiffies(10));
+		if (signal_pending(current))
+			return -EINTR;
+	}
+}
+
+static void set_provider(const struct ksm_ops *ops)
+{
+	rcu_assign_pointer(ksm_provider, ops);
+	synchronize_srcu(&ksm_srcu);
+}
+
+/* Wait until nobody is in a hook that was called before. */
+static int wait_for_hooks(void)
+{
+	unsigned long cookie = start_poll_synchronize_srcu(&ksm_srcu);
+	unsigned long waited = 0;
+	int err;
+
+	while (!poll_state_synchronize_srcu(&ksm_srcu, cookie)) {
+		err = take_over_wait(&waited);
+		if (err)
+			return err;
+	}
+
+	return 0;
+}
+
+/*
+ * Enrol with @ops every mm that was enrolled with the in-tree code. The latter is
+ * not called any more, and ksmd sleeps, so nobody else changes the list.
+ *
+ * Who holds mmap_lock may do so for ever. It is not needed: the mm does not exit
+ * while its users are referenced, and MMF_VM_MERGEABLE, which all of these have
+ * set, keeps everyone else from enrolling it.
+ */
+static int move_mms(const struct ksm_ops *ops)
+{
+	while (!list_empty(&ksm_mm_head.slot.mm_node)) {
+		struct mm_slot *slot = list_first_entry(&ksm_mm_head.slot.mm_node,
+							struct mm_slot, mm_node);
+		struct mm_struct *mm = slot->mm;
+
+		/* An mm that is exiting has nothing more to merge. */
+		if (mmget_not_zero(mm)) {
+			int err = signal_pending(current) ? -EINTR :
+							    ops->enter(mm);
+
+			mmput(mm);
+			if (err)
+				return err;
+		}
+
+		spin_lock(&ksm_mmlist_lock);
+		hash_del(&slot->hash);
+		list_del(&slot->mm_node);
+		spin_unlock(&ksm_mmlist_lock);
+
+		/* It is the first member of what was allocated. */
+		kfree(slot);
+		mmdrop(mm);
+		cond_resched();
+	}
+
+	return 0;
+}
+
+/**
+ * ksm_register_ops - let a module provide page merging
+ * @ops: the hooks of the module
+ *
+ * Stops ksmd, unmerges all that it has merged, enrols every process that was
+ * enrolled with it through @ops->enter, and makes "ksm" in sysfs a link to
+ * @ops->kobj.  The provider must not merge anything before this has returned 0.
+ *
+ * If this fails, everything is as before, except that in-tree KSM has to merge
+ * again what was merged.  The hooks may have been called by then: the caller
+ * must hand every mm that @ops->enter has accepted to ksm_return_mm().
+ *
+ * Context: May sleep.  The caller must not hold any lock that is held around a
+ * hook or taken in one.
+ * Return: 0; -EBUSY if there is another provider, or if for 10 seconds a page
+ * could not be unmerged, or a lock could not be had that this needs, as when a
+ * process does not give its mmap_lock away, or ksmd is at a batch that takes
+ * longer; -EINTR if a signal is pending; -ENOMEM if memory is short, or too short
+ * for a copy of all that is merged.
+ */
+int ksm_register_ops(const struct ksm_ops *ops)
+{
+	int err;
+
+	if (mutex_lock_killable(&ksm_provider_mutex))
+		return -EINTR;
+
+	if (rcu_access_pointer(ksm_provider)) {
+		err = -EBUSY;
+		goto unlock;
+	}
+
+	err = seams_close();
+	if (err)
+		goto unlock;
+
+	/* Rather refuse than let processes be killed for the copies. */
+	if (ksm_pages_sharing + atomic_long_read(&ksm_zero_pages) >
+	    si_mem_available() + get_nr_swap_pages()) {
+		err = -ENOMEM;
+		goto open;
+	}
+
+	err = in_tree_stop();
+	if (err)
+		goto open;
+
+	err = in_tree_unmerge();
+	if (err)
+		goto resume;
+
+	/* The wait in set_provider() cannot be given up: see that it will end. */
+	err = wait_for_hooks();
+	if (err)
+		goto resume;
+
+	err = sysfs_create_link(mm_kobj, ops->kobj, "ksm");
+	if (err)
+		goto resume;
+
+	set_provider(ops);
+	err = move_mms(ops);
+	if (err)
+		goto switch_back;
+
+	pr_info("ksm: page merging is provided by %s\n", module_name(ops->owner));
+	goto unlock;
+
+switch_back:
+	set_provider(NULL);
+	sysfs_remove_link(mm_kobj, "ksm");
+resume:
+	in_tree_resume();
+open:
+	seams_open();
+unlock:
+	mutex_unlock(&ksm_provider_mutex);
+	return err;
+}
+EXPORT_SYMBOL_FOR_MODULES(ksm_register_ops, "rksm");
+
+/**
+ * ksm_unregister_ops - give page merging back to the in-tree code
+ * @ops: what was given to ksm_register_ops()
+ *
+ * The caller guarantees that no folio carries one of its stable nodes, and that
+ * no new one appears.  When this returns, no hook is running or will be called,
+ * ksmd goes on where its run knob stands, and the caller must hand each mm that
+ * it has to ksm_return_mm().
+ *
+ * Context: May sleep.  The caller must not hold any lock that is held around a
+ * hook or taken in one.
+ */
+void ksm_unregister_ops(const struct ksm_ops *ops)
+{
+	mutex_lock(&ksm_provider_mutex);
+
+	if (!WARN_ON_ONCE(rcu_access_pointer(ksm_provider) != ops)) {
+		set_provider(NULL);
+		sysfs_remove_link(mm_kobj, "ksm");
+		in_tree_resume();
+		seams_open();
+		pr_info("ksm: page merging is provided by the kernel again\n");
+	}
+
+	mutex_unlock(&ksm_provider_mutex);
+}
+EXPORT_SYMBOL_FOR_MODULES(ksm_unregister_ops, "rksm");
+
+/**
+ * ksm_return_mm - enrol an mm with in-tree KSM again
+ * @mm: an mm which the provider has a reference to (mmgrab())
+ *
+ * For a provider that has unregistered or has failed to register.  Does nothing
+ * if @mm is exiting.  Cannot fail.
+ *
+ * Context: May sleep.  May be the last user of @mm.
+ */
+void ksm_return_mm(struct mm_struct *mm)
+{
+	if (!mmget_not_zero(mm))
+		return;
+
+	/*
+	 * Who holds mmap_lock may do so for long. It is not needed: as long as the
+	 * mm is not in the list, MMF_VM_MERGEABLE, which @ops->enter left it with,
+	 * keeps madvise() and prctl() from enrolling it, and ksmd does not come to
+	 * it.
+	 */
+	while (in_tree___ksm_enter(mm))
+		schedule_timeout_uninterruptible(1);
+
+	mmput(mm);
+}
+EXPORT_SYMBOL_FOR_MODULES(ksm_return_mm, "rksm");

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What page merging in Rust uses of the memory manager. */
+
+#include <linux/ksm.h>
+#include <linux/ksm_provider.h>
+#include <linux/memory.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mman.h>
+#include <linux/mmu_notifier.h>
+#include <linux/oom.h>
+#include <linux/pagewalk.h>
+#include <linux/rmap.h>
+#include <linux/swap.h>
+#include <trace/events/rksm.h>
+
+const slab_flags_t RUST_CONST_HELPER_SLAB_NO_MERGE = SLAB_NO_MERGE;
