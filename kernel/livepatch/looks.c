@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Is this the kernel that the hooks are made for? Nothing is taken for granted
+ * that the kernel says of itself: where each function begins, by ftrace; that
+ * there are no copies of it, by kallsyms; what it takes and returns, and where
+ * private structures have their members, by BTF.
+ *
+ * That each name is there, and there once, is seen to by the livepatch core.
+ */
+
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/bpf.h>
+#include <linux/btf.h>
+#include <linux/err.h>
+#include <linux/ftrace.h>
+#include <linux/kallsyms.h>
+#include <linux/ksm.h>
+#include <linux/mm.h>
+#include <linux/rmap.h>
+#include <linux/seq_buf.h>
+#include <linux/string.h>
+#include "internal.h"
+#include "hooks.h"
+#include "ksm_seams.h"
+#include "private.h"
+
+/* A function that is redirected: it begins with the call after so many bytes. */
+struct redirected {
+	const char *name;
+	void *address;
+	unsigned int before_call;
+};
+
+#define GLOBAL(f) { #f, f, ENTRY_GLOBAL - MCOUNT_INSN_SIZE }
+#define STATIC(f) { #f, f, ENTRY_STATIC - MCOUNT_INSN_SIZE }
+
+static const struct redirected redirected[] = {
+	GLOBAL(ksm_madvise),
+	GLOBAL(ksm_enable_merge_any),
+	GLOBAL(ksm_disable_merge_any),
+	GLOBAL(__ksm_enter),
+	GLOBAL(__ksm_exit),
+	GLOBAL(ksm_might_need_to_copy),
+	GLOBAL(rmap_walk_ksm),
+	GLOBAL(folio_migrate_ksm),
+	GLOBAL(collect_procs_ksm),
+	GLOBAL(ksm_process_profit),
+	GLOBAL(dup_mmap),
+	GLOBAL(create_init_stack_vma),
+	STATIC(do_wp_page),
+};
+
+/* What is redirected or called, and in no header of the kernel's public ones. */
+static const struct {
+	const char *name;
+	const char *type;
+} functions[] = {
+	{ "ksm_madvise", "int(vm_area_struct*,long unsigned int,long unsigned int,int,vm_flags_t*)" },
+	{ "ksm_enable_merge_any", "int(mm_struct*)" },
+	{ "ksm_disable_merge_any", "int(mm_struct*)" },
+	{ "__ksm_enter", "int(mm_struct*)" },
+	{ "__ksm_exit", "void(mm_struct*)" },
+	{ "ksm_might_need_to_copy", "folio*(folio*,vm_area_struct*,long unsigned int)" },
+	{ "rmap_walk_ksm", "void(folio*,rmap_walk_control*)" },
+	{ "folio_migrate_ksm", "void(folio*,folio*)" },
+	{ "collect_procs_ksm", "void(folio*,page*,list_head*,int)" },
+	{ "ksm_process_profit", "long int(mm_struct*)" },
+	{ "dup_mmap", "int(mm_struct*,mm_struct*)" },
+	{ "create_init_stack_vma", "int(mm_struct*,vm_area_struct**,long unsigned int*)" },
+	{ "do_wp_page", "vm_fault_t(vm_fault*)" },
+	{ "break_ksm", "int(vm_area_struct*,long unsigned int,long unsigned int,bool)" },
+	{ "ksm_compatible", "bool(file*,vma_flags_t)" },
+	{ "remove_all_stable_nodes", "int(void)" },
+	{ "run_store", "ssize_t(kobject*,kobj_attribute*,char*,size_t)" },
+	{ "task_early_kill", "task_struct*(task_struct*,int)" },
+	{ "add_to_kill_ksm", "void(task_struct*,page*,vm_area_struct*,list_head*,long unsigned int)" },
+};
+
+static const struct {
+	const char *type;
+	const char *name;
+	size_t offset;
+} members[] = {
+	{ "mm_slot", "hash", offsetof(struct mm_slot, hash) },
+	{ "mm_slot", "mm_node", offsetof(struct mm_slot, mm_node) },
+	{ "mm_slot", "mm", offsetof(struct mm_slot, mm) },
+	{ "ksm_mm_slot", "slot", offsetof(struct ksm_mm_slot, slot) },
+};
+
+static int look_at_entries(void)
+{
+	const struct redirected *r;
+
+	for (r = redirected; r < redirected + ARRAY_SIZE(redirected); r++) {
+		unsigned long address = (unsigned long)r->address;
+
+		if (ftrace_location(address) != address + r->before_call) {
+			pr_err("%s() cannot be redirected, or begins in another way\n",
+			       r->name);
+			return -ENOEXEC;
+		}
+	}
+
+	return 0;
+}
+
+/* The compiler may have made copies of a function for some of its callers. */
+static int is_copy(void *data, const char *name, unsigned long address)
+{
+	const struct redirected *r;
+
+	for (r = redirected; r < redirected + ARRAY_SIZE(redirected); r++) {
+		size_t length = strlen(r->name);
+
+		if (!strncmp(name, r->name, length) && name[length] == '.' &&
+		    strcmp(name + length, ".cold")) {
+			pr_err("there is a copy of %s(): %s\n", r->name, name);
+			return -ENOEXEC;
+		}
+	}
+
+	return 0;
+}
+
+static const struct btf_type *plain_type(const struct btf *btf, u32 id)
+{
+	const struct btf_type *type = btf_type_by_id(btf, id);
+
+	while (type && (BTF_INFO_KIND(type->info) == BTF_KIND_CONST ||
+			BTF_INFO_KIND(type->info) == BTF_KIND_VOLATILE))
+		type = btf_type_by_id(btf, type->type);
+	return type;
+}
+
+/* By its name, without const. A pointer has its stars behind. */
+static void put_type(struct seq_buf *text, const struct btf *btf, u32 id)
+{
+	const struct btf_type *type = plain_type(btf, id);
+	unsigned int stars = 0;
+
+	while (type && BTF_INFO_KIND(type->info) == BTF_KIND_PTR) {
+		type = plain_type(btf, type->type);
+		stars++;
+	}
+	if (!type || BTF_INFO_KIND(type->info) == BTF_KIND_UNKN)
+		seq_buf_puts(text, "void");
+	else
+		seq_buf_puts(text, btf_name_by_offset(btf, type->name_off));
+	while (stars--)
+		seq_buf_putc(text, '*');
+}
+
+static void put_prototype(struct seq_buf *text, const struct btf *btf,
+			  const struct btf_type *proto)
+{
+	const struct btf_param *param = btf_params(proto);
+	u32 nr = btf_type_vlen(proto), i;
+
+	put_type(text, btf, proto->type);
+	seq_buf_putc(text, '(');
+	for (i = 0; i < nr; i++) {
+		if (i)
+			seq_buf_putc(text, ',');
+		put_type(text, btf, param[i].type);
+	}
+	if (!nr)
+		seq_buf_puts(text, "void");
+	seq_buf_putc(text, ')');
+}
+
+static int look_at_functions(const struct btf *btf)
+{
+	const struct btf_type *type;
+	char room[160];
+	struct seq_buf text;
+	s32 id;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(functions); i++) {
+		id = btf_find_by_name_kind(btf, functions[i].name, BTF_KIND_FUNC);
+		type = id < 0 ? NULL : btf_type_by_id(btf, id);
+		type = type ? btf_type_by_id(btf, type->type) : NULL;
+		if (!type) {
+			pr_err("the kernel says nothing of %s()\n",
+			       functions[i].name);
+			return -ENOEXEC;
+		}
+
+		seq_buf_init(&text, room, sizeof(room));
+		put_prototype(&text, btf, type);
+		if (strcmp(seq_buf_str(&text), functions[i].type)) {
+			pr_err("%s() is %s, not %s\n", functions[i].name,
+			       seq_buf_str(&text), functions[i].type);
+			return -ENOEXEC;
+		}
+	}
+
+	return 0;
+}
+
+/* In bytes; -ENOENT. */
+static int offset_of(const struct btf *btf, const char *name, const char *member)
+{
+	const struct btf_type *type;
+	const struct btf_member *m;
+	s32 id;
+	u32 i;
+
+	id = btf_find_by_name_kind(btf, name, BTF_KIND_STRUCT);
+	if (id < 0)
+		return -ENOENT;
+
+	type = btf_type_by_id(btf, id);
+	for_each_member(i, type, m) {
+		if (!strcmp(btf_name_by_offset(btf, m->name_off), member))
+			return __btf_member_bit_offset(type, m) / BITS_PER_BYTE;
+	}
+
+	return -ENOENT;
+}
+
+static int look_at_structures(const struct btf *btf)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(members); i++) {
+		int offset = offset_of(btf, members[i].type, members[i].name);
+
+		if (offset != members[i].offset) {
+			pr_err("struct %s has %s at %d, not at %zu\n",
+			       members[i].type, members[i].name, offset,
+			       members[i].offset);
+			return -ENOEXEC;
+		}
+	}
+
+	return 0;
+}
+
+int look_at_kernel(void)
+{
+	const struct btf *btf;
+	int err;
+
+	err = look_at_entries();
+	if (err)
+		return err;
+
+	err = kallsyms_on_each_symbol(is_copy, NULL);
+	if (err)
+		return err;
+
+	btf = bpf_get_btf_vmlinux();
+	if (IS_ERR_OR_NULL(btf)) {
+		pr_err("the kernel says nothing of its types (BTF)\n");
+		return -ENOEXEC;
+	}
+
+	return look_at_functions(btf) ?: look_at_structures(btf);
+}
