@@ -440,6 +440,7 @@ def probe_kvm(args):
     say("trying whether KVM runs the test kernel here")
     trial = argparse.Namespace(**vars(args))
     trial.module, trial.timeout, trial.numa = None, 30, 1
+    trial.keep_disk = False
     trial.log = str(CACHE / "accel" / "probe.log")
     machine = kind(args)(trial, "kvm")
     try:
