@@ -6,7 +6,7 @@ KERNEL ?= plain
 RKSM ?= 1
 
 # What the scripts read. RUN goes as it was typed: make must not expand its $.
-export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_DIMM VM_ICOUNT VM_TIMEOUT VM_LOG VM_KOPT SEED ONLY
+export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_DIMM VM_ICOUNT VM_TIMEOUT VM_LOG VM_KOPT VM_DISK SEED ONLY
 export RKSM_RUN := $(value RUN)
 
 .PHONY: all kernel vm demo check check-full torture bench fmt clippy clean help
@@ -75,6 +75,7 @@ VM_CPUS=2 (uml: 1) VM_MEM=2G VM_NUMA=1 VM_TIMEOUT=<seconds>
 VM_DIMM=<size>              plugs in a memory module that can be taken out
 VM_KOPT='option ...'        for the kernel's command line
 VM_LOG=<file>               where the kernel log goes (build/log/vm-*.log)
+VM_DISK=<file>              debian: the disk, made if it is not there, and kept
 RKSM=0                      do not load the module
 KERNELS='plain debug uml'   the kernels that `make check` tests
 SECONDS=60 SEED=<number>    for `make torture`: how long, and the same steps again

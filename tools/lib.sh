@@ -20,6 +20,10 @@ die() {
 	exit 1
 }
 
+# What root does is done by sudo for everybody else.
+as_root=()
+[ "$(id -u)" = 0 ] || as_root=(sudo)
+
 # A hash of the named files' contents and of the text on standard input.
 hash_of() {
 	{
@@ -78,4 +82,15 @@ lock() {
 	flock -n 9 && return
 	say "waiting for another make that holds $cache/$1.lock"
 	flock 9
+}
+
+# The archive that this machine's apt uses for Debian itself. No other place
+# is ever named.
+mirror() {
+	local uri
+	# shellcheck disable=SC2016
+	uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+		'Origin: Debian' 'Label: Debian' 'Component: main' | sort -u | head -n 1)
+	[ -n "$uri" ] || die "apt knows no Debian archive with a 'main' component"
+	echo "$uri"
 }

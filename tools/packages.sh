@@ -12,18 +12,14 @@ for package in "$@"; do
 done
 [ ${#missing[@]} != 0 ] || exit 0
 
-root=()
-if [ "$(id -u)" != 0 ]; then
-	command -v sudo >/dev/null ||
-		die "these Debian packages are missing, and installing them needs root or sudo: ${missing[*]}"
-	root=(sudo)
-fi
+[ ${#as_root[@]} = 0 ] || command -v sudo >/dev/null ||
+	die "these Debian packages are missing, and installing them needs root or sudo: ${missing[*]}"
 apt_get() {
-	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get "$@"
+	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get "$@"
 }
 
 say "Debian packages that are missing and will be installed: ${missing[*]}"
-[ ${#root[@]} = 0 ] || sudo -v
+[ ${#as_root[@]} = 0 ] || sudo -v
 for package in "${missing[@]}"; do
 	if ! apt-cache show "$package" >/dev/null 2>&1; then
 		step apt-update "reading Debian's package lists" apt_get update

@@ -15,20 +15,10 @@ patches=("$repo"/kernel/patches/*.patch)
 ours=$repo/kernel/tree
 mapfile -t own < <(cd "$ours" && find . -type f -printf '%P\n' | sort)
 
-# The archive that this machine's apt uses for Debian itself. No other place
-# is ever named.
-mirror() {
-	# shellcheck disable=SC2016
-	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
-		'Origin: Debian' 'Label: Debian' 'Component: main' | sort -u | head -n 1
-}
-
 # The suite is read through an apt configuration of our own, so that the
 # machine's own sources and package lists stay as they are.
 fetch() {
-	local apt=$cache/apt uri package
-	uri=$(mirror)
-	[ -n "$uri" ] || { echo "apt knows no Debian archive with a 'main' component"; return 1; }
+	local apt=$cache/apt package
 	rm -rf "$apt"
 	mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$apt/empty" "$apt/deb"
 	: >"$apt/status"
@@ -116,6 +106,7 @@ place() {
 lock source
 if [ ! -e "$pristine.version" ]; then
 	"$repo/tools/packages.sh" debian-archive-keyring xz-utils patch
+	uri=$(mirror)
 	step source "fetching Linux $kernel_series from Debian (150 MB; about 2 minutes)" fetch
 fi
 stamp=$(hash_of "$pristine.version" "${patches[@]}" "${own[@]/#/$ours/}" < <(printf '%s\n' "${own[@]}"))

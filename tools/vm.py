@@ -2,25 +2,28 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boot a test kernel and run a command there.
 
-The machine is QEMU through virtme-ng, or User-Mode Linux.
+The machine is QEMU through virtme-ng, or User-Mode Linux, or with --disk QEMU
+with a system of its own.
 
 RKSM_RUN has the command; without one there is a shell. The command's stdout,
 stderr and exit status become this program's own. The kernel log goes to a
-file. The guest sees the host's root file system, with its writes kept in the
-guest's memory; what it writes to $RKSM_LOGS, which is build/log, reaches the
-host.
+file. The guest sees the host's root file system, or of it this repository and
+the cache if it has a system of its own. Its writes are kept in the guest's
+memory; what it writes to $RKSM_LOGS, which is build/log, reaches the host.
 
 Exit status: the command's; 125 if the module did not load; 124 if the time
 ran out; 255 if the machine died before the command ended.
 """
 
 import argparse
+import base64
 import contextlib
 import ctypes
 import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -57,18 +60,16 @@ def overlays():
             yield str(path)
 
 
-def numa_options(nodes, cpus, mem_mib):
-    """Equal shares of memory and CPUs for each node."""
-    if nodes == 1:
-        return []
+def numa_nodes(nodes, cpus, mem_mib):
+    """Equal shares of memory and CPUs: for each node its MiB, and which CPUs."""
     if nodes < 1 or cpus % nodes:
         raise VmError(f"VM_CPUS={cpus} cannot be shared equally by VM_NUMA={nodes} nodes")
-    options = []
+    shares = []
     for node in range(nodes):
         size = mem_mib * (node + 1) // nodes - mem_mib * node // nodes
         first, last = node * cpus // nodes, (node + 1) * cpus // nodes - 1
-        options += ["--numa", f"{size}M,cpus={first}-{last}"]
-    return options
+        shares.append((size, f"{first}-{last}"))
+    return shares
 
 
 def mebibytes(text):
@@ -82,6 +83,9 @@ def mebibytes(text):
 
 class Machine:
     """One boot: its files and its result. How it boots is up to the kind."""
+
+    # Further descriptors that it is started with.
+    fds = ()
 
     def __init__(self, args, accel):
         self.args = args
@@ -127,7 +131,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            pass_fds=(out_w, err_w),
+            pass_fds=(out_w, err_w, *self.fds),
             start_new_session=True,
         ) as child:
             os.close(out_w)
@@ -165,11 +169,14 @@ class Machine:
         """An interactive shell; the kernel log goes to its file."""
         self.prepare(None)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log, subprocess.Popen(self.shell_line(), stderr=log) as child:
+        with (
+            self.log.open("wb") as log,
+            subprocess.Popen(self.shell_line(), stderr=log, pass_fds=self.fds) as child,
+        ):
             try:
                 return child.wait()
             except SystemExit:
-                # QEMU is a child of virtme-run, and in the terminal's group like all of us.
+                # QEMU may be a child of virtme-run, and is in the terminal's group like all of us.
                 children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text()
                 for pid in [*map(int, children.split()), child.pid]:
                     with contextlib.suppress(ProcessLookupError):
@@ -181,35 +188,32 @@ class Machine:
 
 
 class Qemu(Machine):
-    """A machine of virtme-ng: 9p root, overlays over it."""
+    """What QEMU and its kernel are told, wherever the root file system is."""
 
-    def virtme(self):
-        args = self.args
-        mem_mib = mebibytes(args.mem)
-        line = [args.virtme, "--kimg", args.kernel, "--mods", "none"]
-        line += ["--force-9p", "--disable-microvm", "--name", "rksm"]
-        # A socket for each node: the CPUs of one socket are never on two.
-        line += ["--cpus", f"{args.cpus},sockets={args.numa}", "--memory", f"{mem_mib}M"]
-        line += numa_options(args.numa, args.cpus, mem_mib)
-        for path in overlays():
-            line += ["--overlay-rwdir", path]
-        line += ["-a", "ignore_loglevel"]
-        line += ["--rwdir", str(LOGS)]
-        for option in args.kopt:
-            line += ["-a", option]
+    BACKEND = "memory-backend-ram"
+
+    def kernel_options(self):
+        options = ["ignore_loglevel", *self.args.kopt]
         if self.accel == "tcg":
             # On a busy host the emulated timer may miss the check at boot.
-            line += ["--disable-kvm", "-a", "no_timer_check"]
+            options.append("no_timer_check")
             # An emulated CPU that the host does not run for half a minute is no
             # locked-up kernel. What has locked up is found after two.
-            line += ["-a", "watchdog_thresh=60", "-a", "rcupdate.rcu_cpu_stall_timeout=120"]
+            options += ["watchdog_thresh=60", "rcupdate.rcu_cpu_stall_timeout=120"]
             # An interrupt in the instant at boot in which the kernel has not yet
             # found out again that it has five levels is an error to KASAN.
-            line += ["-a", "no5lvl"]
+            options.append("no5lvl")
             # Under nested paging the emulated CPU now and then finds no page
             # where there is one, and a guest in the machine dies of it.
-            line += ["-a", "kvm_amd.npt=0"]
-        return line
+            options.append("kvm_amd.npt=0")
+        return options
+
+    def ports(self, out_fd, err_fd):
+        return {
+            "out": f"/proc/self/fd/{out_fd}",
+            "err": f"/proc/self/fd/{err_fd}",
+            "ret": str(self.run_dir / "ret"),
+        }
 
     def qemu_options(self, ports):
         args = self.args
@@ -222,7 +226,7 @@ class Qemu(Machine):
         if args.dimm:
             dimm, limit = mebibytes(args.dimm), mebibytes(args.mem) + mebibytes(args.dimm)
             options += ["-m", f"slots=1,maxmem={limit}M"]
-            options += ["-object", f"memory-backend-ram,id=dimm,size={dimm}M"]
+            options += ["-object", f"{self.BACKEND},id=dimm,size={dimm}M"]
             options += ["-device", "pc-dimm,memdev=dimm,node=0"]
         for name, path in ports.items():
             options += ["-chardev", f"file,id=rksm.{name},path={path}"]
@@ -230,19 +234,142 @@ class Qemu(Machine):
             options += ["-device", f"virtserialport,name=rksm.{name},chardev=rksm.{name}"]
         return options
 
+
+class Virtme(Qemu):
+    """A machine of virtme-ng: 9p root, overlays over it."""
+
+    def virtme(self):
+        args = self.args
+        mem_mib = mebibytes(args.mem)
+        line = [args.virtme, "--kimg", args.kernel, "--mods", "none"]
+        line += ["--force-9p", "--disable-microvm", "--name", "rksm"]
+        # A socket for each node: the CPUs of one socket are never on two.
+        line += ["--cpus", f"{args.cpus},sockets={args.numa}", "--memory", f"{mem_mib}M"]
+        nodes = numa_nodes(args.numa, args.cpus, mem_mib)
+        for size, cpus in nodes if len(nodes) > 1 else []:
+            line += ["--numa", f"{size}M,cpus={cpus}"]
+        for path in overlays():
+            line += ["--overlay-rwdir", path]
+        line += ["--rwdir", str(LOGS)]
+        if self.accel == "tcg":
+            line.append("--disable-kvm")
+        for option in self.kernel_options():
+            line += ["-a", option]
+        return line
+
     def command_line(self, out_fd, err_fd):
-        ports = {
-            "out": f"/proc/self/fd/{out_fd}",
-            "err": f"/proc/self/fd/{err_fd}",
-            "ret": str(self.run_dir / "ret"),
-        }
         guest = ["bash", str(REPO / "tools/guest.sh"), str(self.run_dir)]
         line = self.virtme() + ["--show-boot-console", "--script-sh", shlex.join(guest)]
-        return line + ["--qemu-opts", *self.qemu_options(ports)]
+        return line + ["--qemu-opts", *self.qemu_options(self.ports(out_fd, err_fd))]
 
     def shell_line(self):
         line = self.virtme() + ["--shell", str(self.run_dir / "shell")]
         return line + ["--qemu-opts", *self.qemu_options({})]
+
+
+class Debian(Qemu):
+    """A system of its own on a disk, booted as it is. virtiofs shows it the
+    host's files, and a unit that systemd gets from outside runs the command."""
+
+    # What else runs beside the guest must see the same memory.
+    BACKEND = "memory-backend-memfd,share=on"
+    HOST = "/run/vm/host"
+    UNIT = """\
+[Unit]
+Description=The command of the test machine
+DefaultDependencies=no
+After=multi-user.target
+SuccessAction={end}
+FailureAction={end}
+[Service]
+Type=exec
+Delegate=yes
+OOMPolicy=continue
+TasksMax=infinity
+{terminal}
+ExecStartPre=/bin/mkdir -p {host}
+ExecStartPre=/bin/mount -t virtiofs host {host}
+ExecStart=/bin/bash {script} {run} {places}
+"""
+    TERMINAL = "StandardInput=tty-force\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/hvc0"
+
+    def prepare(self, command):
+        super().prepare(command)
+        # The daemon ends when the last one who could talk to it is gone.
+        with socket.socket(socket.AF_UNIX) as listener, (self.run_dir / "virtiofsd").open("wb") as log:
+            listener.bind("")
+            listener.listen(1)
+            self.daemon = subprocess.Popen(
+                virtiofsd(listener.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(listener.fileno(),),
+                start_new_session=True,
+            )
+            self.files = socket.socket(socket.AF_UNIX)
+            self.files.connect(listener.getsockname())
+            self.fds = (self.files.fileno(),)
+        unit = self.UNIT.format(
+            # What is written to a disk that is thrown away need not get there.
+            end="poweroff-force" if self.args.keep_disk else "poweroff-immediate",
+            terminal="" if command else self.TERMINAL,
+            host=self.HOST,
+            script=for_unit(f"{self.HOST}{REPO}/tools/debian-guest.sh"),
+            run=for_unit(self.run_dir),
+            places=" ".join(map(for_unit, (REPO, CACHE))),
+        )
+        credential = "io.systemd.credential.binary:systemd.extra-unit.vm-command.service="
+        text = credential + base64.b64encode(unit.encode()).decode()
+        (self.run_dir / "smbios").write_text(text)
+
+    def cleanup(self):
+        if self.fds:
+            self.files.close()
+            try:
+                self.daemon.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self.daemon.kill()
+        super().cleanup()
+
+    def run(self, command, out=None):
+        status = super().run(command, out)
+        if status == STATUS_DIED:
+            with self.log.open("ab") as log:
+                log.write((self.run_dir / "virtiofsd").read_bytes())
+        return status
+
+    def qemu(self, options):
+        args = self.args
+        mem_mib = mebibytes(args.mem)
+        line = ["qemu-system-x86_64", "-name", "rksm", "-nodefaults", "-no-user-config"]
+        line += ["-display", "none", "-no-reboot", "-machine", "q35"]
+        line += ["-cpu", "host" if self.accel == "kvm" else "max", "-m", f"{mem_mib}M"]
+        # A socket for each node: the CPUs of one socket are never on two.
+        line += ["-smp", f"{args.cpus},sockets={args.numa}"]
+        for node, (size, cpus) in enumerate(numa_nodes(args.numa, args.cpus, mem_mib)):
+            line += ["-object", f"{self.BACKEND},id=ram{node},size={size}M"]
+            line += ["-numa", f"node,memdev=ram{node},cpus={cpus}"]
+        line += ["-chardev", "file,id=console,path=/proc/self/fd/2", "-serial", "chardev:console"]
+        snapshot = "off" if args.keep_disk else "on"
+        line += ["-drive", f"file={args.disk},format=raw,if=virtio,snapshot={snapshot}"]
+        line += ["-chardev", f"socket,id=host,fd={self.files.fileno()}"]
+        line += ["-device", "vhost-user-fs-pci,chardev=host,tag=host"]
+        line += ["-smbios", f"type=11,path={self.run_dir}/smbios"]
+        kernel = ["root=/dev/vda", "rw", "console=ttyS0", "panic=-1", "SYSTEMD_COLORS=0"]
+        # The console is a log.
+        kernel += ["systemd.getty_auto=no", "systemd.wants=vm-command.service"]
+        line += ["-kernel", args.kernel, "-initrd", args.initrd]
+        line += ["-append", " ".join(kernel + self.kernel_options())]
+        return line + options
+
+    def command_line(self, out_fd, err_fd):
+        return self.qemu(self.qemu_options(self.ports(out_fd, err_fd)))
+
+    def shell_line(self):
+        terminal = ["-chardev", "stdio,id=terminal,signal=off", "-device", "virtio-serial-pci"]
+        terminal += ["-device", "virtconsole,chardev=terminal"]
+        return self.qemu(self.qemu_options({}) + terminal)
 
 
 class Uml(Machine):
@@ -272,10 +399,34 @@ class Uml(Machine):
         return self.uml() + ["con0=fd:0,fd:1"] + self.init()
 
 
+def virtiofsd(fd):
+    """The command of the daemon that serves the host's files to who connects."""
+    line = [] if os.getuid() == 0 else ["unshare", "--user", "--map-root-user"]
+    # Debian 13 has the one of Rust; that of Debian 12 comes with QEMU.
+    if (path := Path("/usr/libexec/virtiofsd")).exists():
+        return [*line, path, f"--fd={fd}", "--shared-dir=/", "--sandbox=chroot"]
+    if (path := Path("/usr/lib/qemu/virtiofsd")).exists():
+        return [*line, path, f"--fd={fd}", "-o", "source=/", "-o", "sandbox=chroot"]
+    raise VmError("there is no virtiofsd on this machine")
+
+
+def for_unit(text):
+    """A word of a command in a unit of systemd."""
+    for special, instead in ("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$"):
+        text = str(text).replace(special, instead)
+    return f'"{text}"'
+
+
 def copy(source, sink):
     while data := os.read(source, 65536):
         sink.write(data)
         sink.flush()
+
+
+def kind(args):
+    if args.name == "uml":
+        return Uml
+    return Debian if args.disk else Virtme
 
 
 def probe_kvm(args):
@@ -289,8 +440,9 @@ def probe_kvm(args):
     say("trying whether KVM runs the test kernel here")
     trial = argparse.Namespace(**vars(args))
     trial.module, trial.timeout, trial.numa = None, 30, 1
+    trial.keep_disk = False
     trial.log = str(CACHE / "accel" / "probe.log")
-    machine = Qemu(trial, "kvm")
+    machine = kind(args)(trial, "kvm")
     try:
         with open(os.devnull, "wb") as null:
             status = machine.run("true", out=null)
@@ -305,8 +457,11 @@ def probe_kvm(args):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--virtme", required=True, help="the virtme-run program")
+    parser.add_argument("--virtme", help="the virtme-run program")
     parser.add_argument("--kernel", required=True, help="bzImage to boot")
+    parser.add_argument("--initrd", help="initrd of a system of its own")
+    parser.add_argument("--disk", help="disk of a system of its own")
+    parser.add_argument("--keep-disk", action="store_true", help="what is written to the disk stays there")
     parser.add_argument("--name", default="plain", help="what the kernel is called")
     parser.add_argument("--module", type=Path, help="module to load first")
     parser.add_argument("--cpus", type=int, default=2)
@@ -325,7 +480,7 @@ def parse():
 
 
 def check_paths(args):
-    for path in (REPO, CACHE, Path(args.virtme), Path(args.kernel)):
+    for path in () if args.disk else (REPO, CACHE, Path(args.virtme), Path(args.kernel)):
         if any(path.absolute().is_relative_to(hidden) for hidden in HIDDEN):
             raise VmError(f"{path} cannot be seen in the test machine, which has its own {', '.join(HIDDEN)}")
     if args.module:
@@ -349,9 +504,10 @@ def main():
     try:
         check_paths(args)
         if args.name == "uml":
-            machine = Uml(args, "uml")
-        else:
-            machine = Qemu(args, probe_kvm(args) if args.accel == "auto" else args.accel)
+            args.accel = "uml"
+        elif args.accel == "auto":
+            args.accel = probe_kvm(args)
+        machine = kind(args)(args, args.accel)
         command = os.environ.get("RKSM_RUN")
         if not command:
             return machine.shell()

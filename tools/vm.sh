@@ -1,20 +1,45 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# vm.sh KERNEL: boots what build.sh left in build/KERNEL as the VM_*, RKSM and
-# ACCEL variables say. RKSM_RUN holds the command; without it there is a shell.
+# vm.sh KERNEL: boots what build.sh left in build/KERNEL, or Debian with a kernel
+# of its own if KERNEL is `debian`, as the VM_*, RKSM and ACCEL variables say.
+# RKSM_RUN holds the command; without it there is a shell.
 # Exits with the command's status (make would turn any failure into 2).
 
 . "$(dirname "$0")/lib.sh"
 
 name=$1
 out=$repo/build/$name
-"$repo/tools/packages.sh" python3 python3-venv qemu-system-x86 kmod busybox-static \
-	e2fsprogs iproute2 file >&2
-venv=$("$repo/tools/venv.sh")
-args=(--virtme "$venv/bin/virtme-run" --kernel "$out/kernel" --name "$name")
+[ -n "${RKSM_RUN:-}" ] || [ -t 0 ] ||
+	die "a shell in the test machine needs a terminal; use RUN='command'"
+[ "$name" = debian ] || [ -z "${VM_DISK:-}" ] || die "only KERNEL=debian has a disk: VM_DISK means nothing here"
+
 cpus=2
-# Why not more: see tools/check.
-[ "$name" != uml ] || cpus=1
+if [ "$name" = debian ]; then
+	"$repo/tools/packages.sh" python3 qemu-system-x86 >&2
+	# In Debian 12 it comes with QEMU.
+	[ -e /usr/lib/qemu/virtiofsd ] || "$repo/tools/packages.sh" virtiofsd >&2
+	root=$("$repo/tools/debian-root.sh")
+	args=(--kernel "$root/vmlinuz" --initrd "$root/initrd.img")
+	if [ -n "${VM_DISK:-}" ]; then
+		# Half a copy must not be taken for one.
+		[ -e "$VM_DISK" ] || {
+			cp --sparse=always --reflink=auto "$root/root.img" "$VM_DISK.new"
+			mv "$VM_DISK.new" "$VM_DISK"
+		}
+		args+=(--disk "$VM_DISK" --keep-disk)
+	else
+		args+=(--disk "$root/root.img")
+	fi
+	RKSM=0
+else
+	"$repo/tools/packages.sh" python3 python3-venv qemu-system-x86 kmod busybox-static \
+		e2fsprogs iproute2 file >&2
+	venv=$("$repo/tools/venv.sh")
+	args=(--virtme "$venv/bin/virtme-run" --kernel "$out/kernel")
+	# Why not more: see tools/check.
+	[ "$name" != uml ] || cpus=1
+fi
+args+=(--name "$name")
 args+=(--cpus "${VM_CPUS:-$cpus}" --mem "${VM_MEM:-2G}" --numa "${VM_NUMA:-1}")
 args+=(--accel "${ACCEL:-auto}")
 [ "${RKSM:-1}" = 0 ] || args+=(--module "$out/rksm.ko")
@@ -25,7 +50,4 @@ args+=(--accel "${ACCEL:-auto}")
 for option in ${VM_KOPT:-}; do
 	args+=(--kopt "$option")
 done
-
-[ -n "${RKSM_RUN:-}" ] || [ -t 0 ] ||
-	die "a shell in the test machine needs a terminal; use RUN='command'"
 exec /usr/bin/python3 "$repo/tools/vm.py" "${args[@]}"
