@@ -3,7 +3,7 @@
 # Sourced by check and build: what a kernel is and what it takes to build for it.
 
 # The series that kernel.patch and the hooks are made for.
-series=7.3
+series=@SERIES@
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # What our make was given is not meant for the makes that are called from here,
