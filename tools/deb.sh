@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$repo/tools/versions.sh"
 
-"$repo/tools/packages.sh" dpkg-dev debhelper dh-dkms patch
+"$repo/tools/packages.sh" dpkg-dev debhelper patch
 pristine=$("$repo/tools/source.sh" pristine)
 
 version=$(<"$repo/VERSION")
@@ -47,8 +47,9 @@ package() {
 	if [ -e "$repo/kernel/provider" ]; then
 		cp -r "$repo/kernel/provider" "$top/src/hooks"
 	fi
+	cp "$repo/dkms/dkms.conf.in" "$top/src/dkms.conf"
 	cp -r "$repo"/dkms/{rksmctl,rksm.conf,debian} "$repo/docs" "$top/"
-	fill "$top/src/dkms/common.sh" "$top"/debian/rksm-dkms.* "$top/debian/control"
+	fill "$top/src/dkms.conf" "$top/src/dkms/common.sh" "$top"/debian/rksm-dkms.* "$top/debian/control"
 	cat >"$top/debian/changelog" <<-END
 		rksm ($version) UNRELEASED; urgency=medium
 
