@@ -21,9 +21,13 @@ die() {
 # find_kernel RELEASE: where its headers are, and the source they belong to.
 find_kernel() {
 	release=$1
+	case $release in
+	"$series".*) ;;
+	*) die "this is made for Linux $series, not for $release" ;;
+	esac
 	kdir=${KDIR:-/lib/modules/$release/build}
 	[ -e "$kdir/.config" ] ||
-		die "the headers of $release are not installed: apt install linux-headers-$release"
+		die "the headers of $release are not in $kdir: apt install linux-headers-$release"
 	kdir=$(realpath "$kdir")
 	ksrc=$(sed -n 's,^include \(/.*\)/Makefile$,\1,p' "$kdir/Makefile")
 	ksrc=$(realpath "${ksrc:-$kdir}")
@@ -49,10 +53,6 @@ same() {
 check_kernel() {
 	local debian source program
 
-	case $release in
-	"$series".*) ;;
-	*) die "this is made for Linux $series, not for $release" ;;
-	esac
 	[ "$(config CONFIG_X86_64)" = y ] || die "$release is not for x86-64"
 	needs CONFIG_RUST "support for Rust"
 	needs CONFIG_LIVEPATCH "live patching"
