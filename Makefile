@@ -9,7 +9,7 @@ RKSM ?= 1
 export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_DIMM VM_ICOUNT VM_TIMEOUT VM_LOG VM_KOPT VM_DISK SEED ONLY
 export RKSM_RUN := $(value RUN)
 
-.PHONY: all kernel vm demo check check-full torture bench fmt clippy clean help
+.PHONY: all kernel vm demo check check-full torture bench deb fmt clippy clean help
 
 all:
 	@tools/build.sh $(KERNEL)
@@ -39,6 +39,9 @@ torture:
 bench:
 	@tools/bench.sh $(or $(PLATFORM),uml) $(or $(SIZE),normal)
 
+deb:
+	@tools/deb.sh
+
 fmt:
 	@tools/fmt.sh
 
@@ -63,6 +66,7 @@ make check-full
               the same with nothing left out on the debug kernel, ten minutes
               of torture on each kernel, and a summary
 make torture  everything at random, and each byte must be right
+make deb      build/rksm-dkms_*_all.deb, for Debian 13 with its own kernel
 make bench    measures rksm beside in-tree KSM; table, JSON and charts
 make fmt      formats the Rust source
 make clippy   compiles with the kernel's clippy lints

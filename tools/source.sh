@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Puts Debian's kernel source with our patches into the cache, and prints its
-# folder. Only files whose content changes get a new time stamp, so that a
-# build after a changed patch compiles what it must and no more.
+# source.sh [pristine]: puts Debian's kernel source with our patches into the
+# cache, and prints its folder; pristine: the source as it comes. Only files
+# whose content changes get a new time stamp, so that a build after a changed
+# patch compiles what it must and no more.
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/tools/versions.sh"
@@ -108,6 +109,10 @@ if [ ! -e "$pristine.version" ]; then
 	"$repo/tools/packages.sh" debian-archive-keyring xz-utils patch
 	uri=$(mirror)
 	step source "fetching Linux $kernel_series from Debian (150 MB; about 2 minutes)" fetch
+fi
+if [ "${1:-}" = pristine ]; then
+	echo "$pristine"
+	exit
 fi
 stamp=$(hash_of "$pristine.version" "${patches[@]}" "${own[@]/#/$ours/}" < <(printf '%s\n' "${own[@]}"))
 if [ "$(cat "$tree.stamp" 2>/dev/null)" != "$stamp" ]; then
