@@ -3,13 +3,20 @@
 # build.sh KERNEL [kernel|module]: builds the test kernel if it has changed
 # and the module for it, and leaves both in build/KERNEL: a pair that fits
 # together, whatever another clone does to the cache later. With KDIR set, the
-# kernel is that prepared tree and is not built.
+# kernel is that prepared tree and is not built. If KERNEL is `debian`, there are
+# the module and its hooks.
 
 . "$(dirname "$0")/lib.sh"
 
 name=$1 what=${2:-module}
 out=$repo/build/$name
 mkdir -p "$out"
+
+# Debian's own kernel comes out of its package.
+if [ "$name" = debian ]; then
+	[ "$what" = kernel ] || "$repo/tools/debian-module.sh" "$out"
+	exit
+fi
 
 kdir=${KDIR:-}
 if [ -z "$kdir" ]; then

@@ -6,32 +6,13 @@
 . "$(dirname "$0")/lib.sh"
 . "$repo/tools/versions.sh"
 
-"$repo/tools/packages.sh" dpkg-dev debhelper patch
-pristine=$("$repo/tools/source.sh" pristine)
+"$repo/tools/packages.sh" dpkg-dev debhelper
 
 version=$(<"$repo/VERSION")
 work=$repo/build/deb
 top=$work/rksm-$version
 rm -rf "$work"
-mkdir -p "$top/src/dkms" "$work/a" "$work/b"
-
-# What the series changes in the kernel's Rust, as one patch: for the bindings.
-rust_patch() {
-	local file dir
-
-	sed -n 's,^\(---\|+++\) [ab]/\([^\t]*\).*,\2,p' "$repo"/kernel/patches/*.patch | sort -u |
-	while read -r file; do
-		for dir in a b; do
-			[ ! -e "$pristine/$file" ] || (cd "$pristine" && cp --parents "$file" "$work/$dir")
-		done
-	done
-	for file in "$repo"/kernel/patches/*.patch; do
-		patch -s -d "$work/b" -p1 -F0 <"$file"
-	done
-	(cd "$work" && ! diff -ruN a/rust b/rust) |
-		sed '/^diff /d; s/^\(\(---\|+++\) [^\t]*\)\t.*/\1/' >"$top/src/kernel.patch"
-	[ -s "$top/src/kernel.patch" ]
-}
+mkdir -p "$top"
 
 # fill FILE...: puts in what is said in one place only.
 fill() {
@@ -39,14 +20,10 @@ fill() {
 }
 
 package() {
-	rust_patch
-	cp -r "$repo"/*.rs "$repo/mm" "$repo/intrusive" "$repo/dkms/Kbuild" "$top/src/"
-	cp "$repo"/dkms/{build,check,common.sh,top.mk,rust.mk,klp-post-link.c} "$repo"/dkms/*.klp "$top/src/dkms/"
-	mkdir "$top/src/kernel"
-	cp -r "$repo"/kernel/{tree,livepatch} "$top/src/kernel/"
+	"$repo/tools/dkms-source.sh" "$top/src"
 	cp "$repo/dkms/dkms.conf.in" "$top/src/dkms.conf"
 	cp -r "$repo"/dkms/{rksmctl,rksm.conf,debian} "$repo/docs" "$top/"
-	fill "$top/src/dkms.conf" "$top/src/dkms/common.sh" "$top"/debian/rksm-dkms.* "$top/debian/control"
+	fill "$top/src/dkms.conf" "$top"/debian/rksm-dkms.* "$top/debian/control"
 	cat >"$top/debian/changelog" <<-END
 		rksm ($version) UNRELEASED; urgency=medium
 

@@ -44,10 +44,16 @@ ln -sfn /proc/self/fd/1 /dev/stdout
 ln -sfn /proc/self/fd/2 /dev/stderr
 
 load() {
+	local module
+
 	[ "$RKSM" = 0 ] && return 0
-	insmod "$RKSM_KO" && return 0
-	echo "vm: insmod $RKSM_KO failed; the kernel log says why" >&2
-	return 1
+	# A kernel that was not built for rksm needs the hooks first.
+	for module in "${RKSM_KO%/*}/rksm_hooks.ko" "$RKSM_KO"; do
+		[ ! -e "$module" ] || insmod "$module" || {
+			echo "vm: insmod $module failed; the kernel log says why" >&2
+			return 1
+		}
+	done
 }
 
 if load && cd "$RKSM_REPO"; then

@@ -110,10 +110,6 @@ if [ ! -e "$pristine.version" ]; then
 	uri=$(mirror)
 	step source "fetching Linux $kernel_series from Debian (150 MB; about 2 minutes)" fetch
 fi
-if [ "${1:-}" = pristine ]; then
-	echo "$pristine"
-	exit
-fi
 stamp=$(hash_of "$pristine.version" "${patches[@]}" "${own[@]/#/$ours/}" < <(printf '%s\n' "${own[@]}"))
 if [ "$(cat "$tree.stamp" 2>/dev/null)" != "$stamp" ]; then
 	rm -f "$tree.stamp"

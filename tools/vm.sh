@@ -30,7 +30,6 @@ if [ "$name" = debian ]; then
 	else
 		args+=(--disk "$root/root.img")
 	fi
-	RKSM=0
 else
 	"$repo/tools/packages.sh" python3 python3-venv qemu-system-x86 kmod busybox-static \
 		e2fsprogs iproute2 file >&2

@@ -1,0 +1,34 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# debian-module.sh OUT: builds rksm_hooks.ko and rksm.ko for the kernel of the
+# `debian` machine into the folder OUT, as the package does on a user's.
+
+. "$(dirname "$0")/lib.sh"
+
+mkdir -p "$1"
+out=$(realpath "$1")
+root=$("$repo/tools/debian-root.sh")
+release=$(basename "$root"/tree/lib/modules/*)
+top=$out/src
+new=$out/src.new
+rm -rf "$new"
+"$repo/tools/dkms-source.sh" "$new"
+# What has not changed keeps its date, and is not compiled again.
+mkdir -p "$top"
+(cd "$new" && find . -type f) | while read -r file; do
+	cmp -s "$new/$file" "$top/$file" || (cd "$new" && cp --parents "$file" "$top")
+done
+(cd "$top" && find . -name '*.[chrs]*' -type f) | while read -r file; do
+	case $file in *.[ch] | *.rs) [ -e "$new/$file" ] || rm -f "$top/$file" ;; esac
+done
+rm -rf "$new"
+
+# What rustc has to know of the kernel depends on these.
+key=$(cat "$top/kernel.patch" "$top"/dkms/{build,common.sh,top.mk,rust.mk} \
+	"$top"/kernel/tree/*/*.h "$top"/kernel/tree/*/*/*.[ch] "$top"/kernel/tree/*/*/*/*.h |
+	hash_of "$root/tree/usr/src/linux-headers-$release/.config" 2>/dev/null)
+lock debian-objects
+RKSM_WORK=$cache/debian-objects-$(basename "$root")-$key
+step debian-module "building the modules for Debian's $release (2 minutes, then seconds)" \
+	"$repo/tools/debian-chroot.sh" env RKSM_WORK="$RKSM_WORK" "$top/dkms/build" "$release"
+cp "$top"/rksm_hooks.ko "$top"/rksm.ko "$out/"
