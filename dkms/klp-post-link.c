@@ -6,6 +6,7 @@
  * without its being exported: see Documentation/livepatch/module-elf-format.rst
  * in the kernel's source.  LIST has a symbol a line, as NAME or, where the
  * kernel has several of that name, NAME,POSITION: the first is 1, by address.
+ * A ? before it says that not every configuration has the module use it.
  * SYMBOLS is the kernel's own list, as in System.map or /proc/kallsyms, that
  * all of them are looked up in.
  *
@@ -34,6 +35,7 @@
 struct entry {
 	char *name;
 	unsigned long pos;
+	bool optional;
 	/* How often the kernel has it, and where in the module it is. */
 	unsigned long in_kernel;
 	size_t symbol;
@@ -101,6 +103,7 @@ static void read_list(void)
 	while (getline(&line, &size, file) >= 0) {
 		char *name, *rest, *pos;
 		struct entry *entry;
+		bool optional;
 
 		number++;
 		line[strcspn(line, "#\n")] = '\0';
@@ -109,6 +112,8 @@ static void read_list(void)
 			continue;
 		if (strtok_r(NULL, " \t", &rest))
 			die("%s:%u: more than one symbol in a line", list_path, number);
+		optional = *name == '?';
+		name += optional;
 		pos = strchr(name, ',');
 		if (pos)
 			*pos++ = '\0';
@@ -120,6 +125,7 @@ static void read_list(void)
 		entries = grow(entries, (entry_count + 1) * sizeof(*entries));
 		entry = &entries[entry_count++];
 		memset(entry, 0, sizeof(*entry));
+		entry->optional = optional;
 		entry->name = strdup(name);
 		if (!entry->name)
 			die("out of memory");
@@ -175,6 +181,8 @@ static void check_against_kernel(void)
 	for (size_t i = 0; i < entry_count; i++) {
 		const struct entry *entry = &entries[i];
 
+		if (entry->optional && !entry->symbol)
+			continue;
 		if (!entry->in_kernel)
 			die("the kernel has no symbol %s (%s)", entry->name, symbols_path);
 		if (!entry->pos && entry->in_kernel > 1)
@@ -342,6 +350,8 @@ static void rename_symbols(Elf *elf, struct section *symtab)
 		GElf_Sym symbol;
 		char *name;
 
+		if (!entry->symbol)
+			continue;
 		if (!gelf_getsym(symtab->data, entry->symbol, &symbol))
 			die_elf();
 		if (asprintf(&name, ".klp.sym.vmlinux.%s,%lu", entry->name, entry->pos) < 0)
@@ -393,6 +403,8 @@ static void convert(Elf *elf)
 		die("%s is no module: it has no .symtab or no .modinfo", module_path);
 
 	find_symbols(elf, &symtab);
+	if (symbols_path)
+		check_against_kernel();
 	/* Those that are added meanwhile are not looked at. */
 	for (size_t i = 1; i < sections; i++) {
 		GElf_Shdr header;
@@ -404,7 +416,7 @@ static void convert(Elf *elf)
 			move_relocations(elf, scn, header.sh_link);
 	}
 	for (size_t i = 0; i < entry_count; i++)
-		if (!entries[i].relocations)
+		if (!entries[i].relocations && !entries[i].optional)
 			die("%s names %s, which %s does not use", list_path,
 			    entries[i].name, module_path);
 	rename_symbols(elf, &symtab);
@@ -451,10 +463,8 @@ int main(int argc, char **argv)
 	symbols_path = argv[3];
 
 	read_list();
-	if (symbols_path) {
+	if (symbols_path)
 		count_in_kernel();
-		check_against_kernel();
-	}
 	fd = make_copy();
 	elf_version(EV_CURRENT);
 	elf = elf_begin(fd, ELF_C_RDWR, NULL);

@@ -101,6 +101,15 @@ arm64() {
 	has relocations ' 0000000000000000 R_AARCH64_NONE' 5
 }
 
+takes_optional_ones() {
+	cp module.ko new.ko
+	printf '?%s\n' hidden unused twice_there,2 >optional
+	./klp new.ko optional map >/dev/null || return
+	readelf -sW new.ko >symbols
+	has symbols ' \.klp\.sym\.vmlinux\.(hidden,0|twice_there,2)$' 2 &&
+	has symbols 'unused' 0 && has symbols ' UND hidden_data$' 1
+}
+
 needs_no_symbols() {
 	cp module.ko new.ko
 	./klp new.ko list >/dev/null
@@ -118,7 +127,8 @@ refuses() {
 }
 
 refuses_all() {
-	echo missing >l && refuses 'the kernel has no symbol missing' l map || return
+	echo exported >l && refuses 'the kernel has no symbol exported' l map || return
+	echo '?exported' >l && refuses 'the kernel has no symbol exported' l map || return
 	echo twice_there >l && refuses 'the kernel has 2 symbols called twice_there, and l does not say which' l map || return
 	echo twice_there,3 >l && refuses 'the kernel has 2 symbols called twice_there, and l names number 3' l map || return
 	echo unused >l && refuses 'l names unused, which bad.ko does not use' l || return
@@ -141,7 +151,7 @@ refuses_all() {
 	head -c 2000 module.ko >bad.ko && refuses 'bad.ko' list map
 }
 
-for name in converts keeps_the_rest marks_it_once arm64 needs_no_symbols refuses_all; do
+for name in converts keeps_the_rest marks_it_once arm64 takes_optional_ones needs_no_symbols refuses_all; do
 	status=0
 	"$name" || status=$?
 	result "$status" "klp/$name"
