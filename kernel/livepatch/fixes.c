@@ -15,20 +15,31 @@
 
 /*
  * Is there room in the memory cgroup for a copy? A thread without memory of its
- * own unshares for others, and can do without: nobody is to be killed for it.
+ * own unshares for others, and can do without: nobody is to be killed for it. What
+ * others take before the copy is made is not seen.
  */
 static bool has_room(struct vm_fault *vmf)
 {
+	const gfp_t gfp = GFP_HIGHUSER_MOVABLE | __GFP_NORETRY | __GFP_NOWARN;
 	struct folio *folio;
 	bool room;
 
-	folio = folio_alloc(GFP_KERNEL | __GFP_NORETRY, 0);
+	folio = vma_alloc_folio(gfp, 0, vmf->vma, vmf->address);
 	if (!folio)
 		return false;
 	room = !mem_cgroup_charge(folio, vmf->vma->vm_mm,
 				  GFP_KERNEL | __GFP_NORETRY);
 	folio_put(folio);
 	return room;
+}
+
+/* The page table is locked. */
+static bool takes_copy(struct vm_fault *vmf)
+{
+	struct page *page = vm_normal_page(vmf->vma, vmf->address,
+					   ptep_get(vmf->pte));
+
+	return !page || !PageAnon(page) || !PageAnonExclusive(page);
 }
 
 /*
@@ -46,7 +57,7 @@ static void mark_copy_dirty(struct vm_fault *vmf)
 	if (!ptep)
 		return;
 	pte = ptep_get(ptep);
-	if (pte_present(pte)) {
+	if (pte_present(pte) && pte_pfn(pte) != pte_pfn(vmf->orig_pte)) {
 		folio = vm_normal_folio(vmf->vma, vmf->address, pte);
 		if (folio && folio_test_anon(folio) && !folio_test_ksm(folio) &&
 		    !folio_test_large(folio))
@@ -60,7 +71,7 @@ vm_fault_t seam_do_wp_page(struct vm_fault *vmf)
 	bool unshare = vmf->flags & FAULT_FLAG_UNSHARE;
 	vm_fault_t ret;
 
-	if (unshare && !current->mm) {
+	if (unshare && !current->mm && takes_copy(vmf)) {
 		pte_unmap_unlock(vmf->pte, vmf->ptl);
 		if (!has_room(vmf))
 			return VM_FAULT_OOM;
@@ -108,7 +119,12 @@ static const struct mm_walk_ops count_zero_ops = {
 	.walk_lock = PGWALK_WRLOCK,
 };
 
-static long count_zero_pages(struct mm_struct *mm)
+/*
+ * A child starts with its parent's count of zero pages that KSM placed, whatever
+ * it gets of them. Start with none, and count where the parent had any: with the
+ * child's mmap_lock held nobody places or takes one away.
+ */
+static void count_zero_pages(struct mm_struct *mm)
 {
 	struct vm_area_struct *vma;
 	long count = 0;
@@ -121,17 +137,15 @@ static long count_zero_pages(struct mm_struct *mm)
 			walk_page_range_vma(vma, vma->vm_start, vma->vm_end,
 					    &count_zero_ops, &count);
 	}
+	count -= mm_ksm_zero_pages(mm);
+	atomic_long_add(count, &mm->ksm_zero_pages);
+	atomic_long_add(count, &ksm_zero_pages);
 	mmap_write_unlock(mm);
-
-	return count;
 }
 
-/*
- * A child starts with its parent's count of zero pages that KSM placed, whatever
- * it gets of them. Start with none, and count where the parent has any.
- */
 int counted_dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm)
 {
+	bool had_any = mm_ksm_zero_pages(oldmm);
 	long count;
 	int err;
 
@@ -139,14 +153,12 @@ int counted_dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm)
 	err = in_tree_dup_mmap(mm, oldmm);
 	if (err) {
 		/* What was copied is unmapped again, and was never counted. */
-		count = -mm_ksm_zero_pages(mm);
-	} else {
-		if (!mm_ksm_zero_pages(oldmm))
-			return 0;
-		count = count_zero_pages(mm);
+		count = mm_ksm_zero_pages(mm);
+		atomic_long_sub(count, &mm->ksm_zero_pages);
+		atomic_long_sub(count, &ksm_zero_pages);
+	} else if (had_any || mm_ksm_zero_pages(oldmm)) {
+		count_zero_pages(mm);
 	}
-	atomic_long_add(count, &mm->ksm_zero_pages);
-	atomic_long_add(count, &ksm_zero_pages);
 
 	return err;
 }

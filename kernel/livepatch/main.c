@@ -155,24 +155,30 @@ static void let_disable(bool allowed)
 {
 	static const struct attribute enabled = { .name = "enabled" };
 
-	if (sysfs_chmod_file(&patch.kobj, &enabled, allowed ? 0644 : 0444))
+	/* Another livepatch may have replaced this one: then its knob is gone. */
+	if (READ_ONCE(patch.enabled) &&
+	    sysfs_chmod_file(&patch.kobj, &enabled, allowed ? 0644 : 0444))
 		pr_warn("the mode of 'enabled' stays as it is\n");
 }
 
+/* The livepatch core wakes tasks that sleep in a seam after 15 seconds. */
+#define SEAMS_TIMEOUT	(60 * HZ)
+
 static int seams_close(void)
 {
-	unsigned long waited = 0;
-	int err;
+	unsigned long timeout = jiffies + SEAMS_TIMEOUT;
 
 	for (;;) {
 		mutex_lock(&seams_mutex);
-		if (seams_complete)
+		if (seams_complete && READ_ONCE(patch.enabled))
 			break;
 		mutex_unlock(&seams_mutex);
-		err = take_over_wait(&waited);
-		if (err) {
-			pr_info("the livepatch is not complete, or is disabled\n");
-			return err;
+		schedule_timeout_interruptible(1);
+		if (signal_pending(current))
+			return -EINTR;
+		if (time_after(jiffies, timeout)) {
+			pr_err("the livepatch is not complete, or not in force\n");
+			return -EBUSY;
 		}
 	}
 	seams_closed = true;
@@ -203,6 +209,9 @@ static int __init hooks_init(void)
 /* The livepatch core lets the module go when it is disabled. */
 static void __exit hooks_exit(void)
 {
+	/* A take-over that failed may not have waited for its grace period. */
+	synchronize_srcu(&ksm_srcu);
+	srcu_barrier(&ksm_srcu);
 }
 
 module_init(hooks_init);

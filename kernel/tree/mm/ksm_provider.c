@@ -265,7 +265,7 @@ EXPORT_SYMBOL_FOR_MODULES(ksm_vma_compatible, "rksm");
  * Pages that KSM replaced by the zero page count as merged.
  *
  * Return: 0, -ENOMEM, or -ERESTARTSYS if a signal is pending. Where the process
- * never asked for merging and moves its memory, only a fatal one counts.
+ * never asked for merging and moves its memory, of signals only SIGKILL counts.
  */
 int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool lock_vma)
@@ -434,6 +434,9 @@ static DEFINE_MUTEX(ksm_provider_mutex);
 /* What "run" goes back to: what it was when a module took over. */
 static unsigned long ksm_run_before;
 
+/* There was no memory for the in-tree knobs when they were to come back. */
+static bool knobs_gone;
+
 /*
  * For "run", while ksmd is to let go of ksm_thread_mutex: it does not scan then.
  * No user can write it, and so what a user writes meanwhile is not lost.
@@ -443,6 +446,9 @@ static unsigned long ksm_run_before;
 /* How long a module waits to take over while it gets nowhere */
 #define TAKE_OVER_TIMEOUT	(10 * HZ)
 
+/* Who loads the module got a signal. */
+static bool take_over_stopped;
+
 /*
  * Let others do what a module that takes over waits for. @waited is the time that
  * has been spent here since something was achieved.
@@ -451,7 +457,7 @@ static int take_over_wait(unsigned long *waited)
 {
 	unsigned long start = jiffies;
 
-	if (signal_pending(current))
+	if (signal_pending(current) || READ_ONCE(take_over_stopped))
 		return -EINTR;
 	if (*waited > TAKE_OVER_TIMEOUT)
 		return -EBUSY;
@@ -503,15 +509,23 @@ static int in_tree_stop(void)
 
 	err = take_over_lock();
 	if (err) {
-		if (cmpxchg(&ksm_run, KSM_RUN_PAUSE, KSM_RUN_MERGE) == KSM_RUN_PAUSE)
-			wake_up_interruptible(&ksm_thread_wait);
+		unsigned long run = READ_ONCE(ksm_run);
+
+		while (run & KSM_RUN_PAUSE) {
+			if (try_cmpxchg(&ksm_run, &run,
+					run - KSM_RUN_PAUSE + KSM_RUN_MERGE)) {
+				wake_up_interruptible(&ksm_thread_wait);
+				break;
+			}
+		}
 		return err;
 	}
 	ksm_run_before = ksm_run == KSM_RUN_PAUSE ? KSM_RUN_MERGE : ksm_run;
 	set_run(KSM_RUN_UNMERGE);
 	mutex_unlock(&ksm_thread_mutex);
 
-	sysfs_remove_group(mm_kobj, &ksm_attr_group);
+	if (!knobs_gone)
+		sysfs_remove_group(mm_kobj, &ksm_attr_group);
 
 	/* Somebody may have written to "run" until now. */
 	mutex_lock(&ksm_thread_mutex);
@@ -531,7 +545,8 @@ static void in_tree_resume(void)
 	mutex_unlock(&ksm_thread_mutex);
 	wake_up_interruptible(&ksm_thread_wait);
 
-	if (sysfs_create_group(mm_kobj, &ksm_attr_group))
+	knobs_gone = sysfs_create_group(mm_kobj, &ksm_attr_group);
+	if (knobs_gone)
 		pr_err("ksm: register sysfs failed\n");
 }
 
@@ -571,6 +586,26 @@ static struct mm_struct **enrolled_mms(size_t *nr)
 	}
 }
 
+/* So much is unmerged without asking whether to go on. */
+#define UNMERGE_AT_ONCE	SZ_64M
+
+static int unmerge_vma(struct vm_area_struct *vma)
+{
+	unsigned long start, end;
+	int err;
+
+	for (start = vma->vm_start; start < vma->vm_end; start = end) {
+		end = min(vma->vm_end, start + UNMERGE_AT_ONCE);
+		err = break_ksm(vma, start, end, false);
+		if (err)
+			return err;
+		if (READ_ONCE(take_over_stopped))
+			return -EINTR;
+	}
+
+	return 0;
+}
+
 /* -EAGAIN: its mmap_lock is taken. */
 static int unmerge_mm(struct mm_struct *mm)
 {
@@ -585,9 +620,14 @@ static int unmerge_mm(struct mm_struct *mm)
 
 	if (mmap_read_trylock(mm)) {
 		for_each_vma(vmi, vma) {
-			if (!(vma->vm_flags & VM_MERGEABLE) || !vma->anon_vma)
+			/*
+			 * Not only what is mergeable now: a page may have come
+			 * back from swap since it was unmerged.
+			 */
+			if (!vma->anon_vma ||
+			    !ksm_compatible(vma->vm_file, vma->flags))
 				continue;
-			err = break_ksm(vma, vma->vm_start, vma->vm_end, false);
+			err = unmerge_vma(vma);
 			if (err)
 				break;
 		}
@@ -596,7 +636,8 @@ static int unmerge_mm(struct mm_struct *mm)
 		err = -EAGAIN;
 	}
 
-	mmput(mm);
+	/* The last user may be this one, which has no time to tear it down. */
+	mmput_async(mm);
 	return err;
 }
 
@@ -639,17 +680,16 @@ static int unmerge_mms(void)
 		mmdrop(mms[--left]);
 	kvfree(mms);
 
-	return err == -ERESTARTSYS ? -EINTR : err;
+	return err;
 }
 
 /*
  * Have the in-tree code forget its records, which takes a pass over the processes
- * in which next to nothing is merged any more: it is not interrupted.
+ * in which next to nothing is merged any more. It must not be left half way.
  */
 static int forget_records(void)
 {
 	unsigned long timeout = jiffies + TAKE_OVER_TIMEOUT;
-	sigset_t all, old;
 	ssize_t done;
 	int err;
 
@@ -658,23 +698,27 @@ static int forget_records(void)
 	set_run(KSM_RUN_STOP);
 	mutex_unlock(&ksm_thread_mutex);
 
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, &old);
-	for (;;) {
-		done = run_store(NULL, NULL, "2", 1);
-		/* Short of memory, or stopped to be frozen. */
-		if (done >= 0 || time_after(jiffies, timeout))
+	while ((done = run_store(NULL, NULL, "2", 1)) < 0) {
+		if (time_after(jiffies, timeout)) {
+			pr_warn("ksm: not enough memory to unmerge, \"run\" stays 0\n");
+			ksm_run_before = KSM_RUN_STOP;
 			break;
+		}
 		schedule_timeout_uninterruptible(1);
 	}
-	sigprocmask(SIG_SETMASK, &old, NULL);
 
 	mutex_lock(&ksm_thread_mutex);
 	set_run(KSM_RUN_UNMERGE);
-	err = done < 0 ? done : remove_all_stable_nodes();
 	mutex_unlock(&ksm_thread_mutex);
+	if (done < 0)
+		return done;
 
-	return err == -ERESTARTSYS ? -EINTR : err;
+	err = take_over_lock();
+	if (err)
+		return err;
+	err = remove_all_stable_nodes();
+	mutex_unlock(&ksm_thread_mutex);
+	return err;
 }
 
 /*
@@ -682,15 +726,13 @@ static int forget_records(void)
  * be mapped by a process between ksm_exit() and exit_mmap(), or have been mapped
  * from swap behind the pass.
  */
-static int in_tree_unmerge(void)
+static int unmerge_all(void)
 {
 	unsigned long timeout = 0;
 	int err;
 
 	for (;;) {
-		set_current_oom_origin();
 		err = unmerge_mms();
-		clear_current_oom_origin();
 		if (err)
 			return err;
 
@@ -711,9 +753,49 @@ static int in_tree_unmerge(void)
 			return -EBUSY;
 
 		schedule_timeout_interruptible(msecs_to_jiffies(10));
-		if (signal_pending(current))
+		if (READ_ONCE(take_over_stopped))
 			return -EINTR;
 	}
+}
+
+struct unmerging {
+	struct work_struct work;
+	struct completion done;
+	int err;
+};
+
+static void unmerge_work(struct work_struct *work)
+{
+	struct unmerging *unmerging = container_of(work, struct unmerging, work);
+
+	unmerging->err = unmerge_all();
+	complete(&unmerging->done);
+}
+
+/*
+ * A worker unmerges. It has no memory of its own, and so nobody is killed for a
+ * copy in a memory cgroup that is full; and no signal leaves the in-tree code half
+ * way.
+ */
+static int in_tree_unmerge(void)
+{
+	struct unmerging unmerging;
+	int err;
+
+	WRITE_ONCE(take_over_stopped, false);
+	init_completion(&unmerging.done);
+	INIT_WORK_ONSTACK(&unmerging.work, unmerge_work);
+	queue_work(system_dfl_wq, &unmerging.work);
+
+	err = wait_for_completion_interruptible(&unmerging.done);
+	if (err) {
+		WRITE_ONCE(take_over_stopped, true);
+		wait_for_completion(&unmerging.done);
+		WRITE_ONCE(take_over_stopped, false);
+	}
+	destroy_work_on_stack(&unmerging.work);
+
+	return err ? -EINTR : unmerging.err;
 }
 
 static void set_provider(const struct ksm_ops *ops)
@@ -813,8 +895,11 @@ int ksm_register_ops(const struct ksm_ops *ops)
 	if (err)
 		goto unlock;
 
-	/* Rather refuse than let processes be killed for the copies. */
-	if (ksm_pages_sharing + atomic_long_read(&ksm_zero_pages) >
+	/*
+	 * Rather refuse than let processes be killed for the copies. The count of
+	 * zero pages may be below zero.
+	 */
+	if ((long)ksm_pages_sharing + max(0L, atomic_long_read(&ksm_zero_pages)) >
 	    si_mem_available() + get_nr_swap_pages()) {
 		err = -ENOMEM;
 		goto open;
