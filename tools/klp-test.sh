@@ -7,6 +7,7 @@
 set -euo pipefail
 export LC_ALL=C
 repo=$(cd "$(dirname "$0")/.." && pwd)
+"$repo/tools/packages.sh" gcc libc6-dev libelf-dev binutils
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"

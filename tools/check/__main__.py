@@ -22,22 +22,22 @@ REPO = Path(__file__).resolve().parent.parent.parent
 LOGS = REPO / "build/log"
 KERNEL_LOG = "kernel.log"
 # The debug kernel is slow: it runs while the others are built and run.
-KERNELS = ("debug", "plain", "uml")
+KERNELS = ("debug", "plain", "uml", "debian")
 MACHINES_AT_ONCE = 2
 TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
-# How many of a test's rounds the debug kernel does, in percent: all with --full.
-ROUNDS_DEBUG = 25
+# How many of a test's rounds are done there, in percent: all with --full.
+ROUNDS = {"debug": 25, "debian": 50}
 # Seconds after which a machine is stuck; several times what it needs.
-TIMEOUT = {"plain": 1800, "debug": 4000, "uml": 1200}
+TIMEOUT = {"plain": 1800, "debug": 4000, "uml": 1200, "debian": 2400}
 # With more than one CPU, User-Mode Linux flushes no TLB but its own: whatever
 # write-protects a page, in-tree KSM too, loses writes of the others.
-CPUS = {"plain": "2", "debug": "2", "uml": "1"}
+CPUS = {"plain": "2", "debug": "2", "uml": "1", "debian": "2"}
 # Migration needs a node to go to.
-NUMA = {"plain": "2", "debug": "2", "uml": "1"}
+NUMA = {"plain": "2", "debug": "2", "uml": "1", "debian": "2"}
 # User-Mode Linux: so much that the module lies far off from the kernel.
-MEM = {"plain": "2G", "debug": "3G", "uml": "3G"}
+MEM = {"plain": "2G", "debug": "3G", "uml": "3G", "debian": "2G"}
 # One block, to be taken out of the machine.
-DIMM = {"plain": "128M", "debug": "128M", "uml": ""}
+DIMM = {"plain": "128M", "debug": "128M", "uml": "", "debian": "128M"}
 
 
 def say(text):
@@ -101,6 +101,20 @@ class Check:
                 break
         self.report("bench", results, log)
 
+    def package(self):
+        """It builds, and what it does to a module's relocations is right."""
+        results = ktap.Results()
+        log = LOGS / "package.log"
+        results.case("package/build", run_logged([str(REPO / "tools/deb.sh")], log) == 0)
+        self.report("package", results, log)
+        log = LOGS / "klp-test.log"
+        good = run_logged([str(REPO / "tools/klp-test.sh")], log) == 0
+        results = ktap.Results()
+        for how, name in re.findall(r"^(ok|not ok) (\S+)", read(log), re.MULTILINE):
+            results.case(name, how == "ok")
+        results.case("klp/its end", good)
+        self.report("klp relocations", results, log)
+
     def user(self):
         """What needs no kernel, with debug assertions and sanitizers."""
         results = ktap.Results()
@@ -139,8 +153,13 @@ class Check:
         self.report(f"{name}: build", results)
         if built.returncode:
             return None
-        source = Path((REPO / "build" / name / "ksrc").read_text().strip())
-        if not self.source:
+        if name == "debian":
+            # The tests need a source of the same series; the kernel comes from a package.
+            fetched = subprocess.run([REPO / "tools/source.sh"], stdout=subprocess.PIPE, text=True, check=True)
+            source = Path(fetched.stdout.strip())
+        else:
+            source = Path((REPO / "build" / name / "ksrc").read_text().strip())
+        if not self.source and name != "debian":
             self.source = source
             self.clippy(name)
             self.bench()
@@ -168,7 +187,7 @@ class Check:
         env |= {"VM_CPUS": CPUS[name], "VM_NUMA": NUMA[name], "VM_DIMM": DIMM[name]}
         env["VM_TIMEOUT"] = str(timeout)
         providers, pattern = kernel_tests.plan(name, self.full)
-        rounds = ROUNDS_DEBUG if name == "debug" and not self.full else 100
+        rounds = 100 if self.full else ROUNDS.get(name, 100)
         env["RKSM_RUN"] = (
             f"TORTURE_SECONDS={seconds} KSM_ROUNDS={rounds} KERNEL_TESTS='{pattern}' "
             f"tools/check/guest.sh '{out}' '{source}' '{tests}' {name} {' '.join(providers)}"
@@ -184,7 +203,9 @@ class Check:
         results = ktap.Results()
         results.case(f"{name}/the machine ran to its end (status {status})", status == 0)
         self.report(f"{name}: machine", results, kernel_log)
-        self.kunit(name, out, source)
+        if name != "debian":
+            # Debian's kernel has no KUnit.
+            self.kunit(name, out, source)
         self.kernel_tests(name, out, source)
         self.selftests(name, out, source)
         if name == "uml":
@@ -287,7 +308,7 @@ def run_logged(command, path):
 def main():
     parser = argparse.ArgumentParser(prog="check", description=__doc__)
     parser.add_argument("--full", action="store_true", help="everything on the debug kernel, and a longer torture")
-    parser.add_argument("kernels", nargs="*", help="plain, debug, uml")
+    parser.add_argument("kernels", nargs="*", help="plain, debug, uml, debian")
     args = parser.parse_args()
     LOGS.mkdir(parents=True, exist_ok=True)
     with (LOGS / "check.lock").open("w") as lock:
@@ -299,6 +320,7 @@ def main():
         check = Check(args.full)
         check.rules()
         check.user()
+        check.package()
         check.run(args.kernels or KERNELS)
         return check.end()
 
