@@ -21,9 +21,11 @@ vm:
 	@tools/build.sh $(KERNEL) $(if $(filter 0,$(RKSM)),kernel,module) >&2
 	@tools/vm.sh $(KERNEL)
 
+# Debian's own kernel has to be built by nobody.
+demo: KERNEL = debian
 demo:
-	@tools/build.sh plain
-	@tools/demo.sh
+	@tools/build.sh $(KERNEL)
+	@tools/demo.sh $(KERNEL)
 
 check:
 	@KDIR= tools/check.sh $(KERNELS)
@@ -72,7 +74,7 @@ make fmt      formats the Rust source
 make clippy   compiles with the kernel's clippy lints
 make clean    removes what was built here, not the cache
 
-KERNEL=plain|debug|uml      which test kernel (plain)
+KERNEL=plain|debug|uml|debian  which kernel (plain; debian for the demo)
 KDIR=<prepared kernel tree> use this kernel and do not build one
 ACCEL=auto|kvm|tcg          auto: KVM only where a trial boot works
 VM_CPUS=2 (uml: 1) VM_MEM=2G VM_NUMA=1 VM_TIMEOUT=<seconds>
@@ -81,7 +83,7 @@ VM_KOPT='option ...'        for the kernel's command line
 VM_LOG=<file>               where the kernel log goes (build/log/vm-*.log)
 VM_DISK=<file>              debian: the disk, made if it is not there, and kept
 RKSM=0                      do not load the module
-KERNELS='plain debug uml'   the kernels that `make check` tests
+KERNELS='plain debug uml debian'  the kernels that `make check` tests
 SECONDS=60 SEED=<number>    for `make torture`: how long, and the same steps again
 SIZE=small|normal|full PLATFORM=uml|qemu|icount ONLY=<workload> SEED=<number>
                             for `make bench`; small takes 3 minutes

@@ -1,17 +1,25 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# demo.sh: runs the demo in the test machine; needs what build.sh leaves.
+# demo.sh KERNEL: runs the demo in the test machine; needs what build.sh leaves.
 
 . "$(dirname "$0")/lib.sh"
 
-out=$repo/build/plain
+name=$1
+out=$repo/build/$name
 image=$repo/build/demo/guest.img
-"$repo/tools/packages.sh" busybox-static e2fsprogs binutils python3
+"$repo/tools/packages.sh" busybox-static binutils python3
 "$repo/tools/demo/prepare" "$image"
-venv=$("$repo/tools/venv.sh")
+# Debian has the package that the demo needs.
+if [ "$name" = debian ]; then
+	python=/usr/bin/python3
+	kernel=$("$repo/tools/debian-root.sh")/vmlinuz
+else
+	python=$("$repo/tools/venv.sh")/bin/python
+	kernel=$out/kernel
+fi
 
 export RKSM=0 VM_MEM=${VM_MEM:-2G} VM_TIMEOUT=${VM_TIMEOUT:-600}
-printf -v RKSM_RUN '%q ' "$venv/bin/python" "$repo/tools/demo/run" --module "$out/rksm.ko" \
-	--kernel "$out/kernel" --image "$image" --logs "$repo/build/log/demo"
+printf -v RKSM_RUN '%q ' "$python" "$repo/tools/demo/run" --module "$out/rksm.ko" \
+	--kernel "$kernel" --image "$image" --logs "$repo/build/log/demo"
 export RKSM_RUN
-exec "$repo/tools/vm.sh" plain
+exec "$repo/tools/vm.sh" "$name"

@@ -13,7 +13,7 @@ from failed import Failed
 from ksm import PAGE
 
 MEMORY_MIB = 128
-KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 kunit.enable=0 root=/dev/vda rw init=/init"
+KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 kunit.enable=0"
 # Under emulation on a busy machine; far more than they take.
 BOOT_SECONDS = 300
 ANSWER_SECONDS = 180
@@ -33,8 +33,7 @@ class Guest:
         command += ["-machine", "pc,mem-merge=on", "-accel", "kvm", "-cpu", "qemu64"]
         command += ["-m", str(MEMORY_MIB), "-nodefaults", "-no-reboot"]
         command += ["-display", "none", "-monitor", "none"]
-        command += ["-drive", f"file={image},format=raw,if=virtio,snapshot=on"]
-        command += ["-kernel", str(kernel), "-append", f"{KERNEL_OPTIONS} demo.guest={name}"]
+        command += ["-kernel", str(kernel), "-initrd", str(image), "-append", f"{KERNEL_OPTIONS} demo.guest={name}"]
         command += ["-serial", f"file:{self.log}"]
         command += ["-chardev", f"socket,id=port,fd={theirs.fileno()}", "-serial", "chardev:port"]
         with theirs, self.errors.open("wb") as errors:

@@ -20,10 +20,18 @@ def loaded():
     return Path("/sys/module/rksm").exists()
 
 
-def load(module):
+def insmod(module):
     status, said = call("insmod", module)
     if status:
         raise Failed(f"insmod {module}: {said or status}")
+
+
+def load(module):
+    hooks = module.with_name("rksm_hooks.ko")
+    # A kernel that was not built for rksm needs them.
+    if hooks.exists() and not Path("/sys/module/rksm_hooks").exists():
+        insmod(hooks)
+    insmod(module)
     link = MM / "ksm"
     if not link.is_symlink() or link.resolve() != MM / "rksm":
         raise Failed(f"{link} is not a link to {MM / 'rksm'}")
