@@ -64,6 +64,7 @@ static inline bool swap_on_zram(void)
 static inline bool swap_on_loop(void)
 {
 	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), disk, file, nr;
+	void *memory;
 	struct loop_info64 info = { .lo_flags = LO_FLAGS_AUTOCLEAR };
 	char path[32];
 
@@ -71,7 +72,11 @@ static inline bool swap_on_loop(void)
 	snprintf(path, sizeof(path), "/dev/loop%d", nr);
 	disk = open(path, O_RDWR | O_CLOEXEC);
 	file = memfd_create("swap", MFD_CLOEXEC);
-	if (nr < 0 || disk < 0 || file < 0 || ftruncate(file, SWAP_BYTES) ||
+	if (nr < 0 || disk < 0 || file < 0 || ftruncate(file, SWAP_BYTES))
+		return false;
+	/* It must not be swapped out to itself. */
+	memory = mmap(NULL, SWAP_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (memory == MAP_FAILED || mlock(memory, SWAP_BYTES) ||
 	    ioctl(disk, LOOP_SET_FD, file) || ioctl(disk, LOOP_SET_STATUS64, &info))
 		return false;
 	/* The disk, and the memory in it, go when swap is off. */
