@@ -16,7 +16,7 @@ FIXTURE_SETUP(swap)
 	ASSERT_TRUE(unmerge_everything());
 	ASSERT_TRUE(knobs_for_test());
 	swap_off();	/* from a test that was killed */
-	file_write(ZRAM "reset", "1");
+	reset_zram();
 	ASSERT_TRUE(enter_swap_group());
 	/* Then the test's memory is all there is to push out. */
 	ASSERT_EQ(0, mlockall(MCL_CURRENT));
@@ -27,7 +27,7 @@ FIXTURE_TEARDOWN_PARENT(swap)
 	EXPECT_TRUE(unmerge_everything());
 	EXPECT_TRUE(knobs_restore(&self->before));
 	swap_off();
-	EXPECT_EQ(0, file_write(ZRAM "reset", "1"));
+	EXPECT_EQ(0, reset_zram());
 	cgroups_remove();
 }
 

@@ -55,6 +55,20 @@ static inline bool make_swap(const char *device)
 }
 
 /* On the compressed RAM disk: pages leave the swap cache as soon as they can. */
+/* udev opens it for a moment when it has changed, and nobody may have it open then. */
+static inline int reset_zram(void)
+{
+	int err, tries;
+
+	for (tries = 0; tries < 1000; tries++) {
+		err = file_write(ZRAM "reset", "1");
+		if (err != -EBUSY)
+			break;
+		usleep(10000);
+	}
+	return err;
+}
+
 static inline bool swap_on_zram(void)
 {
 	return file_write(ZRAM "disksize", "64M") == 0 && make_swap("/dev/zram0");
