@@ -28,6 +28,7 @@ extern struct mutex ksm_thread_mutex;
 extern wait_queue_head_t ksm_thread_wait;
 extern unsigned long ksm_run;
 extern unsigned long ksm_pages_sharing;
+extern unsigned long ksm_pages_scanned;
 extern const struct attribute_group ksm_attr_group;
 
 ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr,

@@ -470,10 +470,12 @@ static int take_over_wait(unsigned long *waited)
 /*
  * Take ksm_thread_mutex when the stable tree may be touched. Whoever has the
  * mutex, be it ksmd, may be waiting for the mmap_lock of a process that never
- * gives it away, or be at a batch that takes hours.
+ * gives it away. A batch of ksmd cannot be cut, but ends with its pass: that is
+ * waited for as long as it gets farther.
  */
 static int take_over_lock(void)
 {
+	unsigned long scanned = READ_ONCE(ksm_pages_scanned);
 	unsigned long waited = 0;
 	int err;
 
@@ -484,6 +486,10 @@ static int take_over_lock(void)
 			if (!(ksm_run & KSM_RUN_OFFLINE))
 				return 0;
 			mutex_unlock(&ksm_thread_mutex);
+		}
+		if (READ_ONCE(ksm_pages_scanned) != scanned) {
+			scanned = READ_ONCE(ksm_pages_scanned);
+			waited = 0;
 		}
 		err = take_over_wait(&waited);
 		if (err)
