@@ -17,6 +17,7 @@ note() {
 
 # The suites of the module ran when it was loaded.
 for suite in /sys/kernel/debug/kunit/rksm*; do
+	[ -e "$suite" ] || continue
 	cat "$suite/results" >"$results/kunit/${suite##*/}"
 done
 
