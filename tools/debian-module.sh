@@ -18,15 +18,16 @@ mkdir -p "$top"
 (cd "$new" && find . -type f) | while read -r file; do
 	cmp -s "$new/$file" "$top/$file" || (cd "$new" && cp --parents "$file" "$top")
 done
-(cd "$top" && find . -name '*.[chrs]*' -type f) | while read -r file; do
-	case $file in *.[ch] | *.rs) [ -e "$new/$file" ] || rm -f "$top/$file" ;; esac
-done
+# What was laid out before and is not any more goes; what was built stays.
+(cd "$new" && find . -type f | sort) >"$out/src.now"
+[ ! -e "$out/src.list" ] || comm -23 "$out/src.list" "$out/src.now" | (cd "$top" && xargs -r rm -f)
+mv "$out/src.now" "$out/src.list"
 rm -rf "$new"
 
 # What rustc has to know of the kernel depends on these.
-key=$(cat "$top/kernel.patch" "$top"/dkms/{build,common.sh,top.mk,rust.mk} \
-	"$top"/kernel/tree/*/*.h "$top"/kernel/tree/*/*/*.[ch] "$top"/kernel/tree/*/*/*/*.h |
-	hash_of "$root/tree/usr/src/linux-headers-$release/.config" 2>/dev/null)
+# shellcheck disable=SC2119 # all comes by its input
+key=$(cd "$top" && find kernel.patch dkms/{build,common.sh,top.mk,rust.mk} kernel/tree/{include,rust} \
+	-type f -exec cat {} + | hash_of)
 lock debian-objects
 RKSM_WORK=$cache/debian-objects-$(basename "$root")-$key
 step debian-module "building the modules for Debian's $release (2 minutes, then seconds)" \

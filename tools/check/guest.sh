@@ -49,19 +49,8 @@ if [ "$set" = uml ]; then
 		>"$results/bench" 2>&1 && echo ok >>"$results/bench"
 fi
 
-# A task may have to leave a seam first.
-unload_hooks() {
-	[ -e /sys/module/rksm_hooks ] || return 0
-	echo 0 >/sys/kernel/livepatch/rksm_hooks/enabled || return
-	for _ in {1..300}; do
-		rmmod rksm_hooks 2>/dev/null && return
-		sleep 0.1
-	done
-	rmmod rksm_hooks
-}
-
 note "unloading"
-if { echo 2 >/sys/kernel/mm/rksm/run && rmmod rksm && unload_hooks; } >"$results/unload" 2>&1; then
+if dkms/rksmctl unload >"$results/unload" 2>&1; then
 	echo ok >"$results/unload"
 else
 	grep . /sys/module/rksm/refcnt /sys/kernel/mm/ksm/* /proc/[0-9]*/ksm_merging_pages \

@@ -881,9 +881,8 @@ static int move_mms(const struct ksm_ops *ops)
  * hook or taken in one.
  * Return: 0; -EBUSY if there is another provider, or if for 10 seconds a page
  * could not be unmerged, or a lock could not be had that this needs, as when a
- * process does not give its mmap_lock away, or ksmd is at a batch that takes
- * longer; -EINTR if a signal is pending; -ENOMEM if memory is short, or too short
- * for a copy of all that is merged.
+ * process does not give its mmap_lock away; -EINTR if a signal is pending;
+ * -ENOMEM if memory is short, or too short for a copy of all that is merged.
  */
 int ksm_register_ops(const struct ksm_ops *ops)
 {
