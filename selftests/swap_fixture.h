@@ -33,27 +33,4 @@ FIXTURE_TEARDOWN_PARENT(swap)
 
 #define SWAP_TEST(name)	TEST_F_TIMEOUT(swap, name, TEST_SECONDS)
 
-static inline size_t swapped(char *map, size_t n)
-{
-	size_t found = 0;
-
-	while (n--)
-		if (pagemap_of(0, page_of(map, n)) & PM_SWAP_BIT)
-			found++;
-	return found;
-}
-
-/*
- * Until the last of these is out. A page just used gets a second chance, and
- * reclaim goes by statistics of the group that lag by up to two seconds.
- */
-static inline bool push_out(char *map, size_t n)
-{
-	int tries;
-
-	for (tries = 0; tries < 10000 && swapped(map, n) < n; tries++)
-		reclaim("128K swappiness=max");
-	return swapped(map, n) == n;
-}
-
 #endif

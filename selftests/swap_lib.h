@@ -38,6 +38,29 @@ static inline void reclaim(const char *amount)
 
 #define SWAP_BYTES	(64 << 20)
 
+static inline size_t swapped(char *map, size_t n)
+{
+	size_t found = 0;
+
+	while (n--)
+		if (pagemap_of(0, page_of(map, n)) & PM_SWAP_BIT)
+			found++;
+	return found;
+}
+
+/*
+ * Until the last of these is out. A page just used gets a second chance, and
+ * reclaim goes by statistics of the group that lag by up to two seconds.
+ */
+static inline bool push_out(char *map, size_t n)
+{
+	int tries;
+
+	for (tries = 0; tries < 10000 && swapped(map, n) < n; tries++)
+		reclaim("128K swappiness=max");
+	return swapped(map, n) == n;
+}
+
 /* Swap on a disk, of which this is the first page. */
 static inline bool make_swap(const char *device)
 {
@@ -54,7 +77,6 @@ static inline bool make_swap(const char *device)
 	return swapon(device, 0) == 0;
 }
 
-/* On the compressed RAM disk: pages leave the swap cache as soon as they can. */
 /* udev opens it for a moment when it has changed, and nobody may have it open then. */
 static inline int reset_zram(void)
 {
@@ -69,6 +91,7 @@ static inline int reset_zram(void)
 	return err;
 }
 
+/* On the compressed RAM disk: pages leave the swap cache as soon as they can. */
 static inline bool swap_on_zram(void)
 {
 	return file_write(ZRAM "disksize", "64M") == 0 && make_swap("/dev/zram0");

@@ -249,7 +249,7 @@ static void reload(void)
 }
 
 /* Push out some of what the workers have; reclaim finds all mappings of a page. */
-static void push_out(void)
+static void push_some_out(void)
 {
 	/* With 0, only what MADV_FREE gave up. */
 	static const char *amounts[] = { "128K swappiness=max", "1M swappiness=max",
@@ -401,7 +401,7 @@ static void something(void)
 	else if (what < 79 && options->reload)
 		reload();
 	else if (what < 88 && options->reclaim)
-		push_out();
+		push_some_out();
 	else if (what < 90 && options->reclaim)
 		swap_off_and_on();
 	else if (what < 95)

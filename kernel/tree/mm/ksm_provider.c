@@ -556,39 +556,96 @@ static void in_tree_resume(void)
 		pr_err("ksm: register sysfs failed\n");
 }
 
-/* Every mm that is enrolled with the in-tree code now, with a reference to each. */
-static struct mm_struct **enrolled_mms(size_t *nr)
+/*
+ * Both take a reference to each mm, for as many as @mms has room for, and return how
+ * many there are.
+ */
+static size_t grab_enrolled(struct mm_struct **mms, size_t room)
 {
-	struct mm_struct **mms;
 	struct list_head *node;
-	size_t room;
+	size_t nr = 0;
+
+	spin_lock(&ksm_mmlist_lock);
+	list_for_each(node, &ksm_mm_head.slot.mm_node) {
+		struct mm_struct *mm = list_entry(node, struct mm_slot, mm_node)->mm;
+
+		if (nr < room) {
+			mmgrab(mm);
+			mms[nr] = mm;
+		}
+		nr++;
+	}
+	spin_unlock(&ksm_mmlist_lock);
+
+	return nr;
+}
+
+static struct mm_struct *mm_of_process(struct task_struct *process)
+{
+	struct task_struct *thread;
+
+	if (process->flags & PF_KTHREAD)
+		return NULL;
+	/* The first thread may have exited. */
+	for_each_thread(process, thread) {
+		struct mm_struct *mm;
+
+		task_lock(thread);
+		mm = thread->mm;
+		if (mm)
+			mmgrab(mm);
+		task_unlock(thread);
+		if (mm)
+			return mm;
+	}
+
+	return NULL;
+}
+
+static size_t grab_all(struct mm_struct **mms, size_t room)
+{
+	struct task_struct *process;
+	size_t nr = 0;
+
+	rcu_read_lock();
+	for_each_process(process) {
+		struct mm_struct *mm = mm_of_process(process);
+
+		if (!mm)
+			continue;
+		if (nr < room)
+			mms[nr] = mm;
+		else
+			mmdrop(mm);
+		nr++;
+	}
+	rcu_read_unlock();
+
+	return nr;
+}
+
+typedef size_t (*grab_mms_t)(struct mm_struct **mms, size_t room);
+
+static struct mm_struct **all_mms(grab_mms_t grab, size_t *nr)
+{
+	size_t room = grab(NULL, 0);
 
 	for (;;) {
-		room = 0;
-		spin_lock(&ksm_mmlist_lock);
-		list_for_each(node, &ksm_mm_head.slot.mm_node)
-			room++;
-		spin_unlock(&ksm_mmlist_lock);
+		struct mm_struct **mms;
 
-		mms = kvmalloc_array(room + 1, sizeof(*mms), GFP_KERNEL);
+		/* Some may come meanwhile. */
+		room += 8;
+		mms = kvmalloc_array(room, sizeof(*mms), GFP_KERNEL);
 		if (!mms)
 			return NULL;
 
-		*nr = 0;
-		spin_lock(&ksm_mmlist_lock);
-		list_for_each(node, &ksm_mm_head.slot.mm_node) {
-			if (*nr > room)
-				break;
-			mms[*nr] = list_entry(node, struct mm_slot, mm_node)->mm;
-			mmgrab(mms[(*nr)++]);
-		}
-		spin_unlock(&ksm_mmlist_lock);
-
+		*nr = grab(mms, room);
 		if (*nr <= room)
 			return mms;
-		while (*nr)
-			mmdrop(mms[--*nr]);
+		while (room)
+			mmdrop(mms[--room]);
 		kvfree(mms);
+		room = *nr;
 	}
 }
 
@@ -648,18 +705,18 @@ static int unmerge_mm(struct mm_struct *mm)
 }
 
 /*
- * Unmerge every process, those whose mmap_lock is taken last. The in-tree code
+ * Unmerge each process, those whose mmap_lock is taken last. The in-tree code
  * would wait for each, however long, and cannot be stopped half way: a pass that
  * it begins anew takes what was left in the unstable tree for its own.
  */
-static int unmerge_mms(void)
+static int unmerge_mms(grab_mms_t grab)
 {
 	unsigned long waited = 0;
 	struct mm_struct **mms;
 	size_t nr, i, left;
 	int err = 0;
 
-	mms = enrolled_mms(&nr);
+	mms = all_mms(grab, &nr);
 	if (!mms)
 		return -ENOMEM;
 
@@ -677,6 +734,9 @@ static int unmerge_mms(void)
 			mmdrop(mms[i]);
 			cond_resched();
 		}
+		if (grab == grab_all)
+			/* Most have nothing to unmerge: nobody waits for them. */
+			break;
 		if (left < now)
 			waited = 0;
 		if (left && !err)
@@ -730,15 +790,18 @@ static int forget_records(void)
 /*
  * Unmerge until no stable node is left. Once is often not enough: a page may still
  * be mapped by a process between ksm_exit() and exit_mmap(), or have been mapped
- * from swap behind the pass.
+ * from swap behind the pass. In the latter case the process need not even be
+ * enrolled: ksmd lets go of one that has nothing mergeable, and the in-tree code
+ * maps a merged page from the swap cache into any.
  */
 static int unmerge_all(void)
 {
+	grab_mms_t grab = grab_enrolled;
 	unsigned long timeout = 0;
 	int err;
 
 	for (;;) {
-		err = unmerge_mms();
+		err = unmerge_mms(grab);
 		if (err)
 			return err;
 
@@ -755,8 +818,11 @@ static int unmerge_all(void)
 		/* The first pass may have had much to do: count from its end. */
 		if (!timeout)
 			timeout = jiffies + TAKE_OVER_TIMEOUT;
-		else if (time_after(jiffies, timeout))
+		else if (grab == grab_all && time_after(jiffies, timeout))
 			return -EBUSY;
+		/* What was exiting is gone in a second. */
+		else if (time_after(jiffies, timeout - TAKE_OVER_TIMEOUT + HZ))
+			grab = grab_all;
 
 		schedule_timeout_interruptible(msecs_to_jiffies(10));
 		if (READ_ONCE(take_over_stopped))
