@@ -288,6 +288,9 @@ class Check:
         results = self.results
         if self.full:
             print("summary:", *self.summary, sep="\n    ", flush=True)
+        # Whoever sees only the end of a long log sees these.
+        for name in results.failed:
+            print(f"    FAILED {name}", flush=True)
         minutes, seconds = divmod(int(time.monotonic() - self.started), 60)
         say(f"took {minutes} min {seconds} s; logs are in {LOGS}")
         line = f"{len(results.passed)} passed, {len(results.failed)} failed"
