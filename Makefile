@@ -85,7 +85,7 @@ VM_DISK=<file>              debian: the disk, made if it is not there, and kept
 RKSM=0                      do not load the module
 KERNELS='plain debug uml debian'  the kernels that `make check` tests
 SECONDS=60 SEED=<number>    for `make torture`: how long, and the same steps again
-SIZE=small|normal|full PLATFORM=uml|qemu|icount ONLY=<workload> SEED=<number>
+SIZE=small|normal|full PLATFORM=uml|qemu|icount|debian ONLY=<workload> SEED=<number>
                             for `make bench`; small takes 3 minutes
 
 In the machine: the host's files, writes stay in memory; $$RKSM_KO is the

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # bench.sh PLATFORM SIZE: measures rksm beside in-tree KSM in one boot of the
 # test machine, and shows a table; JSON and charts go to build/bench/PLATFORM.
-# PLATFORM is uml, qemu, or icount: QEMU with a clock that counts instructions.
+# PLATFORM is uml, qemu, icount: QEMU with a clock that counts instructions, or
+# debian: QEMU with Debian's own kernel.
 # ONLY names workloads, or a group that is left out otherwise: neighbours, scanners.
 
 . "$(dirname "$0")/lib.sh"
@@ -13,8 +14,9 @@ export VM_CPUS=1
 case $platform in
 uml) kernel=uml ;;
 qemu) VM_CPUS=2 ;;
+debian) kernel=debian VM_CPUS=2 ;;
 icount) export VM_ICOUNT=1 ;;
-*) die "PLATFORM=$platform: there are uml, qemu and icount" ;;
+*) die "PLATFORM=$platform: there are uml, qemu, icount and debian" ;;
 esac
 case $size in
 tiny | small) mem=2G ;;

@@ -32,7 +32,7 @@ pub enum Line {
 /// What the test machine cannot know of itself.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outside {
-    /// What the test machine is: uml, qemu or icount.
+    /// What the test machine is: uml, qemu, icount or debian.
     #[arg(long)]
     pub platform: Option<String>,
     /// The model of the host's CPUs.
