@@ -102,4 +102,20 @@ MODULE_TEST(load_and_unload)
 	EXPECT_TRUE(ksm_settles(1, 7));
 }
 
+/* A hundred times on Debian's kernel, where half of the rounds are done. */
+MODULE_TEST(many_times)
+{
+	char *map = MERGEABLE_PAGES(8, 8);
+	int i;
+
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 7));
+	for (i = 0; i < rounds(200); i++) {
+		ASSERT_EQ(0, load());
+		ASSERT_EQ(0, unload());
+	}
+	EXPECT_TRUE(ksm_settles(1, 7));
+	EXPECT_TRUE(all_hold(map, 8, 8));
+}
+
 TEST_HARNESS_MAIN

@@ -212,6 +212,9 @@ class Check:
         self.selftests(name, out, source)
         if name == "uml":
             self.bench_ran(name, out)
+        if name == "debian":
+            hooks = out / "hooks.ktap"
+            self.report(f"{name}: livepatch", ktap.parse(read(hooks), source, f"{name}/hooks"), hooks)
         self.aftermath(name, out, kernel_log)
 
     def kunit(self, name, out, source):

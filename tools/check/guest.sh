@@ -60,6 +60,12 @@ else
 		>>"$results/unload" 2>&1
 fi
 
+hooks=${RKSM_KO%/*}/rksm_hooks.ko
+if [ -e "$hooks" ]; then
+	note "the livepatch"
+	/usr/bin/python3 -B tools/check/hooks.py "$hooks" "$RKSM_KO" >"$results/hooks.ktap" 2>&1
+fi
+
 # An object must be five seconds old, and unreferenced in two scans, before
 # kmemleak believes that it leaked.
 leaks=/sys/kernel/debug/kmemleak
