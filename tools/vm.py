@@ -339,10 +339,22 @@ ExecStart=/bin/bash {script} {run} {places}
                 log.write((self.run_dir / "virtiofsd").read_bytes())
         return status
 
+    def program(self):
+        """Debian 13's QEMU, with the libraries that came with it. An emulated CPU of
+        Debian 12's (before 8.1) now and then runs an int3 that the kernel has put
+        there to change its code, after it is gone: what a livepatch does often."""
+        usr = Path(self.args.tree) / "usr"
+        libraries = usr / "lib/x86_64-linux-gnu"
+        line = ["env", f"QEMU_MODULE_DIR={libraries}/qemu", str(usr / "lib64/ld-linux-x86-64.so.2")]
+        line += ["--library-path", str(libraries), str(usr / "bin/qemu-system-x86_64")]
+        for place in ("share/qemu", "share/seabios", "lib/ipxe/qemu"):
+            line += ["-L", str(usr / place)]
+        return line
+
     def qemu(self, options):
         args = self.args
         mem_mib = mebibytes(args.mem)
-        line = ["qemu-system-x86_64", "-name", "rksm", "-nodefaults", "-no-user-config"]
+        line = [*self.program(), "-name", "rksm", "-nodefaults", "-no-user-config"]
         line += ["-display", "none", "-no-reboot", "-machine", "q35"]
         line += ["-cpu", "host" if self.accel == "kvm" else "max", "-m", f"{mem_mib}M"]
         # A socket for each node: the CPUs of one socket are never on two.
@@ -460,6 +472,7 @@ def parse():
     parser.add_argument("--virtme", help="the virtme-run program")
     parser.add_argument("--kernel", required=True, help="bzImage to boot")
     parser.add_argument("--initrd", help="initrd of a system of its own")
+    parser.add_argument("--tree", help="folder with such a system, which has QEMU")
     parser.add_argument("--disk", help="disk of a system of its own")
     parser.add_argument("--keep-disk", action="store_true", help="what is written to the disk stays there")
     parser.add_argument("--name", default="plain", help="what the kernel is called")

@@ -19,7 +19,7 @@ if [ "$name" = debian ]; then
 	# In Debian 12 it comes with QEMU.
 	[ -e /usr/lib/qemu/virtiofsd ] || "$repo/tools/packages.sh" virtiofsd >&2
 	root=$("$repo/tools/debian-root.sh")
-	args=(--kernel "$root/vmlinuz" --initrd "$root/initrd.img")
+	args=(--kernel "$root/vmlinuz" --initrd "$root/initrd.img" --tree "$root/tree")
 	if [ -n "${VM_DISK:-}" ]; then
 		# Half a copy must not be taken for one.
 		[ -e "$VM_DISK" ] || {
