@@ -11,8 +11,6 @@
 name=$1
 if [ "$name" = debian ]; then
 	source=$("$repo/tools/source.sh")
-	# It reads memory that nobody may access, as a debugger does.
-	export VM_KOPT="${VM_KOPT:-} proc_mem.force_override=always"
 else
 	source=$(<"$repo/build/$name/ksrc")
 fi

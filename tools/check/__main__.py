@@ -36,8 +36,6 @@ CPUS = {"plain": "2", "debug": "2", "uml": "1", "debian": "2"}
 NUMA = {"plain": "2", "debug": "2", "uml": "1", "debian": "2"}
 # User-Mode Linux: so much that the module lies far off from the kernel.
 MEM = {"plain": "2G", "debug": "3G", "uml": "3G", "debian": "2G"}
-# Torture reads memory that nobody may access, as a debugger does.
-KOPT = {"debian": "proc_mem.force_override=always"}
 # One block, to be taken out of the machine.
 DIMM = {"plain": "128M", "debug": "128M", "uml": "", "debian": "128M"}
 
@@ -187,7 +185,7 @@ class Check:
         seconds = TORTURE_SECONDS_FULL if self.full else TORTURE_SECONDS
         timeout = TIMEOUT[name] + 2 * seconds
         env |= {"VM_CPUS": CPUS[name], "VM_NUMA": NUMA[name], "VM_DIMM": DIMM[name]}
-        env |= {"VM_TIMEOUT": str(timeout), "VM_KOPT": KOPT.get(name, "")}
+        env |= {"VM_TIMEOUT": str(timeout)}
         providers, pattern = kernel_tests.plan(name, self.full)
         rounds = 100 if self.full else ROUNDS.get(name, 100)
         env["RKSM_RUN"] = (

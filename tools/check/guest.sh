@@ -35,8 +35,8 @@ for provider; do
 	esac
 done
 
-# Where it is a module, nobody loads it by opening what it makes.
-[ -e /sys/block/zram0 ] || modprobe zram
+# Nobody loads these by opening what they make.
+[ "$set" != debian ] || modprobe -a zram hwpoison_inject
 
 note "selftests"
 make -s -C selftests run_tests KSRC="$source" OUTPUT="$tests" SET="$set" \
