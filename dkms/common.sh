@@ -64,6 +64,9 @@ check_kernel() {
 	[ -z "$(config CONFIG_MODVERSIONS)" ] ||
 		die "$release checks versions of symbols (CONFIG_MODVERSIONS), which these modules do not have"
 
+	[ -z "$(config CONFIG_LTO)" ] ||
+		die "$release was built with link-time optimisation (CONFIG_LTO): what is redirected may be inlined anywhere"
+
 	cc=$(config CONFIG_CC_VERSION_TEXT)
 	cc=${cc%% *}
 	for program in make patch tar xz "$cc" "$rustc" "$bindgen"; do

@@ -2,8 +2,9 @@
 /*
  * Is this the kernel that the hooks are made for? Nothing is taken for granted
  * that the kernel says of itself: where each function begins, by ftrace; that
- * there are no copies of it, by kallsyms; what it takes and returns, and where
- * private structures have their members, by BTF.
+ * there are no copies of it, by kallsyms; that it is called and not inlined, by
+ * its callers' code; what it takes and returns, and where private structures have
+ * their members, by BTF.
  *
  * That each name is there, and there once, is seen to by the livepatch core.
  */
@@ -20,6 +21,8 @@
 #include <linux/rmap.h>
 #include <linux/seq_buf.h>
 #include <linux/string.h>
+#include <linux/unaligned.h>
+#include <asm/text-patching.h>
 #include "internal.h"
 #include "hooks.h"
 #include "ksm_seams.h"
@@ -116,6 +119,84 @@ static int is_copy(void *data, const char *name, unsigned long address)
 		if (!strncmp(name, r->name, length) && name[length] == '.' &&
 		    strcmp(name + length, ".cold")) {
 			pr_err("there is a copy of %s(): %s\n", r->name, name);
+			return -ENOEXEC;
+		}
+	}
+
+	return 0;
+}
+
+/*
+ * Others are called from files other than their own, where nothing is inlined;
+ * __ksm_enter() and ksm_disable_merge_any() also from functions that are redirected
+ * themselves, or that x86 does not use.
+ */
+static const struct {
+	const char *callee;
+	void *address;
+	/* The compiler may have made one function of these. */
+	const char *callers[2];
+} calls[] = {
+	{ "do_wp_page", do_wp_page, { "handle_pte_fault", "__handle_mm_fault" } },
+	{ "do_wp_page", do_wp_page, { "do_swap_page" } },
+};
+
+#define CALL_OPCODE	0xe8
+#define JUMP_OPCODE	0xe9
+/* A call may go to what stands in front of a function, to count it. */
+#define MOST_PADDING	16
+
+static bool calls_function(const u8 *code, unsigned long size, unsigned long callee)
+{
+	const u8 *at;
+
+	for (at = code; size >= CALL_INSN_SIZE && at <= code + size - CALL_INSN_SIZE; at++) {
+		unsigned long to = (unsigned long)at + CALL_INSN_SIZE +
+				   get_unaligned((s32 *)(at + 1));
+
+		if ((*at == CALL_OPCODE || *at == JUMP_OPCODE) &&
+		    callee - to <= MOST_PADDING)
+			return true;
+	}
+
+	return false;
+}
+
+struct search {
+	int call;
+	bool found;
+};
+
+static int find_call(void *data, const char *name, unsigned long address)
+{
+	struct search *search = data;
+	unsigned long size, offset;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(calls->callers); i++) {
+		const char *caller = calls[search->call].callers[i];
+
+		if (!caller || strcmp(name, caller) ||
+		    !kallsyms_lookup_size_offset(address, &size, &offset))
+			continue;
+		search->found |= calls_function((const u8 *)address, size,
+						(unsigned long)calls[search->call].address);
+	}
+
+	return search->found;
+}
+
+static int look_at_calls(void)
+{
+	struct search search;
+
+	for (search.call = 0; search.call < ARRAY_SIZE(calls); search.call++) {
+		search.found = false;
+		kallsyms_on_each_symbol(find_call, &search);
+		if (!search.found) {
+			pr_err("%s() is not called by %s(): it may be inlined\n",
+			       calls[search.call].callee,
+			       calls[search.call].callers[0]);
 			return -ENOEXEC;
 		}
 	}
@@ -248,6 +329,10 @@ int look_at_kernel(void)
 		return err;
 
 	err = kallsyms_on_each_symbol(is_copy, NULL);
+	if (err)
+		return err;
+
+	err = look_at_calls();
 	if (err)
 		return err;
 

@@ -64,6 +64,10 @@ def copied(length):
 REFUSALS = {
     "entry": (other_entry, rb"ksm_madvise\(\) cannot be redirected, or begins in another way"),
     "copy": (lambda m: rename(m, b"do_wp_page", copied(10)), rb"there is a copy of \w{10}\(\): "),
+    "inlined": (
+        lambda m: rename(m, b"do_swap_page", b"do_swap_pace"),
+        rb"do_wp_page\(\) is not called by do_swap_pace\(\)",
+    ),
     "no_function": (lambda m: rename(m, b"run_store", b"run_stork"), rb"the kernel says nothing of run_stork\(\)"),
     "prototype": (
         lambda m: rename(m, b"int(mm_struct*,mm_struct*)", b"int(mm_struct*,mm_strict*)"),
