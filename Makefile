@@ -9,7 +9,7 @@ RKSM ?= 1
 export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_DIMM VM_ICOUNT VM_TIMEOUT VM_LOG VM_KOPT VM_DISK SEED ONLY
 export RKSM_RUN := $(value RUN)
 
-.PHONY: all kernel vm demo check check-full torture bench deb fmt clippy clean help
+.PHONY: all kernel vm demo check check-deb check-full torture bench deb fmt clippy clean help
 
 all:
 	@tools/build.sh $(KERNEL)
@@ -29,6 +29,9 @@ demo:
 
 check:
 	@KDIR= tools/check.sh $(KERNELS)
+
+check-deb:
+	@tools/check-deb.sh
 
 check-full:
 	@KDIR= tools/check.sh --full $(KERNELS)
@@ -64,9 +67,12 @@ make vm RUN='command'
               failure into 2: tools/vm.sh has the exact status)
 make demo     the demo: two guests and a process share their memory
 make check    every test; ends with a line that counts them
+make check-deb
+              the package's whole life on Debian 13: installed, loaded at boot,
+              built for other kernels, refused, removed; ten minutes
 make check-full
-              the same with nothing left out on the debug kernel, ten minutes
-              of torture on each kernel, and a summary
+              make check with nothing left out on the debug kernel, ten minutes
+              of torture on each kernel, make check-deb, and a summary
 make torture  everything at random, and each byte must be right
 make deb      build/rksm-dkms_*_all.deb, for Debian 13 with its own kernel
 make bench    measures rksm beside in-tree KSM; table, JSON and charts

@@ -4,14 +4,17 @@
 # the user who calls this; --root before it: as root. It sees this repository
 # and the cache at their own places, where its writes stay. All else that it
 # writes goes with it, unless DEBIAN_KEEP names a folder to keep that in from
-# one run to the next. What it leaves running is ended.
+# one run to the next. DEBIAN_DISK names a disk of the `debian` machine: then it
+# runs on that, which keeps everything. What it leaves running is ended.
 
 . "$(dirname "$0")/lib.sh"
 
 user=$(id -u):$(id -g)
 [ "${1:-}" != --root ] || { user=0:0; shift; }
 [ $# != 0 ] || die "debian-chroot.sh: which command?"
-tree=$("$repo/tools/debian-root.sh")/tree
+disk=${DEBIAN_DISK:-}
+tree=
+[ -n "$disk" ] || tree=$("$repo/tools/debian-root.sh")/tree
 
 work=${DEBIAN_KEEP:-}
 if [ -z "$work" ]; then
@@ -26,10 +29,15 @@ chmod 755 "$work" "$work/upper"
 # shellcheck disable=SC2016 # for the inner shell
 "${as_root[@]}" unshare --mount --pid --fork --kill-child --propagation private \
 	bash -euc '
-	tree=$1 work=$2 repo=$3 cache=$4 user=$5
-	shift 5
+	tree=$1 disk=$2 work=$3 repo=$4 cache=$5 user=$6
+	shift 6
 	root=$work/root
-	mount -t overlay overlay -o "lowerdir=$tree,upperdir=$work/upper,workdir=$work/work" "$root"
+	if [ -n "$disk" ]; then
+		mount -o loop "$disk" "$root"
+		mount -t tmpfs tmpfs "$root/run"
+	else
+		mount -t overlay overlay -o "lowerdir=$tree,upperdir=$work/upper,workdir=$work/work" "$root"
+	fi
 	mount -t proc proc "$root/proc"
 	mount --rbind /sys "$root/sys"
 	mount --rbind /dev "$root/dev"
@@ -40,7 +48,14 @@ chmod 755 "$work" "$work/upper"
 		mkdir -p "$root$place"
 		mount --bind "$place" "$root$place"
 	done
-	exec chroot --userspec="$user" "$root" env -i HOME=/root TERM="${TERM:-dumb}" LC_ALL=C.UTF-8 \
+	status=0
+	chroot --userspec="$user" "$root" env -i HOME=/root TERM="${TERM:-dumb}" LC_ALL=C.UTF-8 \
 		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-		sh -c "cd \"\$0\" && exec \"\$@\"" "$repo" "$@"
-	' debian-chroot "$tree" "$work" "$repo" "$cache" "$user" "$@"
+		sh -c "cd \"\$0\" && exec \"\$@\"" "$repo" "$@" || status=$?
+	# The disk is whole when this ends. The first process of a name space does
+	# not hit itself.
+	kill -KILL -1 2>/dev/null || :
+	wait
+	umount -R "$root"
+	exit "$status"
+	' debian-chroot "$tree" "$disk" "$work" "$repo" "$cache" "$user" "$@"

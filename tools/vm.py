@@ -311,8 +311,9 @@ ExecStart=/bin/bash {script} {run} {places}
             self.files.connect(listener.getsockname())
             self.fds = (self.files.fileno(),)
         unit = self.UNIT.format(
-            # What is written to a disk that is thrown away need not get there.
-            end="poweroff-force" if self.args.keep_disk else "poweroff-immediate",
+            # What is written to a disk that is thrown away need not get there;
+            # one that is kept has had an orderly end of the whole system.
+            end="poweroff" if self.args.keep_disk else "poweroff-immediate",
             terminal="" if command else self.TERMINAL,
             host=self.HOST,
             script=for_unit(f"{self.HOST}{REPO}/tools/debian-guest.sh"),

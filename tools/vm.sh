@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # vm.sh KERNEL: boots what build.sh left in build/KERNEL, or Debian with a kernel
 # of its own if KERNEL is `debian`, as the VM_*, RKSM and ACCEL variables say.
+# VM_ROOT is another folder with what debian-root.sh leaves in one.
 # RKSM_RUN holds the command; without it there is a shell.
 # Exits with the command's status (make would turn any failure into 2).
 
@@ -18,8 +19,9 @@ if [ "$name" = debian ]; then
 	"$repo/tools/packages.sh" python3 qemu-system-x86 >&2
 	# In Debian 12 it comes with QEMU.
 	[ -e /usr/lib/qemu/virtiofsd ] || "$repo/tools/packages.sh" virtiofsd >&2
-	root=$("$repo/tools/debian-root.sh")
-	args=(--kernel "$root/vmlinuz" --initrd "$root/initrd.img" --tree "$root/tree")
+	debian=$("$repo/tools/debian-root.sh")
+	root=${VM_ROOT:-$debian}
+	args=(--kernel "$root/vmlinuz" --initrd "$root/initrd.img" --tree "$debian/tree")
 	if [ -n "${VM_DISK:-}" ]; then
 		# Half a copy must not be taken for one.
 		[ -e "$VM_DISK" ] || {

@@ -115,6 +115,16 @@ class Check:
         results.case("klp/its end", good)
         self.report("klp relocations", results, log)
 
+    def life_of_the_package(self):
+        """On a system of its own, from its installation to its removal."""
+        log = LOGS / "check-deb.log"
+        good = run_logged([str(REPO / "tools/check-deb.sh")], log) == 0
+        results = ktap.Results()
+        for how, name in re.findall(r"^(ok|not ok) \d+ (.*)$", read(log), re.MULTILINE):
+            results.case(f"check-deb/{name}", how == "ok")
+        results.case("check-deb/its end", good)
+        self.report("life of the package", results, log)
+
     def user(self):
         """What needs no kernel, with debug assertions and sanitizers."""
         results = ktap.Results()
@@ -313,7 +323,7 @@ def run_logged(command, path):
 
 def main():
     parser = argparse.ArgumentParser(prog="check", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="everything on the debug kernel, and a longer torture")
+    parser.add_argument("--full", action="store_true", help="everything on the debug kernel, a longer torture, and check-deb")
     parser.add_argument("kernels", nargs="*", help="plain, debug, uml, debian")
     args = parser.parse_args()
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -328,6 +338,8 @@ def main():
         check.user()
         check.package()
         check.run(args.kernels or KERNELS)
+        if args.full:
+            check.life_of_the_package()
         return check.end()
 
 

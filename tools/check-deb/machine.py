@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The stages that need the running kernel."""
+
+import os
+import re
+import time
+from pathlib import Path
+
+import guest
+from common import CONF, LOGS, SETTINGS, VERSION, WORK, call, check, in_order, must
+from guest import Guest
+from ksm import MM, PAGE, Ksm
+
+RELEASE = os.uname().release
+SHARED_PAGES = len(guest.data.shared()) // PAGE
+MERGE_SECONDS = 200
+
+
+def loaded():
+    return [name for name in ("rksm_hooks", "rksm") if Path("/sys/module", name).exists()]
+
+
+def is_the_kernels_own():
+    """Page merging is in-tree KSM's."""
+    check(not loaded(), f"loaded: {loaded()}")
+    folder = MM / "ksm"
+    check(folder.is_dir() and not folder.is_symlink(), f"{folder} is not the kernel's own")
+    check(not (MM / "rksm").exists(), f"{MM}/rksm is there")
+    check((folder / "run").read_text() == "0\n", f"{folder}/run is {(folder / 'run').read_text()}")
+
+
+def is_rksms():
+    """Page merging is rksm's."""
+    check(loaded() == ["rksm_hooks", "rksm"], f"loaded: {loaded()}")
+    check((MM / "ksm").is_symlink() and (MM / "ksm").resolve() == MM / "rksm", f"{MM}/ksm is not rksm's")
+    check(Path("/sys/kernel/livepatch/rksm_hooks/enabled").read_text() == "1\n", "the livepatch is not enabled")
+
+
+def unit(state, enabled):
+    """What systemd says of the unit."""
+    said = call("systemctl", "is-active", "rksm")[1], call("systemctl", "is-enabled", "rksm")[1]
+    check(said == (state, enabled), f"rksm.service is {said[0]} and {said[1]}, not {state} and {enabled}")
+
+
+def settings():
+    ksm = Ksm("rksm")
+    return {knob: ksm.read(knob) for knob in SETTINGS}
+
+
+# Of each boot.
+
+
+def is_up():
+    """the system is up, and nothing of it has failed"""
+    status, state = call("systemctl", "is-system-running", "--wait")
+    failed = call("systemctl", "list-units", "--failed", "--plain", "--no-legend")[1]
+    check(status == 0, f"it is {state}: {failed}")
+
+
+# As it is shipped.
+
+
+def nothing_is_there():
+    """page merging is the kernel's own, and nothing knows rksm"""
+    is_the_kernels_own()
+    check(call("modinfo", "rksm")[0] != 0, "modinfo knows rksm")
+    check(call("rksmctl")[0] == 127, "rksmctl is there")
+
+
+# With the package.
+
+
+def is_off():
+    """the service is off until asked for, and nothing is loaded"""
+    unit("inactive", "disabled")
+    is_the_kernels_own()
+
+
+def modinfo():
+    """modinfo says which kernel the modules are for, and DKMS which version they are"""
+    for name in ("rksm", "rksm_hooks"):
+        said = must("modinfo", "-F", "vermagic", name)
+        check(said.split()[0] == RELEASE, f"{name} is for '{said}'")
+    said = must("dkms", "status", "-m", "rksm", "-k", RELEASE)
+    check(said == f"rksm/{VERSION}, {RELEASE}, x86_64: installed", f"dkms status: '{said}'")
+
+
+def modprobe():
+    """modprobe rksm loads both modules, and merges nothing yet"""
+    must("modprobe", "rksm")
+    is_rksms()
+    check(settings()["run"] == 0, f"run is {settings()['run']}")
+
+
+def save():
+    """rksmctl save keeps what is set"""
+    old = settings()
+    check(not set(old.items()) & set(SETTINGS.items()), f"some of it is set already: {old}")
+    Ksm("rksm").set(SETTINGS)
+    must("rksmctl", "save")
+    lines = CONF.read_text().splitlines()
+    missing = [line for line in (f"{knob}={value}" for knob, value in SETTINGS.items()) if line not in lines]
+    check(not missing, f"{CONF} lacks {missing}")
+
+
+def unload():
+    """where nothing is merged, it goes at once"""
+    must("rksmctl", "unload", "--keep-merged")
+    is_the_kernels_own()
+
+
+def enable():
+    """systemctl enable rksm, for the next boot"""
+    must("systemctl", "enable", "rksm")
+    unit("inactive", "enabled")
+    is_the_kernels_own()
+
+
+# With the unit enabled.
+
+
+def is_loaded():
+    """the unit has loaded it, with the saved settings"""
+    unit("active", "enabled")
+    is_rksms()
+    check(settings() == SETTINGS, f"they are {settings()}")
+
+
+class Guests:
+    """Two of the demo's, of one image; and what is to be done when they are gone."""
+
+    all = []
+    advice = []
+
+    @classmethod
+    def merged(cls):
+        return [int(Path(f"/proc/{each.qemu.pid}/ksm_merging_pages").read_text()) for each in cls.all]
+
+    @classmethod
+    def kill(cls):
+        for each in cls.all:
+            each.kill()
+
+
+def until(holds, why):
+    end = time.monotonic() + MERGE_SECONDS
+    while not holds():
+        check(time.monotonic() < end, why())
+        time.sleep(0.5)
+
+
+def share():
+    """two QEMU guests share what came with their image"""
+    ksm = Ksm("rksm")
+    check(ksm.counters().merged == 0, f"pages are merged before: {ksm.counters()}")
+    for name in ("a", "b"):
+        Guests.all.append(Guest(name, f"/boot/vmlinuz-{RELEASE}", WORK / "guest.img", LOGS))
+    for each in Guests.all:
+        until(each.is_up, lambda: each.check_boot_time() or f"guest {each.name} is not up")
+    until(
+        lambda: min(Guests.merged()) >= SHARED_PAGES <= ksm.read("pages_sharing"),
+        lambda: f"guests with {Guests.merged()} merged pages, not {SHARED_PAGES} each: {ksm.counters()}",
+    )
+
+
+def content():
+    """all that the guests have in memory is right"""
+    guest.check_all(Guests.all)
+
+
+def write():
+    """one writes to what both share, and each has what is its own"""
+    for offset in range(0, 1 << 20, 1 << 16):
+        Guests.all[0].write(offset, f"written by a at {offset}")
+    guest.check_all(Guests.all)
+
+
+def went_down():
+    """the machine went down in order before, and rksm with it"""
+    log = must("journalctl", "--boot=-1", "--unit=rksm", "--output=cat")
+    for text in ("Stopping rksm.service", "Stopped rksm.service"):
+        check(text in log, f"the journal has no '{text}': {log}")
+    check("Failed" not in log and "rksmctl:" not in log, f"the journal says: {log}")
+
+
+def remove_idle():
+    """apt remove, with nothing merged, unloads the modules"""
+    is_rksms()
+    remove()
+    is_the_kernels_own()
+    check(call("systemctl", "is-active", "rksm")[1] == "inactive", "systemd takes the unit for active")
+
+
+def remove_merged():
+    """apt remove, with pages merged, leaves the modules and says what unloads them"""
+    said = remove()
+    is_rksms()
+    check(settings()["run"] == 1, "run is not 1 any more")
+    guest.check_all(Guests.all)
+    Guests.advice = re.findall(r"^rksm: .* until: (.*)$", said, re.MULTILINE)
+    check(len(Guests.advice) == 1, f"it does not say until when: {said}")
+
+
+def follow():
+    """what it says unloads them, and the guests have what they had"""
+    must("sh", "-c", *Guests.advice)
+    is_the_kernels_own()
+    guest.check_all(Guests.all)
+
+
+def remove():
+    said = must("apt-get", "-y", "remove", "rksm-dkms")
+    check(call("modinfo", "rksm")[0] != 0, "modinfo still knows rksm")
+    in_order()
+    return said
+
+
+SHARING = (share, content, write)
+STAGES = {
+    "shipped": (is_up, nothing_is_there),
+    "installed": (is_up, is_off, modinfo, modprobe, save, unload, enable),
+    "enabled": (is_up, is_loaded, *SHARING),
+    "other": (is_up, went_down, is_loaded, *SHARING, remove_merged, follow),
+    "idle": (is_up, is_loaded, remove_idle),
+}
