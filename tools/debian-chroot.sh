@@ -55,7 +55,10 @@ chmod 755 "$work" "$work/upper"
 	# The disk is whole when this ends. The first process of a name space does
 	# not hit itself.
 	kill -KILL -1 2>/dev/null || :
-	wait
+	for _ in {1..100}; do
+		! umount -R "$root" 2>/dev/null || exit "$status"
+		sleep 0.1
+	done
 	umount -R "$root"
 	exit "$status"
 	' debian-chroot "$tree" "$disk" "$work" "$repo" "$cache" "$user" "$@"

@@ -15,6 +15,7 @@ from failed import Failed
 LOGS = REPO / "build/log/check-deb"
 WORK = REPO / "build/check-deb"
 VERSION = (REPO / "VERSION").read_text().strip()
+STAGE = sys.argv[1]
 SERIES = os.environ["DEB_SERIES"]
 BACKPORTS = os.environ["DEB_SUITE"]
 STABLE = BACKPORTS.removesuffix("-backports")
@@ -30,14 +31,15 @@ def check(holds, why):
 
 
 def call(*command):
-    """Its status and what it says, which goes to a log as well."""
+    """Its status and what it says, which goes to the stage's log as well."""
     command = [str(word) for word in command]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         status, said = done.returncode, done.stdout.strip()
     except FileNotFoundError:
         status, said = 127, f"there is no {command[0]}"
-    with (LOGS / "commands.log").open("a", encoding="utf-8") as log:
+    # root writes it in the disk; in the machine it may be the user who started that.
+    with (LOGS / f"{STAGE}.log").open("a", encoding="utf-8") as log:
         print(f"$ {' '.join(command)}\n{said}\n[{status}]", file=log)
     return status, said
 
