@@ -68,6 +68,22 @@ module! {
     license: "GPL",
 }
 
+/// The version, and a byte to end it, which is a newline in the file.
+const VERSION: &[u8] = concat!("version=", include_str!("VERSION")).as_bytes();
+
+/// What `modinfo` says of it: `module!` has no key for that.
+#[used]
+#[link_section = ".modinfo"]
+static MODINFO_VERSION: [u8; VERSION.len()] = {
+    let mut text = [0; VERSION.len()];
+    let mut at = 0;
+    while at + 1 < text.len() {
+        text[at] = VERSION[at];
+        at += 1;
+    }
+    text
+};
+
 /// The module. Its fields drop in this order, each after what could still use it.
 struct Rksm {
     /// The knobs: nobody asks for anything any more.

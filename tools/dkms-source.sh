@@ -8,7 +8,7 @@
 
 top=$1
 mkdir -p "$top/dkms" "$top/kernel"
-cp -r "$repo"/*.rs "$repo/mm" "$repo/intrusive" "$repo/dkms/Kbuild" "$top/"
+cp -r "$repo"/*.rs "$repo/mm" "$repo/intrusive" "$repo/dkms/Kbuild" "$repo/VERSION" "$top/"
 cp "$repo"/dkms/{build,check,common.sh,top.mk,rust.mk,klp-post-link.c} "$repo"/dkms/*.klp "$top/dkms/"
 cp -r "$repo"/kernel/{tree,livepatch} "$top/kernel/"
 # Of the series it is only the kernel's Rust that has to be patched.

@@ -218,5 +218,6 @@ module_init(hooks_init);
 module_exit(hooks_exit);
 MODULE_LICENSE("GPL");
 MODULE_INFO(livepatch, "Y");
+MODULE_VERSION(RKSM_VERSION);
 MODULE_AUTHOR("rksm developers");
 MODULE_DESCRIPTION("Lets a module provide page merging, by livepatch");

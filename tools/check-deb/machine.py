@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import guest
-from common import CONF, LOGS, SETTINGS, WORK, call, check, in_order, must
+from common import CONF, LOGS, SETTINGS, VERSION, WORK, call, check, in_order, must
 from guest import Guest
 from ksm import MM, PAGE, Ksm
 
@@ -77,8 +77,10 @@ def is_off():
 
 
 def modinfo():
-    """modinfo says which kernel the modules are for"""
+    """modinfo says which version the modules are, and for which kernel"""
     for name in ("rksm", "rksm_hooks"):
+        said = must("modinfo", "-F", "version", name)
+        check(said == VERSION, f"{name} is of version '{said}'")
         said = must("modinfo", "-F", "vermagic", name)
         check(said.split()[0] == RELEASE, f"{name} is for '{said}'")
 
