@@ -18,6 +18,15 @@ MACHINE = re.compile(
 TRACE_HEADER = "EXPORT_SYMBOL,FILE_PATH_CHANGES,OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT"
 TODO = re.compile(r"SAFETY:\s*TODO", re.IGNORECASE)
 MAX_LINES = 550
+# What a kernel may be configured for, and whether rksm was tried there.
+CONFIGS = {
+    "SRCARCH=x86 CONFIG_64BIT=y CONFIG_X86_64=y": True,
+    "SRCARCH=um CONFIG_64BIT=y CONFIG_X86_64=y CONFIG_UML=y": True,
+    "SRCARCH=arm64 CONFIG_64BIT=y CONFIG_ARM64=y CONFIG_ARM64_4K_PAGES=y": True,
+    "SRCARCH=arm64 CONFIG_64BIT=y CONFIG_ARM64=y CONFIG_ARM64_16K_PAGES=y": False,
+    "SRCARCH=riscv CONFIG_64BIT=y CONFIG_RISCV=y": False,
+    "SRCARCH=x86 CONFIG_X86_32=y": False,
+}
 
 
 def matches(pattern, text, name, why):
@@ -124,6 +133,14 @@ def scripts_are_clean(repo):
     yield from run(["shellcheck", *scripts], repo)
 
 
+def builds_only_where_it_was_tried(repo):
+    for config, tried in CONFIGS.items():
+        command = ["make", "-n", "-f", "Kbuild", "CONFIG_MODULES=y", *config.split()]
+        said = subprocess.run(command, cwd=repo, capture_output=True, text=True, check=False).stderr
+        if ("rksm was tried on" in said) == tried:
+            yield f"Kbuild: {config}: {'refused' if tried else 'not refused'}"
+
+
 def rust_is_formatted(repo):
     yield from run([str(repo / "tools/fmt.sh"), "--check"], repo)
 
@@ -143,6 +160,7 @@ CHECKS = (
     files_are_small,
     names_no_machine,
     scripts_are_clean,
+    builds_only_where_it_was_tried,
     rust_is_formatted,
 )
 
