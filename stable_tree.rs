@@ -127,7 +127,9 @@ impl StableTree {
     ) -> Option<Match> {
         let limit = self.limit;
         let place = sums.place(checksum, nid);
-        let usable = |folio: &KsmFolio| !folio.is_poisoned() && sums.may_meet(folio.nid(), nid);
+        let usable = |folio: &KsmFolio| {
+            !folio.is_poisoned() && !folio.has_tags() && sums.may_meet(folio.nid(), nid)
+        };
         let mut found = None;
         let entry = self.nodes.entry(place, |node| {
             let order = place.cmp(&node.place());

@@ -293,6 +293,12 @@ impl KsmFolio {
         unsafe { bindings::PageHWPoison(self.page()) != 0 }
     }
 
+    /// Whether somebody who shares the page gave tags to it. Nothing is equal to it then.
+    pub(crate) fn has_tags(&self) -> bool {
+        // SAFETY: Our reference keeps the page valid.
+        unsafe { bindings::page_has_tags(self.page()) }
+    }
+
     /// The NUMA node that the page lies on.
     pub(crate) fn nid(&self) -> i32 {
         // SAFETY: Our reference keeps the page valid.

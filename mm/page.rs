@@ -121,6 +121,13 @@ impl AnonPage {
         unsafe { bindings::folio_test_large(self.folio()) }
     }
 
+    /// Whether the owner gave tags to the page's memory. They belong to it as its content does, and what
+    /// other pages are merged with has none.
+    pub(super) fn has_tags(&self) -> bool {
+        // SAFETY: Our reference keeps the page valid, and no anonymous page is one of hugetlbfs.
+        unsafe { bindings::page_has_tags(self.page.as_ptr()) }
+    }
+
     /// Whether the page is a merged one.
     pub(crate) fn is_ksm(&self) -> bool {
         // SAFETY: Our reference keeps the folio valid.

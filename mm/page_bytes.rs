@@ -67,6 +67,7 @@ impl PageView<'_> {
     }
 
     /// Where it begins, for who reads it by instructions of its own.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn as_ptr(&self) -> *const u64 {
         self.start

@@ -94,7 +94,8 @@ impl<'a> MappedPage<'a> {
     /// Takes away all access to the page.
     ///
     /// `None`, and all is as before: somebody holds a reference through which the page may be
-    /// written, such as direct I/O in flight or a pinned page.
+    /// written, such as direct I/O in flight or a pinned page; or its memory was given tags since it was
+    /// looked at, as a guest's may be when it comes by.
     pub(crate) fn freeze(self) -> Option<FrozenPage<'a>> {
         let (vma, address) = (self.vma(), self.span.address());
         // SAFETY: The VMA is valid and maps the frame at `address`.
@@ -110,8 +111,9 @@ impl<'a> MappedPage<'a> {
             entry: Pte::new(entry),
         };
         // The folio lock keeps it in or out of the swap cache.
-        let all = frozen.mapped.page().is_all_accounted_for();
-        all.then_some(frozen)
+        let page = frozen.mapped.page();
+        let ours = page.is_all_accounted_for() && !page.has_tags();
+        ours.then_some(frozen)
     }
 }
 

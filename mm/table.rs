@@ -80,10 +80,18 @@ impl<'t> LivePage<'t> {
         unsafe { bindings::folio_mapcount(self.folio()) }
     }
 
+    /// Whether it can be no merged page, since its owner gave tags to its memory. Whoever shares a merged
+    /// page may do so later: it stays one.
+    fn is_tagged(&self) -> bool {
+        // SAFETY: The page is live by the type invariant.
+        let tags = unsafe { bindings::page_has_tags(self.page.as_ptr()) };
+        tags && self.mark().is_none()
+    }
+
     /// Takes a reference to the page, whose content can be read from then on. `None`: it is not an
-    /// anonymous one.
+    /// anonymous one, or has tags.
     pub(super) fn take(&self) -> Option<AnonPage> {
-        if !self.is_mergeable() {
+        if !self.is_mergeable() || self.is_tagged() {
             return None;
         }
         let page = self.page.as_ptr();

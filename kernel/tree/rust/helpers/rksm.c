@@ -24,6 +24,9 @@
 #include <linux/cpufeature.h>
 #include <asm/fpu/api.h>
 #endif
+#ifdef CONFIG_ARM64_MTE
+#include <asm/mte.h>
+#endif
 
 #include "../../mm/internal.h"
 
@@ -148,10 +151,22 @@ __rust_helper int rust_helper_split_huge_page(struct page *page)
 	return split_huge_page(page);
 }
 
+/* Whether its owner has given the memory tags that a merged page would not have. */
+__rust_helper bool rust_helper_page_has_tags(struct page *page)
+{
+#ifdef CONFIG_ARM64_MTE
+	return system_supports_mte() && page_mte_tagged(page);
+#else
+	return false;
+#endif
+}
+
+#if !ARCH_IMPLEMENTS_FLUSH_DCACHE_PAGE
 __rust_helper void rust_helper_flush_dcache_page(struct page *page)
 {
 	flush_dcache_page(page);
 }
+#endif
 
 __rust_helper void rust_helper_flush_anon_page(struct vm_area_struct *vma,
 					       struct page *page,

@@ -141,6 +141,10 @@ impl KsmFolio {
         self.0.poisoned.load(SeqCst)
     }
 
+    pub(crate) fn has_tags(&self) -> bool {
+        false
+    }
+
     pub(crate) fn nid(&self) -> i32 {
         self.0.nid.load(SeqCst)
     }
