@@ -23,7 +23,7 @@ if [ -z "$kdir" ]; then
 	lock build
 	kdir=$("$repo/tools/kernel.sh" "$name")
 fi
-for image in "$kdir/arch/x86/boot/bzImage" "$kdir/linux" "$kdir/vmlinux"; do
+for image in "$kdir/arch/x86/boot/bzImage" "$kdir/arch/arm64/boot/Image" "$kdir/linux" "$kdir/vmlinux"; do
 	[ -e "$image" ] || continue
 	cmp -s "$image" "$out/kernel" || cp "$image" "$out/kernel"
 	break

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# kernel.sh plain|debug|uml: builds that test kernel in the cache if anything
+# kernel.sh plain|debug|uml|arm64: builds that test kernel in the cache if anything
 # it is made from has changed, and prints the folder it was built in.
 # build.sh calls it, with the build lock held.
 
@@ -17,7 +17,8 @@ case $name in
 plain) fragments=("$config/base.config") ;;
 debug) fragments=("$config/base.config" "$config/debug.config") minutes=11 ;;
 uml) fragments=("$config/uml.config") arch=um image=vmlinux minutes=3 ;;
-*) die "KERNEL=$name: there are plain, debug and uml" ;;
+arm64) fragments=("$config/arm64.config") arch=arm64 image=Image minutes=9 ;;
+*) die "KERNEL=$name: there are plain, debug, uml and arm64" ;;
 esac
 
 kmake() {

@@ -13,4 +13,5 @@ mkdir -p "$out"
 
 arch=()
 grep -q '^CONFIG_UML=y' "$kdir/.config" && arch=(ARCH=um)
+grep -q '^CONFIG_ARM64=y' "$kdir/.config" && arch=(ARCH=arm64)
 make -s -C "$kdir" M="$repo" MO="$(realpath "$out")" LLVM="-$llvm" "${arch[@]}" "$@" modules

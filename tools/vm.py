@@ -3,7 +3,7 @@
 """Boot a test kernel and run a command there.
 
 The machine is QEMU through virtme-ng, or User-Mode Linux, or with --disk QEMU
-with a system of its own.
+with a system of its own, or an emulated one of arm64 with a root in memory.
 
 RKSM_RUN has the command; without one there is a shell. The command's stdout,
 stderr and exit status become this program's own. The kernel log goes to a
@@ -38,6 +38,12 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rksm
 STATUS_TIMEOUT = 124
 STATUS_DIED = 255
 PR_SET_PDEATHSIG = 1
+
+# QEMU, and nothing that it was not told.
+BARE = ("-name", "rksm", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
+# A console that is ours.
+TERMINAL = ["-chardev", "stdio,id=terminal,signal=off", "-device", "virtio-serial-pci"]
+TERMINAL += ["-device", "virtconsole,chardev=terminal"]
 
 # The guest mounts fresh file systems over these.
 HIDDEN = ("/run", "/var/tmp", "/var/cache", "/var/log")
@@ -195,17 +201,9 @@ class Qemu(Machine):
     def kernel_options(self):
         options = ["ignore_loglevel", *self.args.kopt]
         if self.accel == "tcg":
-            # On a busy host the emulated timer may miss the check at boot.
-            options.append("no_timer_check")
             # An emulated CPU that the host does not run for half a minute is no
             # locked-up kernel. What has locked up is found after two.
             options += ["watchdog_thresh=60", "rcupdate.rcu_cpu_stall_timeout=120"]
-            # An interrupt in the instant at boot in which the kernel has not yet
-            # found out again that it has five levels is an error to KASAN.
-            options.append("no5lvl")
-            # Under nested paging the emulated CPU now and then finds no page
-            # where there is one, and a guest in the machine dies of it.
-            options.append("kvm_amd.npt=0")
         return options
 
     def ports(self, out_fd, err_fd):
@@ -214,6 +212,17 @@ class Qemu(Machine):
             "err": f"/proc/self/fd/{err_fd}",
             "ret": str(self.run_dir / "ret"),
         }
+
+    def smp(self):
+        """CPUs and their memory."""
+        args = self.args
+        mem_mib = mebibytes(args.mem)
+        # A socket for each node: the CPUs of one socket are never on two.
+        line = ["-m", f"{mem_mib}M", "-smp", f"{args.cpus},sockets={args.numa}"]
+        for node, (size, cpus) in enumerate(numa_nodes(args.numa, args.cpus, mem_mib)):
+            line += ["-object", f"{self.BACKEND},id=ram{node},size={size}M"]
+            line += ["-numa", f"node,memdev=ram{node},cpus={cpus}"]
+        return line
 
     def qemu_options(self, ports):
         args = self.args
@@ -235,7 +244,24 @@ class Qemu(Machine):
         return options
 
 
-class Virtme(Qemu):
+class X86(Qemu):
+    """What only x86 has to be told."""
+
+    def kernel_options(self):
+        options = super().kernel_options()
+        if self.accel == "tcg":
+            # On a busy host the emulated timer may miss the check at boot.
+            options.append("no_timer_check")
+            # An interrupt in the instant at boot in which the kernel has not yet
+            # found out again that it has five levels is an error to KASAN.
+            options.append("no5lvl")
+            # Under nested paging the emulated CPU now and then finds no page
+            # where there is one, and a guest in the machine dies of it.
+            options.append("kvm_amd.npt=0")
+        return options
+
+
+class Virtme(X86):
     """A machine of virtme-ng: 9p root, overlays over it."""
 
     def virtme(self):
@@ -267,7 +293,7 @@ class Virtme(Qemu):
         return line + ["--qemu-opts", *self.qemu_options({})]
 
 
-class Debian(Qemu):
+class Debian(X86):
     """A system of its own on a disk, booted as it is. virtiofs shows it the
     host's files, and a unit that systemd gets from outside runs the command."""
 
@@ -354,15 +380,8 @@ ExecStart=/bin/bash {script} {run} {places}
 
     def qemu(self, options):
         args = self.args
-        mem_mib = mebibytes(args.mem)
-        line = [*self.program(), "-name", "rksm", "-nodefaults", "-no-user-config"]
-        line += ["-display", "none", "-no-reboot", "-machine", "q35"]
-        line += ["-cpu", "host" if self.accel == "kvm" else "max", "-m", f"{mem_mib}M"]
-        # A socket for each node: the CPUs of one socket are never on two.
-        line += ["-smp", f"{args.cpus},sockets={args.numa}"]
-        for node, (size, cpus) in enumerate(numa_nodes(args.numa, args.cpus, mem_mib)):
-            line += ["-object", f"{self.BACKEND},id=ram{node},size={size}M"]
-            line += ["-numa", f"node,memdev=ram{node},cpus={cpus}"]
+        line = [*self.program(), *BARE, "-machine", "q35"]
+        line += ["-cpu", "host" if self.accel == "kvm" else "max", *self.smp()]
         line += ["-chardev", "file,id=console,path=/proc/self/fd/2", "-serial", "chardev:console"]
         snapshot = "off" if args.keep_disk else "on"
         line += ["-drive", f"file={args.disk},format=raw,if=virtio,snapshot={snapshot}"]
@@ -380,9 +399,32 @@ ExecStart=/bin/bash {script} {run} {places}
         return self.qemu(self.qemu_options(self.ports(out_fd, err_fd)))
 
     def shell_line(self):
-        terminal = ["-chardev", "stdio,id=terminal,signal=off", "-device", "virtio-serial-pci"]
-        terminal += ["-device", "virtconsole,chardev=terminal"]
-        return self.qemu(self.qemu_options({}) + terminal)
+        return self.qemu(self.qemu_options({}) + TERMINAL)
+
+
+class Arm64(Qemu):
+    """An emulated machine of another kind than the host. Its root is in memory,
+    and 9p shows it the host's files."""
+
+    def qemu(self, options):
+        args = self.args
+        # Memory has tags. To sign pointers as the architecture says takes the
+        # emulation most of its time.
+        line = ["qemu-system-aarch64", *BARE, "-machine", "virt,gic-version=3,mte=on"]
+        line += ["-cpu", "max,pauth-impdef=on", *self.smp()]
+        line += ["-chardev", "file,id=console,path=/proc/self/fd/2", "-serial", "chardev:console"]
+        line += ["-fsdev", "local,id=host,path=/,security_model=none,multidevs=remap"]
+        line += ["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]
+        kernel = ["console=ttyAMA0", "panic=-1", *self.kernel_options()]
+        kernel += ["--", *(f'"{path}"' for path in (self.run_dir, REPO, CACHE))]
+        line += ["-kernel", args.kernel, "-initrd", args.initrd, "-append", " ".join(kernel)]
+        return line + options
+
+    def command_line(self, out_fd, err_fd):
+        return self.qemu(self.qemu_options(self.ports(out_fd, err_fd)))
+
+    def shell_line(self):
+        return self.qemu(self.qemu_options({}) + TERMINAL)
 
 
 class Uml(Machine):
@@ -436,9 +478,12 @@ def copy(source, sink):
         sink.flush()
 
 
+KINDS = {"uml": Uml, "arm64": Arm64}
+
+
 def kind(args):
-    if args.name == "uml":
-        return Uml
+    if args.name in KINDS:
+        return KINDS[args.name]
     return Debian if args.disk else Virtme
 
 
@@ -472,7 +517,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--virtme", help="the virtme-run program")
     parser.add_argument("--kernel", required=True, help="bzImage to boot")
-    parser.add_argument("--initrd", help="initrd of a system of its own")
+    parser.add_argument("--initrd", help="initrd of a system of its own, or the root in memory")
     parser.add_argument("--tree", help="folder with such a system, which has QEMU")
     parser.add_argument("--disk", help="disk of a system of its own")
     parser.add_argument("--keep-disk", action="store_true", help="what is written to the disk stays there")
@@ -494,7 +539,7 @@ def parse():
 
 
 def check_paths(args):
-    for path in () if args.disk else (REPO, CACHE, Path(args.virtme), Path(args.kernel)):
+    for path in () if args.disk or args.initrd else (REPO, CACHE, Path(args.virtme), Path(args.kernel)):
         if any(path.absolute().is_relative_to(hidden) for hidden in HIDDEN):
             raise VmError(f"{path} cannot be seen in the test machine, which has its own {', '.join(HIDDEN)}")
     if args.module:
@@ -519,6 +564,8 @@ def main():
         check_paths(args)
         if args.name == "uml":
             args.accel = "uml"
+        elif args.name == "arm64":
+            args.accel = "tcg"
         elif args.accel == "auto":
             args.accel = probe_kvm(args)
         machine = kind(args)(args, args.accel)

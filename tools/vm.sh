@@ -35,6 +35,9 @@ if [ "$name" = debian ]; then
 		# does, and whoever takes memory out says when it comes online.
 		args+=(--kopt proc_mem.force_override=always --kopt memhp_default_state=offline)
 	fi
+elif [ "$name" = arm64 ]; then
+	"$repo/tools/packages.sh" python3 qemu-system-arm >&2
+	args=(--kernel "$out/kernel" --initrd "$("$repo/tools/arm64-root.sh")")
 else
 	"$repo/tools/packages.sh" python3 python3-venv qemu-system-x86 kmod busybox-static \
 		e2fsprogs iproute2 file >&2
