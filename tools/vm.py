@@ -416,7 +416,8 @@ class Arm64(Qemu):
         line += ["-fsdev", "local,id=host,path=/,security_model=none,multidevs=remap"]
         line += ["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]
         kernel = ["console=ttyAMA0", "panic=-1", *self.kernel_options()]
-        kernel += ["--", *(f'"{path}"' for path in (self.run_dir, REPO, CACHE))]
+        kernel += ["--", str(int(time.time()))]
+        kernel += [f'"{path}"' for path in (self.run_dir, REPO, CACHE)]
         line += ["-kernel", args.kernel, "-initrd", args.initrd, "-append", " ".join(kernel)]
         return line + options
 
