@@ -195,6 +195,14 @@ void operations_probe(bool swap)
 		is_missing("nohugepage");
 		is_missing("collapse");
 	}
+#ifdef __aarch64__
+	/*
+	 * A write to what is watched takes the mark from the entry. Where the page
+	 * was not accessed, CONFIG_DEBUG_VM warns of that, on this machine only.
+	 */
+	is_missing("watch");
+	is_missing("unwatch");
+#endif
 	if (access("/sys/devices/system/node/node1", F_OK))
 		is_missing("move-to-node");
 	/* Of no page at all, it fails only where it is unknown. */

@@ -23,21 +23,23 @@ LOGS = REPO / "build/log"
 KERNEL_LOG = "kernel.log"
 # The debug kernel is slow: it runs while the others are built and run.
 KERNELS = ("debug", "plain", "uml", "debian")
+# With --full as well: emulated, it takes long, and has little that others have not.
+KERNELS_FULL = (*KERNELS, "arm64")
 MACHINES_AT_ONCE = 2
 TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
 # How many of a test's rounds are done there, in percent: all with --full.
 ROUNDS = {"debug": 25, "debian": 50}
 # Seconds after which a machine is stuck; several times what it needs.
-TIMEOUT = {"plain": 1800, "debug": 4000, "uml": 1200, "debian": 2400}
+TIMEOUT = {"plain": 1800, "debug": 4000, "uml": 1200, "debian": 2400, "arm64": 3600}
 # With more than one CPU, User-Mode Linux flushes no TLB but its own: whatever
 # write-protects a page, in-tree KSM too, loses writes of the others.
-CPUS = {"plain": "2", "debug": "2", "uml": "1", "debian": "2"}
+CPUS = {"plain": "2", "debug": "2", "uml": "1", "debian": "2", "arm64": "2"}
 # Migration needs a node to go to.
-NUMA = {"plain": "2", "debug": "2", "uml": "1", "debian": "2"}
+NUMA = {"plain": "2", "debug": "2", "uml": "1", "debian": "2", "arm64": "2"}
 # User-Mode Linux: so much that the module lies far off from the kernel.
-MEM = {"plain": "2G", "debug": "3G", "uml": "3G", "debian": "2G"}
+MEM = {"plain": "2G", "debug": "3G", "uml": "3G", "debian": "2G", "arm64": "2G"}
 # One block, to be taken out of the machine.
-DIMM = {"plain": "128M", "debug": "128M", "uml": "", "debian": "128M"}
+DIMM = {"plain": "128M", "debug": "128M", "uml": "", "debian": "128M", "arm64": ""}
 
 
 def say(text):
@@ -323,8 +325,8 @@ def run_logged(command, path):
 
 def main():
     parser = argparse.ArgumentParser(prog="check", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="everything on the debug kernel, a longer torture, and check-deb")
-    parser.add_argument("kernels", nargs="*", help="plain, debug, uml, debian")
+    parser.add_argument("--full", action="store_true", help="everything on the debug kernel, a longer torture, arm64, and check-deb")
+    parser.add_argument("kernels", nargs="*", help="plain, debug, uml, debian, arm64")
     args = parser.parse_args()
     LOGS.mkdir(parents=True, exist_ok=True)
     with (LOGS / "check.lock").open("w") as lock:
@@ -337,7 +339,7 @@ def main():
         check.rules()
         check.user()
         check.package()
-        check.run(args.kernels or KERNELS)
+        check.run(args.kernels or (KERNELS_FULL if args.full else KERNELS))
         if args.full:
             check.life_of_the_package()
         return check.end()

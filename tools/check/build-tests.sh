@@ -11,9 +11,14 @@ selftests=$source/tools/testing/selftests
 # A program of an earlier state would be one that did not run.
 rm -rf "$out"
 mkdir -p "$out"
-make -j"$(nproc)" -C "$repo/selftests" KSRC="$source" OUTPUT="$out" SET="$set" LLVM="-$llvm"
+args=()
+if [ "$set" = arm64 ]; then
+	"$repo/tools/packages.sh" gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+	args=(ARCH=arm64)
+fi
+make -j"$(nproc)" -C "$repo/selftests" KSRC="$source" OUTPUT="$out" SET="$set" LLVM="-$llvm" "${args[@]}"
 
-case $set in uml | debian) exit 0 ;; esac
+case $set in uml | debian | arm64) exit 0 ;; esac
 mkdir -p "$out/kernel"
 for program in ksm_tests ksm_functional_tests merge rmap; do
 	"clang-$llvm" -O2 -Wall -U_FORTIFY_SOURCE -D_GNU_SOURCE= \
