@@ -72,7 +72,8 @@ make check-deb
               built for other kernels, refused, removed; ten minutes
 make check-full
               make check with nothing left out on the debug kernel, ten minutes
-              of torture on each kernel, make check-deb, and a summary
+              of torture on each kernel, an emulated arm64, make check-deb, and
+              a summary
 make torture  everything at random, and each byte must be right
 make deb      build/rksm-dkms_*_all.deb, for Debian 13 with its own kernel
 make bench    measures rksm beside in-tree KSM; table, JSON and charts
@@ -80,7 +81,7 @@ make fmt      formats the Rust source
 make clippy   compiles with the kernel's clippy lints
 make clean    removes what was built here, not the cache
 
-KERNEL=plain|debug|uml|debian  which kernel (plain; debian for the demo)
+KERNEL=plain|debug|uml|debian|arm64  which kernel (plain; debian for the demo)
 KDIR=<prepared kernel tree> use this kernel and do not build one
 ACCEL=auto|kvm|tcg          auto: KVM only where a trial boot works
 VM_CPUS=2 (uml: 1) VM_MEM=2G VM_NUMA=1 VM_TIMEOUT=<seconds>
@@ -89,7 +90,8 @@ VM_KOPT='option ...'        for the kernel's command line
 VM_LOG=<file>               where the kernel log goes (build/log/vm-*.log)
 VM_DISK=<file>              debian: the disk, made if it is not there, and kept
 RKSM=0                      do not load the module
-KERNELS='plain debug uml debian'  the kernels that `make check` tests
+KERNELS='plain debug uml debian'  the kernels that `make check` tests; arm64 can
+                            be among them
 SECONDS=60 SEED=<number>    for `make torture`: how long, and the same steps again
 SIZE=small|normal|full PLATFORM=uml|qemu|icount|debian ONLY=<workload> SEED=<number>
                             for `make bench`; small takes 3 minutes
