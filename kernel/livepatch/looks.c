@@ -21,8 +21,8 @@
 #include <linux/rmap.h>
 #include <linux/seq_buf.h>
 #include <linux/string.h>
+#include <linux/text-patching.h>
 #include <linux/unaligned.h>
-#include <asm/text-patching.h>
 #include "internal.h"
 #include "hooks.h"
 #include "ksm_seams.h"
