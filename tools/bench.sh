@@ -4,7 +4,8 @@
 # test machine, and shows a table; JSON and charts go to build/bench/PLATFORM.
 # PLATFORM is uml, qemu, icount: QEMU with a clock that counts instructions, or
 # debian: QEMU with Debian's own kernel.
-# ONLY names workloads, or a group that is left out otherwise: neighbours, scanners.
+# ONLY names workloads, or a group that is left out otherwise: neighbours,
+# scanners, or hooks, for which there has to be the livepatch.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -18,6 +19,13 @@ debian) kernel=debian VM_CPUS=2 ;;
 icount) export VM_ICOUNT=1 ;;
 *) die "PLATFORM=$platform: there are uml, qemu, icount and debian" ;;
 esac
+if [[ ${ONLY:-} = hooks* ]]; then
+	[ $kernel = debian ] ||
+		die "ONLY=hooks needs a kernel that rksm comes to by livepatch: PLATFORM=debian"
+	# With two emulated CPUs the kernel dies sooner or later: one runs into a
+	# breakpoint that the other has just taken out of the text for the livepatch.
+	VM_CPUS=1
+fi
 case $size in
 tiny | small) mem=2G ;;
 normal) mem=4G ;;

@@ -74,6 +74,12 @@ pub enum Figure {
     OneScannerSeconds,
     TwoScannersSeconds,
     MergeGain,
+    /// Of one fault, or of one child.
+    WithoutHooksUs,
+    WithHooksUs,
+    WithRksmUs,
+    HooksCost,
+    RksmCost,
 }
 
 impl Figure {
@@ -119,6 +125,11 @@ impl Figure {
             Self::OneScannerSeconds => "1 scanner, time to merge, s",
             Self::TwoScannersSeconds => "2 scanners, time to merge, s",
             Self::MergeGain => "speed of merging, 2 scanners to 1",
+            Self::WithoutHooksUs => "without hooks, µs",
+            Self::WithHooksUs => "with hooks, µs",
+            Self::WithRksmUs => "with hooks and rksm, µs",
+            Self::HooksCost => "with hooks, to without",
+            Self::RksmCost => "with hooks and rksm, to without",
         }
     }
 
@@ -126,7 +137,7 @@ impl Figure {
     pub fn target(self, workload: Workload) -> Option<Target> {
         match workload.group {
             Group::Table => self.table_target(workload.kind),
-            Group::Growth => None,
+            Group::Growth | Group::Hooks(_) => None,
             Group::Neighbours(neighbour, _) => self.neighbour_target(neighbour),
             Group::Scanners => self.scanners_target(),
         }

@@ -11,6 +11,7 @@ mod content;
 mod control;
 mod figures;
 mod held;
+mod hooks;
 mod knobs;
 mod latency;
 mod measure;
@@ -57,8 +58,8 @@ enum Command {
         /// Content and order come from it.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Only workloads whose name has this in it; `neighbours` and `scanners` are groups of their
-        /// own, which are left out unless they are named.
+        /// Only workloads whose name has this in it; `neighbours`, `scanners` and `hooks` are groups
+        /// of their own, which are left out unless they are named.
         #[arg(long, default_value = "")]
         only: String,
         #[command(flatten)]

@@ -38,6 +38,24 @@ const NEARLY_ALL: f64 = 0.99;
 
 pub type Figures = BTreeMap<Figure, f64>;
 
+/// One after the other; every second time the other way round.
+pub fn in_turn<T, const N: usize>(mut all: [T; N], seed: u64) -> [T; N] {
+    if seed.is_multiple_of(2) {
+        all.reverse();
+    }
+    all
+}
+
+/// Of each three the first is the second by the third, where there are both.
+pub fn add_ratios<const N: usize>(figures: &mut Figures, ratios: [(Figure, Figure, Figure); N]) {
+    for (ratio, of, by) in ratios {
+        if let (Some(of), Some(by)) = (figures.get(&of), figures.get(&by)) {
+            let value = of / by;
+            figures.insert(ratio, value);
+        }
+    }
+}
+
 /// The processes of a workload, with their memory filled and not yet mergeable.
 pub struct Stage {
     workload: Workload,

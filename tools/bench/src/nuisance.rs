@@ -270,7 +270,7 @@ impl Body {
     }
 }
 
-fn die_with_the_parent(parent: u32) -> Result<()> {
+pub fn die_with_the_parent(parent: u32) -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     if getppid().as_raw().cast_unsigned() != parent {
         std::process::exit(1);
@@ -344,20 +344,28 @@ fn storm(count: &AtomicU64, at_a_time: usize, life: impl Fn()) {
     loop {
         let mut children = Vec::new();
         for _ in 0..at_a_time {
-            // SAFETY: The other thread holds no lock that the child will want: it sits in a read.
-            match unsafe { fork() } {
-                Ok(ForkResult::Parent { child }) => children.push(child),
-                Ok(ForkResult::Child) => {
-                    life();
-                    // SAFETY: It ends at once, and has nothing to be tidied up.
-                    unsafe { libc::_exit(0) }
-                }
+            match child(&life) {
+                Ok(child) => children.push(child),
                 Err(_) => thread::sleep(Duration::from_millis(1)),
             }
         }
         for child in children {
             waitpid(child, None).ok();
             count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A child that does no more than this.
+pub fn child(life: impl FnOnce()) -> nix::Result<Pid> {
+    // SAFETY: Another thread, if there is one, holds no lock that the child will want: it sits in
+    // a read.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            life();
+            // SAFETY: It ends at once, and has nothing to be tidied up.
+            unsafe { libc::_exit(0) }
         }
     }
 }

@@ -17,7 +17,7 @@ use nix::sys::utsname::uname;
 use crate::{
     beside::{self, Case, Outcome, Patience},
     content::Kind,
-    knobs, latency, measure,
+    hooks, knobs, latency, measure,
     neighbour::{Measures, Neighbour},
     provider::{self, Provider, Scanner},
     reading::Reading,
@@ -157,6 +157,9 @@ fn workloads(effort: &Effort, module: &Path, only: &str) -> Result<Vec<Workload>
         [Kind::SpreadUnique, Kind::SpreadHalf]
             .map(|kind| workload(kind, 2 * effort.pages, Group::Scanners))
             .to_vec()
+    } else if only.starts_with("hooks") {
+        let case = |case: hooks::Case| workload(Kind::Half, case.pages(), Group::Hooks(case));
+        hooks::Case::ALL.map(case).to_vec()
     } else {
         let table = Kind::ALL.map(|kind| workload(kind, effort.pages, Group::Table));
         let growth = effort.growth.iter();
@@ -248,7 +251,7 @@ pub fn run(
     )?;
     let all = workloads.len();
     for (number, workload) in workloads.into_iter().enumerate() {
-        let mut runner = Runner::new(workload, seed, &effort);
+        let mut runner = Runner::new(workload, seed, module, &effort);
         // In turn: what changes about the machine in time changes for both.
         for (pair, provider) in turns(workload.group, &effort) {
             let label = format!(
@@ -280,16 +283,18 @@ pub fn run(
 struct Runner<'a> {
     workload: Workload,
     seed: u64,
+    module: &'a Path,
     effort: &'a Effort,
     /// What merging comes to, as the rehearsals say.
     saved: i64,
 }
 
 impl<'a> Runner<'a> {
-    fn new(workload: Workload, seed: u64, effort: &'a Effort) -> Self {
+    fn new(workload: Workload, seed: u64, module: &'a Path, effort: &'a Effort) -> Self {
         Self {
             workload,
             seed,
+            module,
             effort,
             saved: 0,
         }
@@ -319,6 +324,10 @@ impl<'a> Runner<'a> {
                 let figures = scanners::measure(workload, seed, scanner, effort.rest)?;
                 Ok((figures.into(), Vec::new()))
             }
+            Group::Hooks(case) => {
+                let figures = hooks::measure(case, seed, self.module)?;
+                Ok((figures.into(), Vec::new()))
+            }
             Group::Table | Group::Growth if pair == 0 => {
                 let (figures, came_to) = measure::rehearse(workload, seed, scanner)?;
                 self.saved = came_to.max(self.saved);
@@ -342,7 +351,7 @@ fn turns(group: Group, effort: &Effort) -> Vec<(usize, Provider)> {
     let (first, last, providers): (_, _, &[_]) = match group {
         Group::Table | Group::Growth => (0, effort.pairs, &Provider::BOTH),
         Group::Neighbours(..) => (1, effort.neighbours.pairs, &Provider::BOTH),
-        Group::Scanners => (1, effort.pairs, &[Provider::Rksm]),
+        Group::Scanners | Group::Hooks(_) => (1, effort.pairs, &[Provider::Rksm]),
     };
     (first..=last)
         .flat_map(|pair| providers.iter().map(move |&provider| (pair, provider)))

@@ -5,6 +5,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    ffi::CStr,
     fs::{self, File},
     path::Path,
     thread::sleep,
@@ -50,13 +51,8 @@ impl Provider {
         knobs::set("run", 2)?;
         let loaded = Path::new("/sys/module/rksm").exists();
         match (self, loaded) {
-            (Self::Rksm, false) => {
-                let file = File::open(module).with_context(|| module.display().to_string())?;
-                finit_module(file, c"", ModuleInitFlags::empty()).context("insmod")?;
-            }
-            (Self::InTree, true) => {
-                remove_rksm()?;
-            }
+            (Self::Rksm, false) => insert(module)?,
+            (Self::InTree, true) => remove(c"rksm")?,
             _ => {}
         }
         knobs::set("run", 2)?;
@@ -65,15 +61,20 @@ impl Provider {
     }
 }
 
-/// A page may be on its way out of use still.
-fn remove_rksm() -> Result<()> {
-    for _ in 0..100 {
-        match delete_module(c"rksm", DeleteModuleFlags::O_NONBLOCK) {
+pub fn insert(module: &Path) -> Result<()> {
+    let file = File::open(module).with_context(|| module.display().to_string())?;
+    finit_module(file, c"", ModuleInitFlags::empty()).context("insmod")
+}
+
+/// A page may be on its way out of use still, or a task inside of a function that goes.
+pub fn remove(module: &CStr) -> Result<()> {
+    for _ in 0..1200 {
+        match delete_module(module, DeleteModuleFlags::O_NONBLOCK) {
             Err(Errno::EAGAIN | Errno::EBUSY) => sleep(Duration::from_millis(50)),
             result => return result.context("rmmod"),
         }
     }
-    bail!("rksm stays in use")
+    bail!("{module:?} stays in use")
 }
 
 /// What `run` changes about the machine; it is put back when this is dropped.

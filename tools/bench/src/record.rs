@@ -17,6 +17,7 @@ use time::UtcDateTime;
 use crate::{
     content::Kind,
     figures::Figure,
+    hooks::Case,
     neighbour::{Neighbour, Pace},
     provider::Provider,
     reading::Reading,
@@ -160,6 +161,7 @@ impl Workload {
             Group::Table | Group::Growth => self.kind.name().to_owned(),
             Group::Neighbours(..) => format!("neighbours: {}", self.name()),
             Group::Scanners => format!("scanners: {}", self.name()),
+            Group::Hooks(_) => format!("hooks: {}", self.name()),
         }
     }
 
@@ -167,6 +169,7 @@ impl Workload {
     pub fn name(self) -> String {
         match self.group {
             Group::Neighbours(neighbour, pace) => format!("{}, {pace}", neighbour.name()),
+            Group::Hooks(case) => case.name().to_owned(),
             _ => self.kind.name().to_owned(),
         }
     }
@@ -180,6 +183,7 @@ pub enum Group {
     Growth,
     Neighbours(Neighbour, Pace),
     Scanners,
+    Hooks(Case),
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::{
     figures::Figure,
     knobs,
-    measure::{at_rest, merge, Figures, Stage},
+    measure::{add_ratios, at_rest, in_turn, merge, Figures, Stage},
     provider::{Provider, Scanner},
     reading,
     record::Workload,
@@ -37,7 +37,7 @@ fn set(scanners: usize) -> Result<()> {
     knobs::write(Path::new(KNOB), &scanners.to_string())
 }
 
-/// One scanner and two, one after the other; every second time the other way round.
+/// One scanner and two, one after the other.
 pub fn measure(
     workload: Workload,
     seed: u64,
@@ -45,11 +45,7 @@ pub fn measure(
     rest: Duration,
 ) -> Result<Figures> {
     let mut figures = Figures::new();
-    let mut order = [1, 2];
-    if seed.is_multiple_of(2) {
-        order.reverse();
-    }
-    for scanners in order {
+    for scanners in in_turn([1, 2], seed) {
         let (scanned, seconds) = run(workload, seed, scanner, scanners, rest)?;
         let (rate, merging) = match scanners {
             1 => (Figure::OneScannerRate, Figure::OneScannerSeconds),
@@ -60,7 +56,7 @@ pub fn measure(
     }
     set(1)?;
     figures.insert(Figure::ReadersGain, reading::gain(READ, rest.max(REST))?);
-    for (gain, of, by) in [
+    let ratios = [
         (
             Figure::RateGain,
             Figure::TwoScannersRate,
@@ -71,12 +67,8 @@ pub fn measure(
             Figure::OneScannerSeconds,
             Figure::TwoScannersSeconds,
         ),
-    ] {
-        if let (Some(of), Some(by)) = (figures.get(&of), figures.get(&by)) {
-            let ratio = of / by;
-            figures.insert(gain, ratio);
-        }
-    }
+    ];
+    add_ratios(&mut figures, ratios);
     Ok(figures)
 }
 
