@@ -7,6 +7,8 @@
  * code knows nothing of providers.
  */
 
+#include <linux/sort.h>
+
 #ifndef KSM_SEAMS_BY_LIVEPATCH
 /* Before a module takes over: the seams are there, and nobody takes them away. */
 static int seams_close(void)
@@ -705,18 +707,18 @@ static int unmerge_mm(struct mm_struct *mm)
 }
 
 /*
- * Unmerge each process, those whose mmap_lock is taken last. The in-tree code
+ * Unmerge what is enrolled, those whose mmap_lock is taken last. The in-tree code
  * would wait for each, however long, and cannot be stopped half way: a pass that
  * it begins anew takes what was left in the unstable tree for its own.
  */
-static int unmerge_mms(grab_mms_t grab)
+static int unmerge_enrolled(void)
 {
 	unsigned long waited = 0;
 	struct mm_struct **mms;
 	size_t nr, i, left;
 	int err = 0;
 
-	mms = all_mms(grab, &nr);
+	mms = all_mms(grab_enrolled, &nr);
 	if (!mms)
 		return -ENOMEM;
 
@@ -734,9 +736,6 @@ static int unmerge_mms(grab_mms_t grab)
 			mmdrop(mms[i]);
 			cond_resched();
 		}
-		if (grab == grab_all)
-			/* Most have nothing to unmerge: nobody waits for them. */
-			break;
 		if (left < now)
 			waited = 0;
 		if (left && !err)
@@ -744,6 +743,44 @@ static int unmerge_mms(grab_mms_t grab)
 	}
 	while (left)
 		mmdrop(mms[--left]);
+	kvfree(mms);
+
+	return err;
+}
+
+static int compare_mms(const void *a, const void *b)
+{
+	return cmp_int(*(struct mm_struct **)a, *(struct mm_struct **)b);
+}
+
+/*
+ * Unmerge every process, enrolled or not. Most have nothing to unmerge: nobody
+ * waits for a mmap_lock that is taken, and at @timeout it ends where it is.
+ */
+static int unmerge_everyone(unsigned long timeout)
+{
+	struct mm_struct **mms;
+	size_t nr, i;
+	int err = 0;
+
+	mms = all_mms(grab_all, &nr);
+	if (!mms)
+		return -ENOMEM;
+
+	/* Any number of processes may share one. */
+	sort(mms, nr, sizeof(*mms), compare_mms, NULL);
+	for (i = 0; i < nr && !err && time_before(jiffies, timeout); i++) {
+		if (i && mms[i] == mms[i - 1])
+			continue;
+		err = unmerge_mm(mms[i]);
+		if (err == -EAGAIN)
+			err = 0;
+		if (READ_ONCE(take_over_stopped))
+			err = -EINTR;
+		cond_resched();
+	}
+	while (nr)
+		mmdrop(mms[--nr]);
 	kvfree(mms);
 
 	return err;
@@ -796,12 +833,16 @@ static int forget_records(void)
  */
 static int unmerge_all(void)
 {
-	grab_mms_t grab = grab_enrolled;
 	unsigned long timeout = 0;
-	int err;
+	bool everyone = false;
+	int err = 0;
 
 	for (;;) {
-		err = unmerge_mms(grab);
+		if (everyone)
+			err = unmerge_everyone(timeout);
+		/* Last: forget_records() waits for the mmap_lock of each. */
+		if (!err)
+			err = unmerge_enrolled();
 		if (err)
 			return err;
 
@@ -814,15 +855,18 @@ static int unmerge_all(void)
 		err = forget_records();
 		if (err != -EBUSY)
 			return err;
+		err = 0;
 
 		/* The first pass may have had much to do: count from its end. */
-		if (!timeout)
+		if (!timeout) {
+			/* What is exiting is gone in a second. */
+			timeout = jiffies + HZ;
+		} else if (time_after(jiffies, timeout)) {
+			if (everyone)
+				return -EBUSY;
+			everyone = true;
 			timeout = jiffies + TAKE_OVER_TIMEOUT;
-		else if (grab == grab_all && time_after(jiffies, timeout))
-			return -EBUSY;
-		/* What was exiting is gone in a second. */
-		else if (time_after(jiffies, timeout - TAKE_OVER_TIMEOUT + HZ))
-			grab = grab_all;
+		}
 
 		schedule_timeout_interruptible(msecs_to_jiffies(10));
 		if (READ_ONCE(take_over_stopped))
