@@ -184,6 +184,10 @@ def remove_idle():
     is_rksms()
     remove()
     is_the_kernels_own()
+    is_stopped()
+
+
+def is_stopped():
     check(call("systemctl", "is-active", "rksm")[1] == "inactive", "systemd takes the unit for active")
 
 
@@ -201,6 +205,7 @@ def follow():
     """what it says unloads them, and the guests have what they had"""
     must("sh", "-c", *Guests.advice)
     is_the_kernels_own()
+    is_stopped()
     guest.check_all(Guests.all)
 
 
