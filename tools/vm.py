@@ -415,7 +415,10 @@ class Arm64(Qemu):
         line += ["-chardev", "file,id=console,path=/proc/self/fd/2", "-serial", "chardev:console"]
         line += ["-fsdev", "local,id=host,path=/,security_model=none,multidevs=remap"]
         line += ["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]
-        kernel = ["console=ttyAMA0", "panic=-1", *self.kernel_options()]
+        # On a busy host a page under migration was waited for for two minutes,
+        # and came.
+        kernel = ["console=ttyAMA0", "panic=-1", "sysctl.kernel.hung_task_timeout_secs=300"]
+        kernel += self.kernel_options()
         kernel += ["--", str(int(time.time()))]
         kernel += [f'"{path}"' for path in (self.run_dir, REPO, CACHE)]
         line += ["-kernel", args.kernel, "-initrd", args.initrd, "-append", " ".join(kernel)]
