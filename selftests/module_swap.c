@@ -50,6 +50,7 @@ MODULE_TEST(back_from_swap_in_unknown_process)
 	EXPECT_FALSE(is_ksm(map));
 	EXPECT_EQ(0, unload());
 	swap_off();
+	EXPECT_EQ(0, reset_zram());
 	file_write("/sys/fs/cgroup/cgroup.procs", "0");
 	cgroups_remove();
 	kill(other, SIGKILL);
