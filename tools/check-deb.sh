@@ -81,7 +81,7 @@ inside() {
 
 # machine STAGE DISK: boots it from there.
 machine() {
-	RKSM=0 RKSM_RUN=$(steps "$1") VM_ROOT=$work VM_DISK=$2 VM_LOG=$logs/$1.kernel.log VM_TIMEOUT=900 \
+	RKSM=0 VM_GUESTS=1 RKSM_RUN=$(steps "$1") VM_ROOT=$work VM_DISK=$2 VM_LOG=$logs/$1.kernel.log VM_TIMEOUT=900 \
 		run "$1" "$repo/tools/vm.sh" debian
 }
 

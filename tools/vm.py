@@ -255,20 +255,15 @@ class X86(Qemu):
             # An interrupt in the instant at boot in which the kernel has not yet
             # found out again that it has five levels is an error to KASAN.
             options.append("no5lvl")
+            if not self.args.tree:
+                # Under nested paging the emulated CPU now and then finds no page
+                # where there is one, and a guest in the machine dies of it.
+                options.append("kvm_amd.npt=0")
         return options
 
 
 class Virtme(X86):
     """A machine of virtme-ng: 9p root, overlays over it."""
-
-    def kernel_options(self):
-        options = super().kernel_options()
-        if self.accel == "tcg":
-            # Under nested paging the emulated CPU of Debian 12's QEMU now and then
-            # finds no page where there is one, and a guest in the machine dies of it.
-            # Without, one does not even start in Debian 13's.
-            options.append("kvm_amd.npt=0")
-        return options
 
     def virtme(self):
         args = self.args
@@ -375,7 +370,10 @@ ExecStart=/bin/bash {script} {run} {places}
     def program(self):
         """Debian 13's QEMU, with the libraries that came with it. An emulated CPU of
         Debian 12's (before 8.1) now and then runs an int3 that the kernel has put
-        there to change its code, after it is gone: what a livepatch does often."""
+        there to change its code, after it is gone: what a livepatch does often. But in
+        13's, guests do not start without nested paging, and die with it now and then."""
+        if not self.args.tree:
+            return ["qemu-system-x86_64"]
         usr = Path(self.args.tree) / "usr"
         libraries = usr / "lib/x86_64-linux-gnu"
         line = ["env", f"QEMU_MODULE_DIR={libraries}/qemu", str(usr / "lib64/ld-linux-x86-64.so.2")]
@@ -528,7 +526,7 @@ def parse():
     parser.add_argument("--virtme", help="the virtme-run program")
     parser.add_argument("--kernel", required=True, help="bzImage to boot")
     parser.add_argument("--initrd", help="initrd of a system of its own, or the root in memory")
-    parser.add_argument("--tree", help="folder with such a system, which has QEMU")
+    parser.add_argument("--tree", help="folder with such a system, whose QEMU is to be used")
     parser.add_argument("--disk", help="disk of a system of its own")
     parser.add_argument("--keep-disk", action="store_true", help="what is written to the disk stays there")
     parser.add_argument("--name", default="plain", help="what the kernel is called")

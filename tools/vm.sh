@@ -21,7 +21,9 @@ if [ "$name" = debian ]; then
 	[ -e /usr/lib/qemu/virtiofsd ] || "$repo/tools/packages.sh" virtiofsd >&2
 	debian=$("$repo/tools/debian-root.sh")
 	root=${VM_ROOT:-$debian}
-	args=(--kernel "$root/vmlinuz" --initrd "$root/initrd.img" --tree "$debian/tree")
+	args=(--kernel "$root/vmlinuz" --initrd "$root/initrd.img")
+	# Which QEMU is better for what, vm.py says.
+	[ "${VM_GUESTS:-0}" = 1 ] || args+=(--tree "$debian/tree")
 	if [ -n "${VM_DISK:-}" ]; then
 		# Half a copy must not be taken for one.
 		[ -e "$VM_DISK" ] || {
