@@ -162,41 +162,37 @@ static bool calls_function(const u8 *code, unsigned long size, unsigned long cal
 	return false;
 }
 
-struct search {
-	int call;
-	bool found;
-};
-
-static int find_call(void *data, const char *name, unsigned long address)
+static int find_calls(void *data, const char *name, unsigned long address)
 {
-	struct search *search = data;
+	bool *found = data;
 	unsigned long size, offset;
-	int i;
+	int call, i;
 
-	for (i = 0; i < ARRAY_SIZE(calls->callers); i++) {
-		const char *caller = calls[search->call].callers[i];
+	for (call = 0; call < ARRAY_SIZE(calls); call++) {
+		for (i = 0; i < ARRAY_SIZE(calls->callers); i++) {
+			const char *caller = calls[call].callers[i];
 
-		if (!caller || strcmp(name, caller) ||
-		    !kallsyms_lookup_size_offset(address, &size, &offset))
-			continue;
-		search->found |= calls_function((const u8 *)address, size,
-						(unsigned long)calls[search->call].address);
+			if (!caller || strcmp(name, caller) ||
+			    !kallsyms_lookup_size_offset(address, &size, &offset))
+				continue;
+			found[call] |= calls_function((const u8 *)address, size,
+						      (unsigned long)calls[call].address);
+		}
 	}
 
-	return search->found;
+	return 0;
 }
 
 static int look_at_calls(void)
 {
-	struct search search;
+	bool found[ARRAY_SIZE(calls)] = {};
+	int call;
 
-	for (search.call = 0; search.call < ARRAY_SIZE(calls); search.call++) {
-		search.found = false;
-		kallsyms_on_each_symbol(find_call, &search);
-		if (!search.found) {
+	kallsyms_on_each_symbol(find_calls, found);
+	for (call = 0; call < ARRAY_SIZE(calls); call++) {
+		if (!found[call]) {
 			pr_err("%s() is not called by %s(): it may be inlined\n",
-			       calls[search.call].callee,
-			       calls[search.call].callers[0]);
+			       calls[call].callee, calls[call].callers[0]);
 			return -ENOEXEC;
 		}
 	}
