@@ -835,11 +835,10 @@ static int unmerge_all(void)
 {
 	unsigned long timeout = 0;
 	bool everyone = false;
-	int err = 0;
+	int err;
 
 	for (;;) {
-		if (everyone)
-			err = unmerge_everyone(timeout);
+		err = everyone ? unmerge_everyone(timeout) : 0;
 		/* Last: forget_records() waits for the mmap_lock of each. */
 		if (!err)
 			err = unmerge_enrolled();
@@ -855,7 +854,6 @@ static int unmerge_all(void)
 		err = forget_records();
 		if (err != -EBUSY)
 			return err;
-		err = 0;
 
 		/* The first pass may have had much to do: count from its end. */
 		if (!timeout) {
