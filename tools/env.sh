@@ -8,3 +8,14 @@ toolchain=$("$(dirname "${BASH_SOURCE[0]}")/toolchain.sh")
 export PATH=$toolchain/bin:/usr/lib/llvm-$llvm/bin:$PATH
 export LIBCLANG_PATH=/usr/lib/llvm-$llvm/lib
 unset LD_LIBRARY_PATH RUSTFMT RUSTFLAGS RUSTC_WRAPPER RUSTUP_TOOLCHAIN KCFLAGS ARCH CROSS_COMPILE
+
+# make_selftests KERNEL ARGUMENT...: compiles them for the machine of that kernel.
+# shellcheck disable=SC2154 # lib.sh knows the repository
+make_selftests() {
+	local cross=()
+	if [ "$1" = arm64 ]; then
+		"$repo/tools/packages.sh" gcc-aarch64-linux-gnu libc6-dev-arm64-cross >&2
+		cross=(ARCH=arm64)
+	fi
+	make -C "$repo/selftests" LLVM="-$llvm" "${cross[@]}" "${@:2}"
+}

@@ -24,12 +24,7 @@ export VM_LOG=${VM_LOG:-$repo/build/log/torture-$name.log}
 # A rest ends only when everybody has verified all there is, however slow.
 export VM_TIMEOUT=${VM_TIMEOUT:-$((2 * seconds + 900))}
 
-args=()
-if [ "$name" = arm64 ]; then
-	"$repo/tools/packages.sh" gcc-aarch64-linux-gnu libc6-dev-arm64-cross >&2
-	args=(ARCH=arm64)
-fi
-make -s -C "$repo/selftests" KSRC="$source" OUTPUT="$tests" TESTS=torture LLVM="-$llvm" "${args[@]}" >&2
+make_selftests "$name" -s KSRC="$source" OUTPUT="$tests" TESTS=torture >&2
 printf -v RKSM_RUN '%q --seconds %q%s %s' "$tests/torture" "$seconds" \
 	"${SEED:+ --seed $SEED}" "${TORTURE:-}"
 # Without the module it is in-tree KSM that is tortured.

@@ -11,12 +11,7 @@ selftests=$source/tools/testing/selftests
 # A program of an earlier state would be one that did not run.
 rm -rf "$out"
 mkdir -p "$out"
-args=()
-if [ "$set" = arm64 ]; then
-	"$repo/tools/packages.sh" gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-	args=(ARCH=arm64)
-fi
-make -j"$(nproc)" -C "$repo/selftests" KSRC="$source" OUTPUT="$out" SET="$set" LLVM="-$llvm" "${args[@]}"
+make_selftests "$set" -j"$(nproc)" KSRC="$source" OUTPUT="$out" SET="$set"
 
 case $set in uml | debian | arm64) exit 0 ;; esac
 mkdir -p "$out/kernel"
