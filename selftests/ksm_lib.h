@@ -113,6 +113,7 @@ uint64_t pfn_of(pid_t pid, const void *addr);		/* 0: not present */
 uint64_t kflags_of(pid_t pid, const void *addr);
 bool is_ksm(const void *addr);
 bool all_ksm(char *map, size_t n);
+bool none_ksm(char *map, size_t n);
 bool no_two_share(char *map, size_t n);
 size_t distinct_pfns(char *map, size_t n);
 

@@ -172,6 +172,14 @@ bool all_ksm(char *map, size_t n)
 	return true;
 }
 
+bool none_ksm(char *map, size_t n)
+{
+	while (n--)
+		if (is_ksm(page_of(map, n)))
+			return false;
+	return true;
+}
+
 static int by_value(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;

@@ -52,16 +52,6 @@ static bool gets_merged(char *map)
 	return all_ksm(map, N) && distinct_pfns(map, N) == 1;
 }
 
-static bool none_ksm(char *map)
-{
-	int i;
-
-	for (i = 0; i < N; i++)
-		if (is_ksm(page_of(map, i)))
-			return false;
-	return true;
-}
-
 static bool scope_is(const char *shown)
 {
 	char text[64];
@@ -95,7 +85,7 @@ static int peer_unasked(struct peer *p, void *arg)
 	CHECK(merging_pages(0) >= N);
 	CHECK(peer_meet(p));	/* both are merged */
 	CHECK(peer_meet(p));	/* and back at the smaller scope */
-	CHECK(none_ksm(map));
+	CHECK(none_ksm(map, N));
 	CHECK(all_hold(map, N, 1));
 	CHECK(merging_pages(0) == 0);
 	CHECK(ksm_stat(0, "ksm_rmap_items") == 0);
@@ -122,7 +112,7 @@ SCOPE_TEST(all_and_back)
 	/* The scanner at rest: what is given back is given back now. */
 	ASSERT_EQ(0, knob_set("run", 0));
 	ASSERT_EQ(0, knob_write("scope", "madvise"));
-	EXPECT_TRUE(none_ksm(map));
+	EXPECT_TRUE(none_ksm(map, N));
 	EXPECT_TRUE(all_hold(map, N, 1));
 	EXPECT_TRUE(all_ksm(asked, N));
 	EXPECT_EQ(N, merging_pages(0));
@@ -135,7 +125,7 @@ SCOPE_TEST(all_and_back)
 	EXPECT_EQ(0, peer_end(&p));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_passes(4));
-	EXPECT_TRUE(none_ksm(map));
+	EXPECT_TRUE(none_ksm(map, N));
 	EXPECT_TRUE(all_ksm(asked, N));
 	EXPECT_TRUE(all_hold(asked, N, 1));
 }
@@ -156,7 +146,7 @@ static int is_left_out(void)
 	CHECK(!madvise(asked, N * pagesize, MADV_MERGEABLE));
 	CHECK(gets_merged(asked));
 	CHECK(ksm_passes(4));
-	CHECK(none_ksm(map));
+	CHECK(none_ksm(map, N));
 	CHECK(all_hold(map, N, 3));
 	return 0;
 }
@@ -239,7 +229,7 @@ SCOPE_TEST(left_out)
 		_exit(!(map && !prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0) &&
 			gets_merged(map) &&
 			!prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0) &&
-			none_ksm(map) && ksm_passes(4) && none_ksm(map) &&
+			none_ksm(map, N) && ksm_passes(4) && none_ksm(map, N) &&
 			all_hold(map, N, 4)));
 	}
 	EXPECT_EQ(0, wait_child(pid));
@@ -255,10 +245,10 @@ SCOPE_TEST(leaves)
 	ASSERT_EQ(0, knob_write("scope", "all"));
 	ASSERT_TRUE(gets_merged(map));
 	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
-	EXPECT_TRUE(none_ksm(map));
+	EXPECT_TRUE(none_ksm(map, N));
 	EXPECT_TRUE(all_hold(map, N, 5));
 	ASSERT_TRUE(ksm_passes(4));
-	EXPECT_TRUE(none_ksm(map));
+	EXPECT_TRUE(none_ksm(map, N));
 	EXPECT_EQ(0, ksm_stat(0, "ksm_rmap_items"));
 }
 
@@ -275,10 +265,10 @@ SCOPE_TEST(leaves_with_a_part_unasked)
 	ASSERT_TRUE(gets_merged(map));
 	ASSERT_TRUE(gets_merged(asked));
 	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
-	EXPECT_TRUE(none_ksm(map));
-	EXPECT_TRUE(none_ksm(asked));
+	EXPECT_TRUE(none_ksm(map, N));
+	EXPECT_TRUE(none_ksm(asked, N));
 	ASSERT_TRUE(ksm_passes(4));
-	EXPECT_TRUE(none_ksm(map));
+	EXPECT_TRUE(none_ksm(map, N));
 	EXPECT_TRUE(all_hold(map, N, 9));
 	EXPECT_EQ(0, knob_set("run", 2));
 	EXPECT_EQ(0, knob("pages_shared"));
@@ -301,7 +291,7 @@ SCOPE_TEST(run_2)
 	}
 	ASSERT_EQ(0, knob_set("run", 2));
 	EXPECT_EQ(0, knob("pages_shared"));
-	EXPECT_TRUE(none_ksm(map));
+	EXPECT_TRUE(none_ksm(map, N));
 	EXPECT_NE(pfn_of(0, map), pfn_of(0, page_of(map, 1)));
 	EXPECT_EQ(0, kflags_of(pid, map) & KPF_KSM_BIT);
 	EXPECT_TRUE(all_hold(map, N, 6));
@@ -321,7 +311,7 @@ SCOPE_TEST(mremap)
 	ASSERT_EQ(0, knob_set("run", 0));
 	ASSERT_EQ(to, mremap(map, N * pagesize, N * pagesize,
 			     MREMAP_MAYMOVE | MREMAP_FIXED, to));
-	EXPECT_TRUE(none_ksm(to));
+	EXPECT_TRUE(none_ksm(to, N));
 	EXPECT_TRUE(all_hold(to, N, 7));
 	ASSERT_EQ(0, knob_set("run", 1));
 	EXPECT_TRUE(gets_merged(to));

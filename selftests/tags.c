@@ -73,14 +73,6 @@ static bool gets_tags(char *map, size_t n)
 	return !mprotect(map, n * pagesize, PROT_READ | PROT_WRITE | PROT_MTE);
 }
 
-static bool none_ksm(char *map, size_t n)
-{
-	while (n--)
-		if (is_ksm(page_of(map, n)))
-			return false;
-	return true;
-}
-
 /* n pages with tags of their own and the same content, advised. */
 #define TAGGED_PAGES(n, seed) ({					\
 	char *_map = map_pages(n);					\
