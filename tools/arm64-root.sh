@@ -13,24 +13,20 @@ packages=(bash busybox-static coreutils diffutils findutils gawk grep kmod make 
 # What no test has a use for is a third of it.
 left_out=(usr/include usr/lib/systemd usr/share/{doc,i18n,info,locale,man,zoneinfo} var/lib/dpkg)
 
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 out=$cache/arm64-$suite-$(hash_of "$0" "$repo/tools/arm64-init.sh" "$repo/tools/versions.sh" </dev/null)
 new=$out.new
 
 make_root() {
-	local options=() option
-	# How to get through to the archive is what this machine's apt was told.
-	while read -r option; do
-		options+=(--aptopt="$option")
-	done < <(apt-config dump | grep -i '^Acquire::https\?::.*proxy')
+	local options
+	mapfile -t options < <(mmdebstrap_options)
 	"${as_root[@]}" rm -rf --one-file-system "$new"
 	mkdir "$new"
 	# What it mounts is gone with it, however it ends.
 	"${as_root[@]}" unshare --mount \
 		mmdebstrap --mode=root --variant=extract --architectures=arm64 --format=directory \
-		--keyring="$keyring" "${options[@]}" \
+		--keyring="$debian_keyring" "${options[@]}" \
 		--aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
-		--include="${packages[*]}" "$suite" "$new/tree" "deb [signed-by=$keyring] $uri $suite main"
+		--include="${packages[*]}" "$suite" "$new/tree" "$(archive "$uri" "$suite")"
 	# Device nodes and files that only root may read go into it as well.
 	# shellcheck disable=SC2016 # for the inner shell
 	"${as_root[@]}" bash -euc 'cd "$1/tree"

@@ -20,7 +20,6 @@ build=(gcc-14 gcc make rustc rust-src bindgen dkms bc bison flex cpio rsync xz-u
 	libelf-dev libdw-dev libssl-dev pahole python3
 	"linux-headers-cloud-amd64/$kernel_suite" "linux-source-$kernel_series/$kernel_suite")
 
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 out=$cache/debian-$suite-$(hash_of "$0" "$repo/tools/versions.sh" </dev/null)
 new=$out.new
 
@@ -51,25 +50,18 @@ finish() {
 	inside apt-get -y install "${build[@]}"
 }
 
-archive() {
-	echo "deb [signed-by=$keyring] $uri $1 main"
-}
-
 make_root() {
-	local options=() option
-	# How to get through to the archive is what this machine's apt was told.
-	while read -r option; do
-		options+=(--aptopt="$option")
-	done < <(apt-config dump | grep -i '^Acquire::https\?::.*proxy')
+	local options
+	mapfile -t options < <(mmdebstrap_options)
 	"${as_root[@]}" rm -rf --one-file-system "$new"
 	mkdir "$new"
 	# What it mounts is gone with it, however it ends.
 	"${as_root[@]}" env XDG_CACHE_HOME="${cache%/*}" unshare --mount \
-		mmdebstrap --mode=root --variant=minbase --format=directory --keyring="$keyring" \
+		mmdebstrap --mode=root --variant=minbase --format=directory --keyring="$debian_keyring" \
 		--dpkgopt=force-unsafe-io "${options[@]}" \
 		--aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
 		--include="${boot[*]}" --customize-hook="'$repo/tools/debian-root.sh' finish \"\$1\"" \
-		"$suite" "$new/tree" "$(archive "$suite")" "$(archive "$kernel_suite")"
+		"$suite" "$new/tree" "$(archive "$uri" "$suite")" "$(archive "$uri" "$kernel_suite")"
 }
 
 if [ "${1:-}" = finish ]; then

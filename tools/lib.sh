@@ -94,3 +94,15 @@ mirror() {
 	[ -n "$uri" ] || die "apt knows no Debian archive with a 'main' component"
 	echo "$uri"
 }
+
+debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# archive URI SUITE: as a line for apt.
+archive() {
+	echo "deb [signed-by=$debian_keyring] $1 $2 main"
+}
+
+# For mmdebstrap: how to get through to the archive is what this machine's apt was told.
+mmdebstrap_options() {
+	apt-config dump | grep -i '^Acquire::https\?::.*proxy' | sed 's/^/--aptopt=/' || :
+}

@@ -23,8 +23,7 @@ fetch() {
 	rm -rf "$apt"
 	mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$apt/empty" "$apt/deb"
 	: >"$apt/status"
-	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $kernel_suite main" \
-		>"$apt/sources.list"
+	archive "$uri" "$kernel_suite" >"$apt/sources.list"
 	cat >"$apt/apt.conf" <<-EOF
 		Dir::State "$apt/state";
 		Dir::State::status "$apt/status";
