@@ -24,6 +24,23 @@ RKSMCTL = Path(__file__).parent.parent.parent / "dkms/rksmctl"
 SYS_FINIT_MODULE, SYS_DELETE_MODULE = {"x86_64": (313, 176), "aarch64": (273, 106)}[os.uname().machine]
 ROUNDS = 5
 
+# Waits in do_wp_page(), which is redirected, for a userfaultfd that nobody reads.
+WRITER = """
+import ctypes, fcntl, mmap, struct
+page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+page[0] = 1
+address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+watch = ctypes.CDLL(None).syscall(323, 0)
+for command, words in (
+    (0xC018AA3F, (0xAA, 1, 0)),  # UFFDIO_API with UFFD_FEATURE_PAGEFAULT_FLAG_WP
+    (0xC020AA00, (address, mmap.PAGESIZE, 2, 0)),  # UFFDIO_REGISTER
+    (0xC018AA06, (address, mmap.PAGESIZE, 1)),  # UFFDIO_WRITEPROTECT
+):
+    fcntl.ioctl(watch, command, struct.pack(f"{len(words)}Q", *words))
+print(flush=True)
+page[0] = 2
+"""
+
 
 def rename(module, old, new):
     """The string `old`, wherever it is a whole one."""
@@ -156,6 +173,23 @@ def disabling_waits(hooks, rksm):
     unload()
 
 
+def under_way(hooks, _):
+    """Who unloads while the livepatch is being disabled waits until it is."""
+    expect(insmod(hooks) == 0, "the hooks do not load")
+    while (LIVEPATCHES / "rksm_hooks/transition").read_text(encoding="ascii") != "0\n":
+        time.sleep(0.1)
+    with subprocess.Popen([sys.executable, "-c", WRITER], stdout=subprocess.PIPE) as writer:
+        try:
+            writer.stdout.readline()
+            while "do_wp_page" not in Path(f"/proc/{writer.pid}/stack").read_text(encoding="ascii"):
+                time.sleep(0.1)
+            ENABLED.write_text("0", encoding="ascii")
+            expect(ENABLED.read_text(encoding="ascii") == "0\n", "the livepatch does not wait for the writer")
+            unload()
+        finally:
+            writer.kill()
+
+
 def come_and_go(hooks, rksm):
     for _ in range(ROUNDS):
         load(hooks, rksm)
@@ -174,7 +208,7 @@ def expect(good, otherwise):
 def main():
     hooks, rksm = (Path(path).read_bytes() for path in sys.argv[1:])
     cases = {f"refused: {name}": (is_refused, spoil(hooks), says) for name, (spoil, says) in REFUSALS.items()}
-    cases |= {case.__name__: (case, hooks, rksm) for case in (cannot_be_disabled, disabling_waits, come_and_go)}
+    cases |= {case.__name__: (case, hooks, rksm) for case in (cannot_be_disabled, disabling_waits, under_way, come_and_go)}
     print(f"TAP version 13\n1..{len(cases)}")
     for number, (name, (case, *args)) in enumerate(cases.items(), 1):
         try:
