@@ -35,43 +35,18 @@ struct redirected {
 	unsigned int before_call;
 };
 
-#define GLOBAL(f) { #f, f, ENTRY_GLOBAL - MCOUNT_INSN_SIZE }
-#define STATIC(f) { #f, f, ENTRY_STATIC - MCOUNT_INSN_SIZE }
+#define REDIRECTED(f, entry, type) { #f, f, (entry) - MCOUNT_INSN_SIZE },
 
-static const struct redirected redirected[] = {
-	GLOBAL(ksm_madvise),
-	GLOBAL(ksm_enable_merge_any),
-	GLOBAL(ksm_disable_merge_any),
-	GLOBAL(__ksm_enter),
-	GLOBAL(__ksm_exit),
-	GLOBAL(ksm_might_need_to_copy),
-	GLOBAL(rmap_walk_ksm),
-	GLOBAL(folio_migrate_ksm),
-	GLOBAL(collect_procs_ksm),
-	GLOBAL(ksm_process_profit),
-	GLOBAL(dup_mmap),
-	GLOBAL(create_init_stack_vma),
-	STATIC(do_wp_page),
-};
+static const struct redirected redirected[] = { SEAMS(REDIRECTED) };
 
-/* What is redirected or called, and in no header of the kernel's public ones. */
+#define PROTOTYPE(f, entry, type) { #f, type },
+
+/* What is redirected, or called and in none of the kernel's public headers. */
 static const struct {
 	const char *name;
 	const char *type;
 } functions[] = {
-	{ "ksm_madvise", "int(vm_area_struct*,long unsigned int,long unsigned int,int,vm_flags_t*)" },
-	{ "ksm_enable_merge_any", "int(mm_struct*)" },
-	{ "ksm_disable_merge_any", "int(mm_struct*)" },
-	{ "__ksm_enter", "int(mm_struct*)" },
-	{ "__ksm_exit", "void(mm_struct*)" },
-	{ "ksm_might_need_to_copy", "folio*(folio*,vm_area_struct*,long unsigned int)" },
-	{ "rmap_walk_ksm", "void(folio*,rmap_walk_control*)" },
-	{ "folio_migrate_ksm", "void(folio*,folio*)" },
-	{ "collect_procs_ksm", "void(folio*,page*,list_head*,int)" },
-	{ "ksm_process_profit", "long int(mm_struct*)" },
-	{ "dup_mmap", "int(mm_struct*,mm_struct*)" },
-	{ "create_init_stack_vma", "int(mm_struct*,vm_area_struct**,long unsigned int*)" },
-	{ "do_wp_page", "vm_fault_t(vm_fault*)" },
+	SEAMS(PROTOTYPE)
 	{ "break_ksm", "int(vm_area_struct*,long unsigned int,long unsigned int,bool)" },
 	{ "ksm_compatible", "bool(file*,vma_flags_t)" },
 	{ "remove_all_stable_nodes", "int(void)" },

@@ -10,95 +10,25 @@
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/cleanup.h>
-#include <linux/hashtable.h>
 #include <linux/ksm.h>
 #include <linux/livepatch.h>
 #include <linux/mm.h>
-#include <linux/mman.h>
 #include <linux/module.h>
-#include <linux/oom.h>
+#include <linux/mutex.h>
 #include <linux/rmap.h>
-#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
-#include <linux/srcu.h>
-#include <linux/swap.h>
 #include <linux/sysfs.h>
+#include <linux/wait.h>
 #include "hooks.h"
-#include "internal.h"
-#include "mm_slot.h"
-#include <linux/ksm_provider.h>
-#include "private.h"
-
-#define KSM_SEAMS_BY_LIVEPATCH
 #include "ksm_seams.h"
 
-/* The text below defines the functions under these names. */
-#define ksm_madvise			seam_ksm_madvise
-#define ksm_enable_merge_any		seam_ksm_enable_merge_any
-#define ksm_disable_merge_any		seam_ksm_disable_merge_any
-#define __ksm_enter			seam___ksm_enter
-#define __ksm_exit			seam___ksm_exit
-#define ksm_might_need_to_copy		seam_ksm_might_need_to_copy
-#define rmap_walk_ksm			seam_rmap_walk_ksm
-#define folio_migrate_ksm		seam_folio_migrate_ksm
-#define collect_procs_ksm		seam_collect_procs_ksm
-#define ksm_process_profit		seam_ksm_process_profit
-#define dup_mmap			seam_dup_mmap
-#define create_init_stack_vma		seam_create_init_stack_vma
+#define DECLARE(f, entry, type) typeof(in_tree_##f) seam_##f;
+SEAMS(DECLARE)
 
-typeof(in_tree_ksm_madvise) seam_ksm_madvise;
-typeof(in_tree_ksm_enable_merge_any) seam_ksm_enable_merge_any;
-typeof(in_tree_ksm_disable_merge_any) seam_ksm_disable_merge_any;
-typeof(in_tree___ksm_enter) seam___ksm_enter;
-typeof(in_tree___ksm_exit) seam___ksm_exit;
-typeof(in_tree_ksm_might_need_to_copy) seam_ksm_might_need_to_copy;
-typeof(in_tree_rmap_walk_ksm) seam_rmap_walk_ksm;
-typeof(in_tree_folio_migrate_ksm) seam_folio_migrate_ksm;
-typeof(in_tree_collect_procs_ksm) seam_collect_procs_ksm;
-typeof(in_tree_ksm_process_profit) seam_ksm_process_profit;
-typeof(in_tree_dup_mmap) seam_dup_mmap;
-typeof(in_tree_create_init_stack_vma) seam_create_init_stack_vma;
-
-static int seams_close(void);
-static void seams_open(void);
-
-#define in_tree_dup_mmap counted_dup_mmap
-#undef pr_fmt
-#define pr_fmt(fmt) fmt
-#include "ksm_provider.c"
-#undef pr_fmt
-#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-
-#undef ksm_madvise
-#undef ksm_enable_merge_any
-#undef ksm_disable_merge_any
-#undef __ksm_enter
-#undef __ksm_exit
-#undef ksm_might_need_to_copy
-#undef rmap_walk_ksm
-#undef folio_migrate_ksm
-#undef collect_procs_ksm
-#undef ksm_process_profit
-#undef dup_mmap
-#undef create_init_stack_vma
-
-#define REDIRECT(f) { .old_name = #f, .new_func = seam_##f }
+#define REDIRECT(f, entry, type) { .old_name = #f, .new_func = seam_##f },
 
 static struct klp_func funcs[] = {
-	REDIRECT(ksm_madvise),
-	REDIRECT(ksm_enable_merge_any),
-	REDIRECT(ksm_disable_merge_any),
-	REDIRECT(__ksm_enter),
-	REDIRECT(__ksm_exit),
-	REDIRECT(ksm_might_need_to_copy),
-	REDIRECT(rmap_walk_ksm),
-	REDIRECT(folio_migrate_ksm),
-	REDIRECT(collect_procs_ksm),
-	REDIRECT(ksm_process_profit),
-	REDIRECT(dup_mmap),
-	REDIRECT(create_init_stack_vma),
-	REDIRECT(do_wp_page),
+	SEAMS(REDIRECT)
 	{ }
 };
 
@@ -164,7 +94,7 @@ static void let_disable(bool allowed)
 /* The livepatch core wakes tasks that sleep in a seam after 15 seconds. */
 #define SEAMS_TIMEOUT	(60 * HZ)
 
-static int seams_close(void)
+int seams_close(void)
 {
 	unsigned long timeout = jiffies + SEAMS_TIMEOUT;
 
@@ -187,7 +117,7 @@ static int seams_close(void)
 	return 0;
 }
 
-static void seams_open(void)
+void seams_open(void)
 {
 	let_disable(true);
 	mutex_lock(&seams_mutex);
@@ -209,9 +139,7 @@ static int __init hooks_init(void)
 /* The livepatch core lets the module go when it is disabled. */
 static void __exit hooks_exit(void)
 {
-	/* A take-over that failed may not have waited for its grace period. */
-	synchronize_srcu(&ksm_srcu);
-	srcu_barrier(&ksm_srcu);
+	drain_provider();
 }
 
 module_init(hooks_init);
