@@ -395,9 +395,27 @@ ExecStart=/bin/bash {script} {run} {places}
         kernel = ["root=/dev/vda", "rw", "console=ttyS0", "panic=-1", "SYSTEMD_COLORS=0"]
         # The console is a log.
         kernel += ["systemd.getty_auto=no", "systemd.wants=vm-command.service"]
+        kernel += self.kernel_options()
+        if args.uefi:
+            return line + self.uefi(kernel) + options
         line += ["-kernel", args.kernel, "-initrd", args.initrd]
-        line += ["-append", " ".join(kernel + self.kernel_options())]
+        line += ["-append", " ".join(kernel)]
         return line + options
+
+    def uefi(self, kernel):
+        """Firmware, of whose variables it alone, in SMM, is the master, and a disk
+        for it to boot from, with what debian_uefi() of tools/check-deb has put there."""
+        folder, disk = self.args.uefi, self.run_dir / "esp"
+        shutil.copytree(folder / "esp", disk)
+        shutil.copy(self.args.kernel, disk / "vmlinuz")
+        shutil.copy(self.args.initrd, disk / "initrd.img")
+        words = " ".join(f"'{word}'" for word in kernel)
+        (disk / "EFI/debian").mkdir()
+        (disk / "EFI/debian/grub.cfg").write_text(f"linux /vmlinuz {words}\ninitrd /initrd.img\nboot\n")
+        line = ["-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"]
+        line += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={folder}/code.fd"]
+        line += ["-drive", f"if=pflash,unit=1,format=raw,file={folder}/vars.fd"]
+        return [*line, "-drive", f"if=virtio,format=raw,readonly=on,file=fat:{disk}"]
 
     def command_line(self, out_fd, err_fd):
         return self.qemu(self.qemu_options(self.ports(out_fd, err_fd)))
@@ -506,7 +524,7 @@ def probe_kvm(args):
     say("trying whether KVM runs the test kernel here")
     trial = argparse.Namespace(**vars(args))
     trial.module, trial.timeout, trial.numa = None, 30, 1
-    trial.keep_disk = False
+    trial.keep_disk, trial.uefi = False, None
     trial.log = str(CACHE / "accel" / "probe.log")
     machine = kind(args)(trial, "kvm")
     try:
@@ -529,6 +547,7 @@ def parse():
     parser.add_argument("--tree", help="folder with such a system, whose QEMU is to be used")
     parser.add_argument("--disk", help="disk of a system of its own")
     parser.add_argument("--keep-disk", action="store_true", help="what is written to the disk stays there")
+    parser.add_argument("--uefi", type=Path, help="folder with firmware, its variables, and a boot loader")
     parser.add_argument("--name", default="plain", help="what the kernel is called")
     parser.add_argument("--module", type=Path, help="module to load first")
     parser.add_argument("--cpus", type=int, default=2)

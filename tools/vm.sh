@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # vm.sh KERNEL: boots what build.sh left in build/KERNEL, or Debian with a kernel
 # of its own if KERNEL is `debian`, as the VM_*, RKSM and ACCEL variables say.
-# VM_ROOT is another folder with what debian-root.sh leaves in one.
+# VM_ROOT is another folder with what debian-root.sh leaves in one, and VM_UEFI
+# one with firmware to boot that by, as tools/check-deb makes it.
 # RKSM_RUN holds the command; without it there is a shell.
 # Exits with the command's status (make would turn any failure into 2).
 
@@ -24,6 +25,7 @@ if [ "$name" = debian ]; then
 	args=(--kernel "$root/vmlinuz" --initrd "$root/initrd.img")
 	# Which QEMU is better for what, vm.py says.
 	[ "${VM_GUESTS:-0}" = 1 ] || args+=(--tree "$debian/tree")
+	[ -z "${VM_UEFI:-}" ] || args+=(--uefi "$VM_UEFI")
 	if [ -n "${VM_DISK:-}" ]; then
 		# Half a copy must not be taken for one.
 		[ -e "$VM_DISK" ] || {
