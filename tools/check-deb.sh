@@ -79,10 +79,17 @@ inside() {
 	DEBIAN_DISK=$disk "$repo/tools/debian-chroot.sh" --root bash -O extglob -c "$1"
 }
 
-# machine STAGE DISK: boots it from there.
+# machine STAGE [FOLDER]: boots it, or the copy of it that is there.
 machine() {
-	RKSM=0 VM_GUESTS=1 RKSM_RUN=$(steps "$1") VM_ROOT=$work VM_DISK=$2 VM_LOG=$logs/$1.kernel.log VM_TIMEOUT=900 \
-		run "$1" "$repo/tools/vm.sh" debian
+	local folder=${2:-$work}
+	RKSM=0 VM_GUESTS=${VM_GUESTS:-1} RKSM_RUN=$(steps "$1") VM_ROOT=$folder VM_DISK=$folder/root.img \
+		VM_LOG=$logs/$1.kernel.log VM_TIMEOUT=900 run "$1" "$repo/tools/vm.sh" debian >"$logs/$1.out"
+}
+
+# copy NAME: makes one, for what is done beside the rest.
+copy() {
+	mkdir "$work/$1"
+	cp --sparse=always --reflink=auto "$disk" "$work"/{vmlinuz,initrd.img} "$work/$1/"
 }
 
 # kernel FLAVOUR: which kernel the machine boots with from now on.
@@ -118,9 +125,20 @@ judge() {
 
 booted() {
 	local start=$SECONDS
-	machine "$1" "$disk" >"$logs/$1.out"
+	machine "$1"
 	judge "$1"
 	took "$1" "$start"
+}
+
+# secure: on a copy, a kernel that is locked down, then Secure Boot, without DKMS's
+# key and with it. Guests are not wanted, and QEMU is to be the better one.
+secure() {
+	local VM_GUESTS=0 disk=$work/secure/root.img
+	VM_KOPT=lockdown=integrity machine locked "$work/secure"
+	export VM_UEFI=$work/secure/uefi
+	machine refused "$work/secure"
+	run enroll inside "$(steps enroll)" >"$logs/enroll.out"
+	machine enrolled "$work/secure"
 }
 
 apart current
@@ -129,19 +147,24 @@ booted shipped
 apart install
 booted installed
 booted enabled
-# What is done to a copy is done beside the rest.
-cp --sparse=always --reflink=auto "$disk" "$work/idle.img"
-machine idle "$work/idle.img" >"$logs/idle.out" &
-idle=$!
-trap 'kill "$idle" 2>/dev/null' EXIT
+copy idle
+copy secure
+disk=$work/secure/root.img apart uefi
+machine idle "$work/idle" &
+secure &
+trap 'kill $(jobs -p) 2>/dev/null || :' EXIT
 apart second
 apart refuse
-start=$SECONDS
-wait "$idle"
-trap - EXIT
-judge idle
-took "idle, beside the others" "$start"
 kernel amd64
 booted other
 apart purge
+start=$SECONDS
+wait
+trap - EXIT
+judge idle
+judge locked
+judge refused
+cases enroll <"$logs/enroll.out"
+judge enrolled
+took "what was done beside that" "$start"
 end

@@ -17,6 +17,9 @@ from common import check, in_order, is_built, is_not_built, must, packages, refu
 ARCHIVES = Path(os.environ["DEB_ARCHIVES"])
 PACKAGE = f"./build/rksm-dkms_{VERSION}_all.deb"
 SOURCE = f"linux-source-{SERIES}"
+UEFI = WORK / "secure/uefi"
+# Of shim's variables.
+SHIM = "605dab50-e046-4300-abb6-3dd810dd8b23"
 FILES, PACKAGES = WORK / "files.json", WORK / "packages.json"
 CLOUD, OTHER, THIRD = "cloud-amd64", "amd64", "rt-amd64"
 
@@ -70,6 +73,34 @@ def install():
 def builds():
     """the modules are built for the kernel"""
     is_built(release(CLOUD))
+
+
+def debian_uefi():
+    """there is a machine with Secure Boot and Microsoft's keys, which boots Debian's shim and GRUB"""
+    apt("install", "--no-install-recommends", "ovmf", "python3-virt-firmware")
+    boot = UEFI / "esp/EFI/BOOT"
+    boot.mkdir(parents=True)
+    shutil.copy("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", UEFI / "code.fd")
+    shutil.copy("/usr/share/OVMF/OVMF_VARS_4M.ms.fd", UEFI / "vars.fd")
+    # The machine is not always root's.
+    (UEFI / "vars.fd").chmod(0o666)
+    with tempfile.TemporaryDirectory() as folder:
+        # Installed they would want to be at work on this machine.
+        for package, file, name in (
+            ("shim-signed", "shim/shimx64.efi.signed", "BOOTX64.EFI"),
+            ("grub-efi-amd64-signed", "grub/x86_64-efi-signed/grubx64.efi.signed", "grubx64.efi"),
+        ):
+            must("env", "-C", folder, "apt-get", "download", package)
+            [archive] = Path(folder).glob(f"{package}_*.deb")
+            must("dpkg-deb", "-x", archive, folder)
+            shutil.copy(Path(folder) / "usr/lib" / file, boot / name)
+
+
+def enroll():
+    """shim is given DKMS's key, as it gives it to itself after mokutil --import"""
+    certificate = UEFI / "mok.pem"
+    must("openssl", "x509", "-in", "/var/lib/dkms/mok.pub", "-out", certificate)
+    must("virt-fw-vars", "--inplace", UEFI / "vars.fd", "--add-mok", SHIM, certificate)
 
 
 def hooks():
@@ -184,6 +215,8 @@ STAGES = {
     "current": (is_current,),
     "install": (install, builds),
     "second": (hooks,),
+    "uefi": (debian_uefi,),
+    "enroll": (enroll,),
     "refuse": (old_kernel, no_rust, other_rustc, no_headers, other_source, source_comes),
     "purge": (is_removed, purge, as_it_was),
 }

@@ -1,19 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0
 """The stages that need the running kernel."""
 
+import lzma
 import os
 import re
 import time
 from pathlib import Path
 
 import guest
-from common import CONF, LOGS, SETTINGS, VERSION, WORK, call, check, in_order, must
+import proof
+from common import CONF, LOGS, SERIES, SETTINGS, STAGE, VERSION, WORK, Failed
+from common import call, check, in_order, modules, must
 from guest import Guest
 from ksm import MM, PAGE, Ksm
+from process import Process
 
 RELEASE = os.uname().release
 SHARED_PAGES = len(guest.data.shared()) // PAGE
 MERGE_SECONDS = 200
+LOCKDOWN = Path("/sys/kernel/security/lockdown")
+REFUSALS = {
+    "locked": "the kernel is locked down without Secure Boot, and does not trust DKMS's key: "
+    "boot without lockdown= and module.sig_enforce, or with Secure Boot and that key enrolled",
+    "refused": "Secure Boot is on, and the kernel refuses the modules until DKMS's key is enrolled: "
+    "mokutil --import /var/lib/dkms/mok.pub, then reboot and confirm",
+}
+UNSIGNED = "the kernel takes only signed modules, and DKMS did not sign these: "
+UNSIGNED += "dpkg-reconfigure rksm-dkms builds them anew, and says why where it cannot sign"
 
 
 def loaded():
@@ -216,11 +229,116 @@ def remove():
     return said
 
 
+# Where the kernel takes only what a key that it trusts has signed.
+
+
+def lockdown():
+    """What it is down to."""
+    return re.search(r"\[(\w+)\]", LOCKDOWN.read_text())[1]
+
+
+def enforces():
+    """It loads only signed modules, whether it is locked down or not."""
+    return Path("/sys/module/module/parameters/sig_enforce").read_text() == "Y\n"
+
+
+def is_locked():
+    """the kernel is locked down by its command line, without Secure Boot"""
+    check((lockdown(), enforces()) == ("integrity", False), f"it is {lockdown()}, {enforces()}")
+
+
+def is_secure():
+    """Secure Boot is on, and has locked the kernel down"""
+    check((lockdown(), enforces()) == ("integrity", True), f"it is {lockdown()}, {enforces()}")
+    check("secureboot: Secure boot enabled" in must("dmesg"), "the kernel's log has nothing of it")
+
+
+def fails(why, *command):
+    """A command of rksmctl does, says why in this one sentence, and leaves nothing loaded."""
+    done = call("rksmctl", *command)
+    check(done == (1, f"rksmctl: {why}"), f"rksmctl {' '.join(command)} ends with {done[0]}: {done[1]}")
+    is_the_kernels_own()
+
+
+def refuses():
+    """rksmctl says in one sentence why the modules are refused, and how not, and nothing is loaded"""
+    fails(REFUSALS[STAGE], "load")
+    fails(REFUSALS[STAGE], "check")
+
+
+def unit_fails():
+    """the unit has failed with that sentence, and nothing else has"""
+    unit("failed", "enabled")
+    log = must("journalctl", "--boot", "--unit=rksm", "--output=cat")
+    check(f"rksmctl: {REFUSALS[STAGE]}" in log.splitlines(), f"the journal says: {log}")
+    failed = must("systemctl", "list-units", "--failed", "--plain", "--no-legend")
+    check(len(failed.splitlines()) == 1, f"failed: {failed}")
+
+
+def apt_says():
+    """the package says so when it is done"""
+    # It has the same done when the kernel's source comes.
+    must("dpkg-trigger", "--no-await", f"/usr/src/linux-source-{SERIES}.tar.xz")
+    said = must("dpkg", "--triggers-only", "rksm-dkms").splitlines()
+    check(f"rksm: built, but {REFUSALS[STAGE]}" in said[1:], f"it says {said}")
+    in_order()
+
+
+def merge():
+    """what a process has twice is merged, and it can write to that"""
+    process = Process(LOGS)
+    try:
+        process.answer()
+        end = time.monotonic() + MERGE_SECONDS
+        while True:
+            try:
+                proof.merged_as_known(process)
+                break
+            except Failed:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.5)
+        proof.writers_get_copies(process)
+        process.check()
+        process.stop()
+    finally:
+        process.kill()
+
+
+def confidential():
+    """it does so as well under lockdown=confidentiality, loaded there"""
+    must("rksmctl", "unload")
+    LOCKDOWN.write_text("confidentiality")
+    check(lockdown() == "confidentiality", f"it is {lockdown()}")
+    must("rksmctl", "load")
+    is_rksms()
+    merge()
+
+
+def half():
+    """where rksm alone is refused, rksm_hooks does not stay either"""
+    must("rksmctl", "unload")
+    path = next(path for path in modules(RELEASE) if path.name.startswith("rksm."))
+    signed = path.read_bytes()
+    enabled = "livepatch: enabling patch 'rksm_hooks'"
+    before = must("dmesg").count(enabled)
+    # A signature is one at the very end only.
+    path.write_bytes(lzma.compress(lzma.decompress(signed) + b"\0", check=lzma.CHECK_CRC32))
+    fails(UNSIGNED, "load")
+    check(must("dmesg").count(enabled) == before + 1, "rksm_hooks was not loaded in between")
+    path.write_bytes(signed)
+    must("rksmctl", "load")
+    is_rksms()
+
+
 SHARING = (share, content, write)
 STAGES = {
     "shipped": (is_up, nothing_is_there),
     "installed": (is_up, is_off, modinfo, modprobe, save, unload, enable),
     "enabled": (is_up, is_loaded, *SHARING),
     "other": (is_up, went_down, is_loaded, *SHARING, remove_merged, follow),
+    "locked": (is_locked, refuses, unit_fails, apt_says),
+    "refused": (is_secure, refuses, unit_fails, apt_says),
+    "enrolled": (is_up, is_secure, is_loaded, merge, confidential, half),
     "idle": (is_up, is_loaded, remove_idle),
 }
