@@ -82,6 +82,7 @@ make clippy   compiles with the kernel's clippy lints
 make clean    removes what was built here, not the cache
 
 KERNEL=plain|debug|uml|debian|arm64  which kernel (plain; debian for the demo)
+KERNEL=debian-amd64|debian-rt-amd64  Debian's other ones; debian is cloud-amd64
 KDIR=<prepared kernel tree> use this kernel and do not build one
 ACCEL=auto|kvm|tcg          auto: KVM only where a trial boot works
 VM_CPUS=2 (uml: 1) VM_MEM=2G VM_NUMA=1 VM_TIMEOUT=<seconds>

@@ -3,8 +3,8 @@
 # build.sh KERNEL [kernel|module]: builds the test kernel if it has changed
 # and the module for it, and leaves both in build/KERNEL: a pair that fits
 # together, whatever another clone does to the cache later. With KDIR set, the
-# kernel is that prepared tree and is not built. If KERNEL is `debian`, there are
-# the module and its hooks.
+# kernel is that prepared tree and is not built. If it is Debian's own, there
+# are the module and its hooks.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -13,7 +13,7 @@ out=$repo/build/$name
 mkdir -p "$out"
 
 # Debian's own kernel comes out of its package.
-if [ "$name" = debian ]; then
+if of_debian "$name"; then
 	[ "$what" = kernel ] || "$repo/tools/debian-module.sh" "$out"
 	exit
 fi

@@ -7,20 +7,22 @@
 #   tree                the same, and what it takes to build a module for that
 #                       kernel: for debian-chroot.sh
 # Both come from one reading of the package lists, so that they fit together.
+# DEBIAN_FLAVOUR is which of Debian's kernels; there is one Debian for each.
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/tools/versions.sh"
 
 suite=${kernel_suite%-backports}
+flavour=${DEBIAN_FLAVOUR:-cloud-amd64}
 # What a small Debian system has, and what the tests and the demo run there.
 boot=(ca-certificates systemd-sysv udev dbus kmod initramfs-tools zstd e2fsprogs iproute2 procps
 	make python3 python3-rich numactl qemu-system-x86
-	"linux-image-cloud-amd64/$kernel_suite")
+	"linux-image-$flavour/$kernel_suite")
 build=(gcc-14 gcc make rustc rust-src bindgen dkms bc bison flex cpio rsync xz-utils
 	libelf-dev libdw-dev libssl-dev pahole python3
-	"linux-headers-cloud-amd64/$kernel_suite" "linux-source-$kernel_series/$kernel_suite")
+	"linux-headers-$flavour/$kernel_suite" "linux-source-$kernel_series/$kernel_suite")
 
-out=$cache/debian-$suite-$(hash_of "$0" "$repo/tools/versions.sh" </dev/null)
+out=$cache/debian-$suite-$(hash_of "$0" "$repo/tools/versions.sh" <<<"$flavour")
 new=$out.new
 
 # mmdebstrap calls this script for it when the machine's packages are installed:
@@ -56,7 +58,7 @@ make_root() {
 	"${as_root[@]}" rm -rf --one-file-system "$new"
 	mkdir "$new"
 	# What it mounts is gone with it, however it ends.
-	"${as_root[@]}" env XDG_CACHE_HOME="${cache%/*}" unshare --mount \
+	"${as_root[@]}" env XDG_CACHE_HOME="${cache%/*}" DEBIAN_FLAVOUR="$flavour" unshare --mount \
 		mmdebstrap --mode=root --variant=minbase --format=directory --keyring="$debian_keyring" \
 		--dpkgopt=force-unsafe-io "${options[@]}" \
 		--aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
@@ -74,7 +76,7 @@ if [ ! -e "$out" ]; then
 		"$repo/tools/packages.sh" mmdebstrap debian-archive-keyring e2fsprogs >&2
 		uri=$(mirror)
 		[ ${#as_root[@]} = 0 ] || sudo -v
-		step debian "making Debian $suite in the cache (1.5 minutes)" make_root
+		step debian "making Debian $suite with $flavour in the cache (1.5 minutes)" make_root
 		mv "$new" "$out"
 	fi
 fi

@@ -10,7 +10,7 @@ image=$repo/build/demo/guest.img
 "$repo/tools/packages.sh" busybox-static binutils python3
 "$repo/tools/demo/prepare" "$image"
 # Debian has the package that the demo needs.
-if [ "$name" = debian ]; then
+if of_debian "$name"; then
 	python=/usr/bin/python3
 	kernel=$("$repo/tools/debian-root.sh")/vmlinuz
 else

@@ -95,6 +95,16 @@ mirror() {
 	echo "$uri"
 }
 
+# of_debian KERNEL: whether that is one of Debian's own, `debian` or
+# `debian-FLAVOUR`. What is called afterwards has to do with that flavour.
+of_debian() {
+	case $1 in
+	debian) export DEBIAN_FLAVOUR=cloud-amd64 ;;
+	debian-*) export DEBIAN_FLAVOUR=${1#debian-} ;;
+	*) return 1 ;;
+	esac
+}
+
 debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # archive URI SUITE: as a line for apt.

@@ -9,7 +9,7 @@
 . "$repo/tools/env.sh"
 
 name=$1
-if [ "$name" = debian ]; then
+if of_debian "$name"; then
 	source=$("$repo/tools/source.sh")
 else
 	source=$(<"$repo/build/$name/ksrc")

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # vm.sh KERNEL: boots what build.sh left in build/KERNEL, or Debian with a kernel
-# of its own if KERNEL is `debian`, as the VM_*, RKSM and ACCEL variables say.
-# VM_ROOT is another folder with what debian-root.sh leaves in one, and VM_UEFI
-# one with firmware to boot that by, as tools/check-deb makes it.
+# of its own if KERNEL is `debian` or `debian-FLAVOUR`, as the VM_*, RKSM and
+# ACCEL variables say. VM_ROOT is another folder with what debian-root.sh leaves in
+# one, and VM_UEFI one with firmware to boot that by, as tools/check-deb makes it.
 # RKSM_RUN holds the command; without it there is a shell.
 # Exits with the command's status (make would turn any failure into 2).
 
@@ -13,10 +13,10 @@ name=$1
 out=$repo/build/$name
 [ -n "${RKSM_RUN:-}" ] || [ -t 0 ] ||
 	die "a shell in the test machine needs a terminal; use RUN='command'"
-[ "$name" = debian ] || [ -z "${VM_DISK:-}" ] || die "only KERNEL=debian has a disk: VM_DISK means nothing here"
+of_debian "$name" || [ -z "${VM_DISK:-}" ] || die "only KERNEL=debian has a disk: VM_DISK means nothing here"
 
 cpus=2
-if [ "$name" = debian ]; then
+if of_debian "$name"; then
 	"$repo/tools/packages.sh" python3 qemu-system-x86 >&2
 	# In Debian 12 it comes with QEMU.
 	[ -e /usr/lib/qemu/virtiofsd ] || "$repo/tools/packages.sh" virtiofsd >&2
