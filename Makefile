@@ -72,8 +72,8 @@ make check-deb
               built for other kernels, refused, removed; ten minutes
 make check-full
               make check with nothing left out on the debug kernel, ten minutes
-              of torture on each kernel, an emulated arm64, make check-deb, and
-              a summary
+              of torture on each kernel, Debian's rt-amd64, an emulated arm64,
+              make check-deb, and a summary
 make torture  everything at random, and each byte must be right
 make deb      build/rksm-dkms_*_all.deb, for Debian 13 with its own kernel
 make bench    measures rksm beside in-tree KSM; table, JSON and charts
@@ -91,8 +91,8 @@ VM_KOPT='option ...'        for the kernel's command line
 VM_LOG=<file>               where the kernel log goes (build/log/vm-*.log)
 VM_DISK=<file>              debian: the disk, made if it is not there, and kept
 RKSM=0                      do not load the module
-KERNELS='plain debug uml debian'  the kernels that `make check` tests; arm64 can
-                            be among them
+KERNELS='plain debug uml debian'  the kernels that `make check` tests; any other
+                            can be among them
 SECONDS=60 SEED=<number>    for `make torture`: how long, and the same steps again
 SIZE=small|normal|full PLATFORM=uml|qemu|icount|debian ONLY=<workload> SEED=<number>
                             for `make bench`; small takes 3 minutes

@@ -23,8 +23,9 @@ LOGS = REPO / "build/log"
 KERNEL_LOG = "kernel.log"
 # The debug kernel is slow: it runs while the others are built and run.
 KERNELS = ("debug", "plain", "uml", "debian")
-# With --full as well: emulated, it takes long, and has little that others have not.
-KERNELS_FULL = (*KERNELS, "arm64")
+# With --full as well: the one in which most locks sleep; and what is emulated takes
+# long, and has little that others have not.
+KERNELS_FULL = (*KERNELS, "debian-rt-amd64", "arm64")
 MACHINES_AT_ONCE = 2
 TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
 # How many of a test's rounds are done there, in percent: all with --full.
@@ -40,6 +41,11 @@ NUMA = {"plain": "2", "debug": "2", "uml": "1", "debian": "2", "arm64": "2"}
 MEM = {"plain": "2G", "debug": "3G", "uml": "3G", "debian": "2G", "arm64": "2G"}
 # One block, to be taken out of the machine.
 DIMM = {"plain": "128M", "debug": "128M", "uml": "", "debian": "128M", "arm64": ""}
+
+
+def kind_of(name):
+    """All of Debian's own kernels are tested in the same way."""
+    return name.partition("-")[0]
 
 
 def say(text):
@@ -165,13 +171,13 @@ class Check:
         self.report(f"{name}: build", results)
         if built.returncode:
             return None
-        if name == "debian":
+        if kind_of(name) == "debian":
             # The tests need a source of the same series; the kernel comes from a package.
             fetched = subprocess.run([REPO / "tools/source.sh"], stdout=subprocess.PIPE, text=True, check=True)
             source = Path(fetched.stdout.strip())
         else:
             source = Path((REPO / "build" / name / "ksrc").read_text().strip())
-        if not self.source and name != "debian":
+        if not self.source and kind_of(name) != "debian":
             self.source = source
             self.clippy(name)
             self.bench()
@@ -181,7 +187,7 @@ class Check:
 
     def build_tests(self, name, source):
         tests, log = REPO / "build" / name / "tests", LOGS / f"tests-{name}.log"
-        command = [str(REPO / "tools/check/build-tests.sh"), str(source), str(tests), name]
+        command = [str(REPO / "tools/check/build-tests.sh"), str(source), str(tests), kind_of(name)]
         good = run_logged(command, log) == 0
         results = ktap.Results()
         results.case(f"{name}/build of the tests", good)
@@ -190,19 +196,19 @@ class Check:
 
     def boot(self, name, source, tests):
         say(f"{name}: boot and run the tests")
-        out = LOGS / f"check-{name}"
+        out, kind = LOGS / f"check-{name}", kind_of(name)
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-        env = dict(os.environ, VM_LOG=str(out / KERNEL_LOG), RKSM="1", VM_MEM=MEM[name])
+        env = dict(os.environ, VM_LOG=str(out / KERNEL_LOG), RKSM="1", VM_MEM=MEM[kind])
         seconds = TORTURE_SECONDS_FULL if self.full else TORTURE_SECONDS
-        timeout = TIMEOUT[name] + 2 * seconds
-        env |= {"VM_CPUS": CPUS[name], "VM_NUMA": NUMA[name], "VM_DIMM": DIMM[name]}
+        timeout = TIMEOUT[kind] + 2 * seconds
+        env |= {"VM_CPUS": CPUS[kind], "VM_NUMA": NUMA[kind], "VM_DIMM": DIMM[kind]}
         env |= {"VM_TIMEOUT": str(timeout)}
-        providers, pattern = kernel_tests.plan(name, self.full)
-        rounds = 100 if self.full else ROUNDS.get(name, 100)
+        providers, pattern = kernel_tests.plan(kind, self.full)
+        rounds = 100 if self.full else ROUNDS.get(kind, 100)
         env["RKSM_RUN"] = (
             f"TORTURE_SECONDS={seconds} KSM_ROUNDS={rounds} KERNEL_TESTS='{pattern}' "
-            f"tools/check/guest.sh '{out}' '{source}' '{tests}' {name} {' '.join(providers)}"
+            f"tools/check/guest.sh '{out}' '{source}' '{tests}' {kind} {' '.join(providers)}"
         )
         started = time.monotonic()
         status = subprocess.run([REPO / "tools/vm.sh", name], env=env, check=False).returncode
@@ -215,14 +221,14 @@ class Check:
         results = ktap.Results()
         results.case(f"{name}/the machine ran to its end (status {status})", status == 0)
         self.report(f"{name}: machine", results, kernel_log)
-        if name != "debian":
+        if kind_of(name) != "debian":
             # Debian's kernel has no KUnit.
             self.kunit(name, out, source)
         self.kernel_tests(name, out, source)
         self.selftests(name, out, source)
         if name == "uml":
             self.bench_ran(name, out)
-        if name == "debian":
+        if kind_of(name) == "debian":
             hooks = out / "hooks.ktap"
             self.report(f"{name}: livepatch", ktap.parse(read(hooks), source, f"{name}/hooks"), hooks)
         self.aftermath(name, out, kernel_log)
@@ -243,7 +249,7 @@ class Check:
     def kernel_tests(self, name, out, source):
         """What fails in-tree counts as well: no fault of rksm's, but without it
         there is nothing to compare with."""
-        providers, pattern = kernel_tests.plan(name, self.full)
+        providers, pattern = kernel_tests.plan(kind_of(name), self.full)
         path = {provider: out / f"kernel-tests-{provider}.ktap" for provider in providers}
         results = {
             provider: kernel_tests.judge(read(path[provider]), source, f"{name}/{provider}", pattern)
@@ -326,7 +332,7 @@ def run_logged(command, path):
 def main():
     parser = argparse.ArgumentParser(prog="check", description=__doc__)
     parser.add_argument("--full", action="store_true", help="everything on the debug kernel, a longer torture, arm64, and check-deb")
-    parser.add_argument("kernels", nargs="*", help="plain, debug, uml, debian, arm64")
+    parser.add_argument("kernels", nargs="*", help="plain, debug, uml, debian, debian-FLAVOUR, arm64")
     args = parser.parse_args()
     LOGS.mkdir(parents=True, exist_ok=True)
     with (LOGS / "check.lock").open("w") as lock:

@@ -12,7 +12,7 @@ mkdir -p "$results/kunit"
 
 note() {
 	echo "check: $*" >/dev/kmsg
-	echo "  $set: $*"
+	echo "  $RKSM_KERNEL: $*"
 }
 
 # The suites of the module ran when it was loaded.
