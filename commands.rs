@@ -138,7 +138,7 @@ impl Control for Desk {
 
     fn set_scanners(&self, number: u32) -> Result {
         match self.crew.len() {
-            // The in-tree code provides merging still.
+            // The module is being loaded.
             0 => Err(EBUSY),
             _ => self.crew.set_len(&self.engine, number),
         }

@@ -16,12 +16,33 @@ use kernel::{
 /// How nice scanners are.
 const NICE: c_long = 5;
 
-/// All scanners. Dropping it ends them.
+/// All scanners.
 #[pin_data]
 pub(crate) struct Crew {
     len: Atomic<u32>,
     #[pin]
     threads: Mutex<KVec<Kthread<Scanner>>>,
+}
+
+/// The scanners are at work, until this is dropped.
+pub(crate) struct AtWork(Arc<Crew>);
+
+impl AtWork {
+    /// Begins with one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Crew::set_len`].
+    pub(crate) fn new(crew: Arc<Crew>, engine: &Arc<Engine>) -> Result<Self> {
+        crew.set_len(engine, 1)?;
+        Ok(Self(crew))
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.threads.lock().clear();
+    }
 }
 
 impl Crew {

@@ -55,7 +55,7 @@ mod unmerge;
 mod work;
 
 use commands::Desk;
-use crew::Crew;
+use crew::{AtWork, Crew};
 use engine::Engine;
 use kernel::sync::Arc;
 use mm::{hotplug::OfflineNotifier, kobject::Directory, provider::Registration};
@@ -86,14 +86,15 @@ static MODINFO_VERSION: [u8; VERSION.len()] = {
 
 /// The module. Its fields drop in this order, each after what could still use it.
 struct Rksm {
-    /// The knobs: nobody asks for anything any more.
+    /// The directory. What is written to it until it goes is carried back as well.
     _sysfs: Directory<Desk>,
     /// The threads: while they run they may merge.
-    _crew: Arc<Crew>,
+    _scanners: AtWork,
     /// What tells of memory that goes offline, as long as there can be nodes of it.
     _offline: OfflineNotifier<Engine>,
-    /// The hooks. Afterwards the in-tree code provides merging again.
-    _registration: Registration<Engine>,
+    /// The hooks, and the in-tree KSM's directory. Afterwards the in-tree code provides merging again,
+    /// with the settings that there were.
+    _registration: Registration<Engine, Desk>,
 }
 
 impl kernel::Module for Rksm {
@@ -104,14 +105,16 @@ impl kernel::Module for Rksm {
             engine: engine.clone(),
             crew: crew.clone(),
         };
-        let sysfs = sysfs::create(Arc::new(desk, GFP_KERNEL)?)?;
-        let registration = Registration::new(engine.clone(), sysfs.kobject())?;
+        let files = sysfs::files(Arc::new(desk, GFP_KERNEL)?)?;
+        let registration = Registration::new(engine.clone(), files.clone())?;
         let offline = OfflineNotifier::new(engine.clone())?;
-        crew.set_len(&engine, 1)?;
+        // What is there is ready.
+        let sysfs = Directory::new(c"rksm", files)?;
+        let scanners = AtWork::new(crew, &engine)?;
         pr_info!("merges pages from now on, as /sys/kernel/mm/rksm says\n");
         Ok(Self {
             _sysfs: sysfs,
-            _crew: crew,
+            _scanners: scanners,
             _offline: offline,
             _registration: registration,
         })

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files in `/sys/kernel/mm/rksm`: names, formats and errors are those of the in-tree KSM, which
-//! has them all but `scope` and `scanners`.
+//! The files in `/sys/kernel/mm/rksm`, and in `/sys/kernel/mm/ksm` where it has them: names, formats and
+//! errors are those of the in-tree KSM, which has them all but `scope` and `scanners`.
 
 use crate::{
     advisor::Mode,
     control::Control,
     knobs,
-    mm::kobject::{Attr, Directory},
+    mm::kobject::{Attr, Files},
     settings::{Scope, Value},
 };
 use core::{
@@ -16,13 +16,13 @@ use core::{
 };
 use kernel::{prelude::*, str::Formatter, sync::Arc};
 
-/// Makes the directory.
+/// Makes the files, which are nowhere yet.
 ///
 /// # Errors
 ///
-/// As [`Directory::new`].
-pub(crate) fn create<C: Control>(control: Arc<C>) -> Result<Directory<C>> {
-    Directory::new(c"rksm", control, Files::<C>::ALL)
+/// `ENOMEM`.
+pub(crate) fn files<C: Control>(control: Arc<C>) -> Result<Arc<Files<C>>> {
+    Files::new(control, Attrs::<C>::ALL)
 }
 
 /// A knob that says nothing to anybody when it changes.
@@ -45,10 +45,10 @@ macro_rules! counter {
     };
 }
 
-/// The files, for an engine of type `C`.
-struct Files<C>(PhantomData<C>);
+/// What each does, for an engine of type `C`.
+struct Attrs<C>(PhantomData<C>);
 
-impl<C: Control> Files<C> {
+impl<C: Control> Attrs<C> {
     const ALL: &'static [Attr<C>] = &[
         // Knobs.
         Attr::read_write(

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A directory of attribute files in `/sys/kernel/mm`.
+//! Attribute files, and a directory of them in `/sys/kernel/mm`.
 //!
-//! The kobject is made, and freed by its release function, in the core kernel. So no code of this
+//! The kobject of a directory is made, and freed by its release function, in the core kernel. So no code of this
 //! module runs after the directory was dropped, however long somebody else holds the kobject. What
 //! belongs to the module are the files: removing the directory waits for callbacks that are running
 //! and lets no other begin, and after that nothing refers to them.
@@ -91,14 +91,14 @@ impl<S> File<S> {
         if attr.store.is_some() {
             raw.__bindgen_anon_2.store = Some(Self::store);
         }
-        // INVARIANT: The callbacks were set above; `Directory` keeps `state` alive.
+        // INVARIANT: The callbacks were set above; `Files` keeps `state` alive.
         Self { raw, attr, state }
     }
 
     /// # Safety
     ///
-    /// `raw` points to the first field of a `File<S>` whose directory is being read, and `buffer` to
-    /// a page for the output that the kernel has cleared.
+    /// `raw` points to the first field of a `File<S>` that is being read, and `buffer` to a page for the
+    /// output, of bytes that the kernel has initialised.
     unsafe extern "C" fn show(
         _kobj: *mut bindings::kobject,
         raw: *mut bindings::kobj_attribute,
@@ -123,8 +123,8 @@ impl<S> File<S> {
 
     /// # Safety
     ///
-    /// `raw` points to the first field of a `File<S>` whose directory is being written to, and
-    /// `input` to `len` bytes that hold still.
+    /// `raw` points to the first field of a `File<S>` that is being written to, and `input` to `len`
+    /// bytes that hold still.
     unsafe extern "C" fn store(
         _kobj: *mut bindings::kobject,
         raw: *mut bindings::kobj_attribute,
@@ -161,55 +161,77 @@ fn line(input: &[u8]) -> &[u8] {
     text.strip_suffix(b"\n").unwrap_or(text)
 }
 
-/// A kobject, for C code that takes a pointer to one.
+/// Files as the kernel knows them. They may be in a [`Directory`], and of a provider
+/// ([`Registration`](super::provider::Registration)), which keep them for as long as callbacks can run.
 ///
 /// # Invariants
 ///
-/// The pointer is valid for as long as this value is borrowed.
-pub(crate) struct RawKobject(NonNull<bindings::kobject>);
-
-impl RawKobject {
-    /// The pointer to it.
-    pub(crate) fn as_ptr(&self) -> *mut bindings::kobject {
-        self.0.as_ptr()
-    }
-}
-
-/// A directory in `/sys/kernel/mm` and the files in it. Dropping it removes both; after that no
-/// callback runs.
-///
-/// # Invariants
-///
-/// - `kobj` is in sysfs, and this value owns a reference to it.
-/// - What was made in it points to the elements of `files`, which stay where they are, and those point
-///   into `state`.
-pub(crate) struct Directory<S: Send + Sync + 'static> {
-    kobj: RawKobject,
+/// The elements of `files` stay where they are, and point into `state`.
+pub(crate) struct Files<S: Send + Sync + 'static> {
     files: KVec<File<S>>,
     // The files' callbacks use it.
     _state: Arc<S>,
 }
 
-// SAFETY: A kobject may be used by any thread. `state` may be as well, and the files only point to it
-// and to constants.
+// SAFETY: `state` may be used by any thread, and the files only point to it and to constants.
+unsafe impl<S: Send + Sync> Send for Files<S> {}
+
+// SAFETY: As above.
+unsafe impl<S: Send + Sync> Sync for Files<S> {}
+
+impl<S: Send + Sync + 'static> Files<S> {
+    /// A file for each element of `attrs`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(state: Arc<S>, attrs: &'static [Attr<S>]) -> Result<Arc<Self>> {
+        let mut files = KVec::with_capacity(attrs.len(), GFP_KERNEL)?;
+        for attr in attrs {
+            files.push(File::new(attr, &raw const *state), GFP_KERNEL)?;
+        }
+        // INVARIANT: They are on the heap, and nothing is added any more. The state is kept.
+        let files = Self {
+            files,
+            _state: state,
+        };
+        Ok(Arc::new(files, GFP_KERNEL)?)
+    }
+
+    /// Pointers to the whole of each file, not only to its first field.
+    pub(super) fn as_ptrs(&self) -> impl Iterator<Item = *mut bindings::kobj_attribute> + '_ {
+        self.files
+            .iter()
+            .map(|file| ptr::from_ref(file).cast_mut().cast())
+    }
+}
+
+/// A directory in `/sys/kernel/mm` and the files in it. Dropping it removes both; after that no
+/// callback runs for it.
+///
+/// # Invariants
+///
+/// - `kobj` is in sysfs, and this value owns a reference to it.
+/// - What was made in it points to what `files` has.
+pub(crate) struct Directory<S: Send + Sync + 'static> {
+    kobj: NonNull<bindings::kobject>,
+    _files: Arc<Files<S>>,
+}
+
+// SAFETY: A kobject may be used by any thread, and so may the files.
 unsafe impl<S: Send + Sync> Send for Directory<S> {}
 
 // SAFETY: As above.
 unsafe impl<S: Send + Sync> Sync for Directory<S> {}
 
 impl<S: Send + Sync + 'static> Directory<S> {
-    /// Makes a directory with a file for each element of `attrs`. The files can be used at once.
+    /// Makes a directory with `files` in it, which can be used at once.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if there is no memory, or something of that name is there already.
-    /// - `EEXIST` if two of `attrs` have the same name.
-    pub(crate) fn new(name: &CStr, state: Arc<S>, attrs: &'static [Attr<S>]) -> Result<Self> {
-        let mut files = KVec::with_capacity(attrs.len(), GFP_KERNEL)?;
-        for attr in attrs {
-            files.push(File::new(attr, &raw const *state), GFP_KERNEL)?;
-        }
-
+    /// - `EEXIST` if two of `files` have the same name.
+    pub(crate) fn new(name: &CStr, files: Arc<Files<S>>) -> Result<Self> {
         // SAFETY: The variable is set once, in boot, before there are modules.
         let parent = unsafe { bindings::mm_kobj };
         // SAFETY: `name` is a C string, which is copied, and `parent` a kobject that is never freed.
@@ -217,24 +239,17 @@ impl<S: Send + Sync + 'static> Directory<S> {
         // INVARIANT: The kobject was just added, and has no files yet. Dropped on an error below,
         // this value takes back what was made.
         let directory = Self {
-            kobj: RawKobject(NonNull::new(kobj).ok_or(ENOMEM)?),
-            files,
-            _state: state,
+            kobj: NonNull::new(kobj).ok_or(ENOMEM)?,
+            _files: files.clone(),
         };
 
-        for file in &directory.files {
-            // A pointer to the whole of the file, not only to its first field.
-            let attr = ptr::from_ref(file).cast::<bindings::attribute>();
-            // SAFETY: `attr` is an attribute: it is what `raw` begins with. It and its callbacks'
+        for file in files.as_ptrs() {
+            let attr = file.cast_const().cast::<bindings::attribute>();
+            // SAFETY: `attr` is an attribute: it is what a file begins with. It and its callbacks'
             // state are kept until the directory is removed.
             to_result(unsafe { bindings::sysfs_create_file_ns(kobj, attr, ptr::null()) })?;
         }
         Ok(directory)
-    }
-
-    /// The kobject, for a link to it.
-    pub(crate) fn kobject(&self) -> &RawKobject {
-        &self.kobj
     }
 }
 
@@ -291,7 +306,9 @@ mod tests {
 
         DROPPED.store(0, Relaxed);
         let state = Arc::new(Counted(&DROPPED), GFP_KERNEL)?;
-        let directory = Directory::new(c"rksm_test", state, ATTRS)?;
+        let files = Files::new(state, ATTRS)?;
+        let directory = Directory::new(c"rksm_test", files.clone())?;
+        drop(files);
         assert_eq!(DROPPED.load(Relaxed), 0);
         drop(directory);
         assert_eq!(DROPPED.load(Relaxed), 1);

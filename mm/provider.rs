@@ -5,7 +5,7 @@
 //! C header: `include/linux/ksm.h`
 
 use super::{
-    kobject::RawKobject,
+    kobject::Files,
     ksm_folio::Tie,
     rmap_walk::{self, Sharers},
 };
@@ -70,20 +70,24 @@ static PROVIDER: AtomicPtr<ffi::c_void> = AtomicPtr::new(ptr::null_mut());
 ///
 /// # Invariants
 ///
-/// `ops` is registered, its hooks are those of `P`, and `PROVIDER` is a `P`.
-pub(crate) struct Registration<P: Provider> {
+/// `ops` is registered, its hooks are those of `P`, and `PROVIDER` is a `P`. `attrs`, to which it
+/// points, ends with a null pointer; the others are those of `files`.
+pub(crate) struct Registration<P: Provider, S: Send + Sync + 'static> {
     ops: NonNull<bindings::ksm_ops>,
+    _attrs: KVec<*mut bindings::kobj_attribute>,
+    _files: Arc<Files<S>>,
     _provider: PhantomData<Arc<P>>,
 }
 
 // SAFETY: Registering and unregistering are not bound to a thread.
-unsafe impl<P: Provider> Send for Registration<P> {}
+unsafe impl<P: Provider, S: Send + Sync> Send for Registration<P, S> {}
 // SAFETY: There are no methods.
-unsafe impl<P: Provider> Sync for Registration<P> {}
+unsafe impl<P: Provider, S: Send + Sync> Sync for Registration<P, S> {}
 
-impl<P: Provider> Registration<P> {
+impl<P: Provider, S: Send + Sync + 'static> Registration<P, S> {
     /// Takes over from the in-tree code: it unmerges what it merged and hands over the address
-    /// spaces enrolled with it. `directory` becomes known under the in-tree code's name too.
+    /// spaces enrolled with it. Its values are written to those of `files` that have its files' names,
+    /// which are in its directory from then on.
     ///
     /// # Errors
     ///
@@ -91,8 +95,13 @@ impl<P: Provider> Registration<P> {
     /// * `ENOMEM`, `EINTR`: the same, for want of memory or for a signal.
     ///
     /// Everything is as before then.
-    pub(crate) fn new(provider: Arc<P>, directory: &RawKobject) -> Result<Self> {
-        let ops = KBox::new(Self::ops(directory.as_ptr()), GFP_KERNEL)?;
+    pub(crate) fn new(provider: Arc<P>, files: Arc<Files<S>>) -> Result<Self> {
+        let mut attrs = KVec::new();
+        for attr in files.as_ptrs() {
+            attrs.push(attr, GFP_KERNEL)?;
+        }
+        attrs.push(ptr::null_mut(), GFP_KERNEL)?;
+        let ops = KBox::new(Self::ops(attrs.as_mut_ptr()), GFP_KERNEL)?;
         let raw = Arc::into_raw(provider).cast_mut();
         let free = PROVIDER.compare_exchange(
             ptr::null_mut(),
@@ -122,6 +131,8 @@ impl<P: Provider> Registration<P> {
         // INVARIANT: Both were done just now.
         Ok(Self {
             ops,
+            _attrs: attrs,
+            _files: files,
             _provider: PhantomData,
         })
     }
@@ -139,10 +150,10 @@ impl<P: Provider> Registration<P> {
         });
     }
 
-    fn ops(directory: *mut bindings::kobject) -> bindings::ksm_ops {
+    fn ops(attrs: *mut *mut bindings::kobj_attribute) -> bindings::ksm_ops {
         bindings::ksm_ops {
             owner: this_module::<crate::LocalModule>().as_ptr(),
-            kobj: directory,
+            attrs,
             records: Some(Self::records),
             madvise: Some(Self::madvise),
             enter: Some(Self::enter),
@@ -247,7 +258,7 @@ impl<P: Provider> Registration<P> {
     }
 }
 
-impl<P: Provider> Drop for Registration<P> {
+impl<P: Provider, S: Send + Sync + 'static> Drop for Registration<P, S> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant `ops` is registered. No merged page is left: each holds a
         // reference to the module, and this runs when there are none.

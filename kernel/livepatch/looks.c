@@ -3,8 +3,8 @@
  * Is this the kernel that the hooks are made for? Nothing is taken for granted
  * that the kernel says of itself: where each function begins, by ftrace; that
  * there are no copies of it, by kallsyms; that it is called and not inlined, by
- * its callers' code; what it takes and returns, and where private structures have
- * their members, by BTF.
+ * its callers' code; which files there are in sysfs, by sysfs; what functions take
+ * and return, and where private structures have their members, by BTF.
  *
  * That each name is there, and there once, is seen to by the livepatch core.
  */
@@ -16,11 +16,14 @@
 #include <linux/err.h>
 #include <linux/ftrace.h>
 #include <linux/kallsyms.h>
+#include <linux/kernfs.h>
+#include <linux/kobject.h>
 #include <linux/ksm.h>
 #include <linux/mm.h>
 #include <linux/rmap.h>
 #include <linux/seq_buf.h>
 #include <linux/string.h>
+#include <linux/sysfs.h>
 #include <linux/text-patching.h>
 #include <linux/unaligned.h>
 #include "internal.h"
@@ -290,6 +293,48 @@ static int look_at_structures(const struct btf *btf)
 	return 0;
 }
 
+/* Is it the function that the macros of sysfs.h take by the file's name? */
+static bool is_callback(const void *function, const char *name, const char *kind)
+{
+	char found[KSYM_NAME_LEN], wanted[64];
+
+	snprintf(found, sizeof(found), "%ps", function);
+	snprintf(wanted, sizeof(wanted), "%s_%s", name, kind);
+	return !strcmp(found, wanted);
+}
+
+static int look_at_file(struct kernfs_node *dir, struct attribute *attr)
+{
+	const struct kobj_attribute *file = container_of(attr, struct kobj_attribute, attr);
+	struct kernfs_node *node = kernfs_find_and_get(dir, attr->name);
+	bool fits = node && node->priv == attr;
+
+	kernfs_put(node);
+	if (fits && is_callback(file->show, attr->name, "show") &&
+	    (!file->store || is_callback(file->store, attr->name, "store")))
+		return 0;
+	pr_err("%s/%s is not the file that we think\n", ksm_attr_group.name, attr->name);
+	return -ENOEXEC;
+}
+
+/* The files in sysfs are what the attributes say, which are called as we think. */
+static int look_at_files(void)
+{
+	struct attribute **attr = ksm_attr_group.attrs;
+	struct kernfs_node *dir;
+	int err = 0;
+
+	dir = kernfs_find_and_get(mm_kobj->sd, ksm_attr_group.name);
+	if (!dir || get_ktype(mm_kobj)->sysfs_ops != &kobj_sysfs_ops) {
+		pr_err("the files of page merging are not where we think\n");
+		err = -ENOEXEC;
+	}
+	while (!err && *attr)
+		err = look_at_file(dir, *attr++);
+	kernfs_put(dir);
+	return err;
+}
+
 int look_at_kernel(void)
 {
 	const struct btf *btf;
@@ -304,6 +349,10 @@ int look_at_kernel(void)
 		return err;
 
 	err = look_at_calls();
+	if (err)
+		return err;
+
+	err = look_at_files();
 	if (err)
 		return err;
 

@@ -11,6 +11,7 @@
 #include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/oom.h>
+#include <linux/rcupdate.h>
 #include <linux/rmap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -34,4 +35,13 @@ void drain_provider(void)
 	/* A take-over that failed may not have waited for its grace period. */
 	synchronize_srcu(&ksm_srcu);
 	srcu_barrier(&ksm_srcu);
+
+	/*
+	 * The files in sysfs are the in-tree code's. Who has found a callback of ours
+	 * there is about to enter its SRCU domain, or inside, or about to return; and
+	 * sleeps nowhere else than inside.
+	 */
+	synchronize_rcu_tasks();
+	synchronize_srcu(&ksm_files_srcu);
+	synchronize_rcu_tasks();
 }

@@ -7,6 +7,8 @@
  * code knows nothing of providers.
  */
 
+#include <linux/kernfs.h>
+#include <linux/seq_buf.h>
 #include <linux/sort.h>
 
 #ifndef KSM_SEAMS_BY_LIVEPATCH
@@ -433,11 +435,11 @@ EXPORT_SYMBOL_FOR_MODULES(ksm_mm_forget, "rksm");
  */
 static DEFINE_MUTEX(ksm_provider_mutex);
 
-/* What "run" goes back to: what it was when a module took over. */
+/*
+ * What "run" of the in-tree code stands for while ksm_run is none of the user's
+ * business, and goes back to.
+ */
 static unsigned long ksm_run_before;
-
-/* There was no memory for the in-tree knobs when they were to come back. */
-static bool knobs_gone;
 
 /*
  * For "run", while ksmd is to let go of ksm_thread_mutex: it does not scan then.
@@ -483,7 +485,8 @@ static int take_over_lock(void)
 
 	for (;;) {
 		/* Whoever changes it with the mutex held has the last word. */
-		cmpxchg(&ksm_run, KSM_RUN_MERGE, KSM_RUN_PAUSE);
+		if (cmpxchg(&ksm_run, KSM_RUN_MERGE, KSM_RUN_PAUSE) == KSM_RUN_MERGE)
+			WRITE_ONCE(ksm_run_before, KSM_RUN_MERGE);
 		if (mutex_trylock(&ksm_thread_mutex)) {
 			if (!(ksm_run & KSM_RUN_OFFLINE))
 				return 0;
@@ -506,44 +509,214 @@ static void set_run(unsigned long run)
 }
 
 /*
+ * The files in /sys/kernel/mm/ksm.
+ *
+ * They stay, whoever provides merging: who has one open, has bound it elsewhere, or
+ * may use it by a rule for its path goes on. What a file shows and takes is changed,
+ * in the attributes of the in-tree code. While one provider takes over from the
+ * other a file shows what it did, and cannot be written.
+ *
+ * The hooks do not change hands behind who is in a file, which may take minutes:
+ * hence an SRCU domain of its own. The callbacks sleep nowhere else than inside.
+ */
+DEFINE_STATIC_SRCU(ksm_files_srcu);
+
+struct ksm_file {
+	struct kobj_attribute *attr;
+	/* What the attribute is without a provider */
+	struct kobj_attribute in_tree;
+	/* The provider's of the same name, if there is one */
+	struct kobj_attribute *theirs;
+	/* The provider did not take the value that in-tree KSM had, and has. */
+	bool refused;
+};
+
+/* Filled once. */
+static struct ksm_file ksm_files[48];
+static unsigned int nr_ksm_files;
+
+/* Whose the files are, from when a module begins to take over until it is gone */
+static enum {
+	/* They show what in-tree KSM has, and cannot be written. */
+	KSM_FILES_OURS,
+	KSM_FILES_THEIRS,
+	/* They show what the provider has, and cannot be written. */
+	KSM_FILES_LEAVING,
+} ksm_files_state;
+
+#define for_each_ksm_file(file) \
+	for (file = ksm_files; file < ksm_files + nr_ksm_files; file++)
+
+static struct ksm_file *find_file(const char *name)
+{
+	struct ksm_file *file;
+
+	for_each_ksm_file(file) {
+		if (!strcmp(file->in_tree.attr.name, name))
+			return file;
+	}
+	return NULL;
+}
+
+static bool is_run(const struct ksm_file *file)
+{
+	return !strcmp(file->in_tree.attr.name, "run");
+}
+
+/* The caller is inside of ksm_files_srcu. */
+static unsigned int files_state(void)
+{
+	/* Pairs with give_files(): where it is the provider's, "theirs" is set. */
+	return smp_load_acquire(&ksm_files_state);
+}
+
+static ssize_t ksm_file_show(struct kobject *kobj, struct kobj_attribute *attr,
+			     char *buf)
+{
+	const struct ksm_file *file;
+
+	guard(srcu)(&ksm_files_srcu);
+
+	file = find_file(attr->attr.name);
+	if (files_state() != KSM_FILES_OURS && file->theirs)
+		return file->theirs->show(kobj, file->theirs, buf);
+	if (is_run(file))
+		return sysfs_emit(buf, "%lu\n", READ_ONCE(ksm_run_before));
+	return file->in_tree.show(kobj, attr, buf);
+}
+
+static ssize_t ksm_file_store(struct kobject *kobj, struct kobj_attribute *attr,
+			      const char *buf, size_t count)
+{
+	const struct ksm_file *file;
+
+	guard(srcu)(&ksm_files_srcu);
+
+	file = find_file(attr->attr.name);
+	if (files_state() != KSM_FILES_THEIRS || !file->theirs ||
+	    !file->theirs->store)
+		return -EBUSY;
+	return file->theirs->store(kobj, file->theirs, buf, count);
+}
+
+/* Nobody begins to write to the in-tree code any more. */
+static int close_files(void)
+{
+	struct attribute **attr = ksm_attr_group.attrs;
+	struct ksm_file *file;
+
+	if (!nr_ksm_files) {
+		for (file = ksm_files; *attr; attr++, file++) {
+			if (WARN_ON_ONCE(file == ksm_files + ARRAY_SIZE(ksm_files)))
+				return -ENOSPC;
+			file->attr = container_of(*attr, struct kobj_attribute, attr);
+			file->in_tree = *file->attr;
+		}
+		nr_ksm_files = file - ksm_files;
+	}
+
+	/* Whoever finds our functions finds the array filled: they begin with a barrier. */
+	smp_wmb();
+	for_each_ksm_file(file) {
+		WRITE_ONCE(file->attr->show, ksm_file_show);
+		if (file->in_tree.store)
+			WRITE_ONCE(file->attr->store, ksm_file_store);
+	}
+	return 0;
+}
+
+/* They are the in-tree code's again. */
+static void return_files(void)
+{
+	struct ksm_file *file;
+
+	for_each_ksm_file(file) {
+		WRITE_ONCE(file->attr->show, file->in_tree.show);
+		if (file->in_tree.store)
+			WRITE_ONCE(file->attr->store, file->in_tree.store);
+	}
+}
+
+/*
+ * Wait until nobody is in a store function of the in-tree code. sysfs counts who
+ * uses a file: before it takes the function from the attribute, until that returns.
+ * Where the count is 0 once, all who come now have found ours.
+ */
+static int wait_for_writers(void)
+{
+	struct kernfs_node *dir, *node;
+	struct ksm_file *file;
+	int err = 0;
+
+	dir = kernfs_find_and_get(mm_kobj->sd, ksm_attr_group.name);
+	if (!dir)
+		return -ENOENT;
+
+	for_each_ksm_file(file) {
+		unsigned long waited = 0;
+
+		if (!file->in_tree.store)
+			continue;
+		node = kernfs_find_and_get(dir, file->in_tree.attr.name);
+		if (!node) {
+			err = -ENOENT;
+			break;
+		}
+		/* Behind the change of the attributes */
+		smp_mb();
+		while (!err && atomic_read_acquire(&node->active))
+			err = take_over_wait(&waited);
+		kernfs_put(node);
+		if (err)
+			break;
+	}
+
+	kernfs_put(dir);
+	return err;
+}
+
+/* Have ksm_run be @run, and note what the user wants it to be. */
+static int stop_ksmd(unsigned long run)
+{
+	int err = take_over_lock();
+
+	if (err)
+		return err;
+	if (ksm_run != KSM_RUN_PAUSE)
+		WRITE_ONCE(ksm_run_before, ksm_run);
+	set_run(run);
+	mutex_unlock(&ksm_thread_mutex);
+	return 0;
+}
+
+/*
  * ksmd is told to unmerge, so that it sleeps, pages are copied at swap-in, and a
- * child is enrolled behind all others. Then the knobs go, so that none starts it
- * again. That waits for whoever writes to one, and nothing can end the wait: see
- * first that ksm_thread_mutex can be had.
+ * child is enrolled behind all others. Whoever writes to a knob by then is let
+ * finish, and what was written counts.
  */
 static int in_tree_stop(void)
 {
+	unsigned long run;
 	int err;
 
-	err = take_over_lock();
-	if (err) {
-		unsigned long run = READ_ONCE(ksm_run);
+	WRITE_ONCE(ksm_run_before, READ_ONCE(ksm_run) & ~KSM_RUN_OFFLINE);
+	err = close_files() ?:
+	      stop_ksmd(KSM_RUN_PAUSE) ?:
+	      wait_for_writers() ?:
+	      stop_ksmd(KSM_RUN_UNMERGE);
+	if (!err)
+		return 0;
 
-		while (run & KSM_RUN_PAUSE) {
-			if (try_cmpxchg(&ksm_run, &run,
-					run - KSM_RUN_PAUSE + KSM_RUN_MERGE)) {
-				wake_up_interruptible(&ksm_thread_wait);
-				break;
-			}
+	run = READ_ONCE(ksm_run);
+	while (run & KSM_RUN_PAUSE) {
+		if (try_cmpxchg(&ksm_run, &run,
+				run - KSM_RUN_PAUSE + ksm_run_before)) {
+			wake_up_interruptible(&ksm_thread_wait);
+			break;
 		}
-		return err;
 	}
-	ksm_run_before = ksm_run == KSM_RUN_PAUSE ? KSM_RUN_MERGE : ksm_run;
-	set_run(KSM_RUN_UNMERGE);
-	mutex_unlock(&ksm_thread_mutex);
-
-	if (!knobs_gone)
-		sysfs_remove_group(mm_kobj, &ksm_attr_group);
-
-	/* Somebody may have written to "run" until now. */
-	mutex_lock(&ksm_thread_mutex);
-	if ((ksm_run & ~KSM_RUN_OFFLINE) != KSM_RUN_UNMERGE) {
-		ksm_run_before = ksm_run & ~KSM_RUN_OFFLINE;
-		set_run(KSM_RUN_UNMERGE);
-	}
-	mutex_unlock(&ksm_thread_mutex);
-
-	return 0;
+	return_files();
+	return err;
 }
 
 static void in_tree_resume(void)
@@ -552,10 +725,150 @@ static void in_tree_resume(void)
 	set_run(ksm_run_before);
 	mutex_unlock(&ksm_thread_mutex);
 	wake_up_interruptible(&ksm_thread_wait);
+	return_files();
+}
 
-	knobs_gone = sysfs_create_group(mm_kobj, &ksm_attr_group);
-	if (knobs_gone)
-		pr_err("ksm: register sysfs failed\n");
+/* The longest value is a number of 64 bits. */
+#define LONGEST_VALUE	24
+
+/* What a knob can be set to again: of "[none] scan-time" what is in brackets. */
+static int get_value(struct kobj_attribute *attr, char *value)
+{
+	/* What sysfs gives to be filled is a page. */
+	static char text[PAGE_SIZE] __aligned(PAGE_SIZE);
+	ssize_t length;
+	char *begin;
+
+	length = attr->show(mm_kobj, attr, text);
+	if (length < 0)
+		return length;
+	text[min_t(size_t, length, sizeof(text) - 1)] = '\0';
+
+	begin = strchr(text, '[');
+	begin = begin ? begin + 1 : text;
+	begin[strcspn(begin, "]\n")] = '\0';
+	return strscpy(value, begin, LONGEST_VALUE) < 0 ? -E2BIG : 0;
+}
+
+static int set_value(struct kobj_attribute *attr, const char *value)
+{
+	char old[LONGEST_VALUE];
+	ssize_t done;
+	int err;
+
+	err = get_value(attr, old);
+	if (err || !strcmp(old, value))
+		return err;
+	done = attr->store(mm_kobj, attr, value, strlen(value));
+	return done < 0 ? done : 0;
+}
+
+/* Both sides can be set to what the other one is, or could. */
+static bool is_carried(const struct ksm_file *file)
+{
+	return file->in_tree.store && file->theirs && file->theirs->store;
+}
+
+static int carry_over(struct ksm_file *file)
+{
+	char value[LONGEST_VALUE];
+	int err = 0;
+
+	if (is_run(file))
+		snprintf(value, sizeof(value), "%lu", ksm_run_before);
+	else
+		err = get_value(&file->in_tree, value);
+	err = err ?: set_value(file->theirs, value);
+	file->refused = err;
+	return err;
+}
+
+/*
+ * Some wait for ksm_thread_mutex. ksmd sleeps, and nobody else is in a file: they
+ * get it, unless memory is going offline, which may take for ever.
+ */
+static int carry_back(struct ksm_file *file)
+{
+	unsigned long timeout = jiffies + TAKE_OVER_TIMEOUT;
+	char value[LONGEST_VALUE];
+	int err;
+
+	/* In-tree KSM still has it. */
+	if (file->refused)
+		return 0;
+
+	err = get_value(file->theirs, value);
+	if (err)
+		return err;
+	if (is_run(file))
+		return kstrtoul(value, 10, &ksm_run_before);
+
+	while (READ_ONCE(ksm_run) & KSM_RUN_OFFLINE) {
+		if (time_after(jiffies, timeout))
+			return -EBUSY;
+		schedule_timeout_uninterruptible(1);
+	}
+	return set_value(&file->in_tree, value);
+}
+
+/*
+ * Have the provider begin with the values that in-tree KSM has, or the other way
+ * round. What is refused stays as it is there.
+ */
+static void carry_values(bool back)
+{
+	struct ksm_file *advisor = find_file("advisor_mode"), *run = find_file("run");
+	DECLARE_SEQ_BUF(refused, 256);
+	struct ksm_file *file;
+	int step;
+
+	/* The advisor sets other knobs, and keeps them from being set. */
+	if (advisor && is_carried(advisor) && !(back && advisor->refused))
+		set_value(back ? &advisor->in_tree : advisor->theirs, "none");
+
+	/* When "run" is set, work may begin. */
+	for (step = 0; step < 3; step++) {
+		for_each_ksm_file(file) {
+			if (step != (file == run) * 2 + (file == advisor) ||
+			    !is_carried(file))
+				continue;
+			if (back ? carry_back(file) : carry_over(file))
+				seq_buf_printf(&refused, " %s",
+					       file->in_tree.attr.name);
+		}
+	}
+
+	if (seq_buf_used(&refused))
+		pr_warn("ksm: values that were not taken over:%s\n",
+			seq_buf_str(&refused));
+}
+
+static void give_files(const struct ksm_ops *ops)
+{
+	struct kobj_attribute **attr;
+	struct ksm_file *file;
+
+	for_each_ksm_file(file) {
+		file->theirs = NULL;
+		file->refused = false;
+		for (attr = ops->attrs; *attr; attr++) {
+			if (!strcmp((*attr)->attr.name, file->in_tree.attr.name))
+				file->theirs = *attr;
+		}
+	}
+	carry_values(false);
+	/* Pairs with files_state(). */
+	smp_store_release(&ksm_files_state, KSM_FILES_THEIRS);
+}
+
+/* Nobody is in the provider's files any more when this returns. */
+static void take_files(void)
+{
+	WRITE_ONCE(ksm_files_state, KSM_FILES_LEAVING);
+	synchronize_srcu(&ksm_files_srcu);
+	carry_values(true);
+	WRITE_ONCE(ksm_files_state, KSM_FILES_OURS);
+	synchronize_srcu(&ksm_files_srcu);
 }
 
 /*
@@ -978,8 +1291,10 @@ static int move_mms(const struct ksm_ops *ops)
  * @ops: the hooks of the module
  *
  * Stops ksmd, unmerges all that it has merged, enrols every process that was
- * enrolled with it through @ops->enter, and makes "ksm" in sysfs a link to
- * @ops->kobj.  The provider must not merge anything before this has returned 0.
+ * enrolled with it through @ops->enter, stores what each of its knobs is set to
+ * by the one of the same name in @ops->attrs, "run" last, and has the files in
+ * "ksm" in sysfs be those.  The provider must not merge anything before this has
+ * returned 0.
  *
  * If this fails, everything is as before, except that in-tree KSM has to merge
  * again what was merged.  The hooks may have been called by then: the caller
@@ -1031,21 +1346,17 @@ int ksm_register_ops(const struct ksm_ops *ops)
 	if (err)
 		goto resume;
 
-	err = sysfs_create_link(mm_kobj, ops->kobj, "ksm");
-	if (err)
-		goto resume;
-
 	set_provider(ops);
 	err = move_mms(ops);
 	if (err)
 		goto switch_back;
 
+	give_files(ops);
 	pr_info("ksm: page merging is provided by %s\n", module_name(ops->owner));
 	goto unlock;
 
 switch_back:
 	set_provider(NULL);
-	sysfs_remove_link(mm_kobj, "ksm");
 resume:
 	in_tree_resume();
 open:
@@ -1061,9 +1372,9 @@ EXPORT_SYMBOL_FOR_MODULES(ksm_register_ops, "rksm");
  * @ops: what was given to ksm_register_ops()
  *
  * The caller guarantees that no folio carries one of its stable nodes, and that
- * no new one appears.  When this returns, no hook is running or will be called,
- * ksmd goes on where its run knob stands, and the caller must hand each mm that
- * it has to ksm_return_mm().
+ * no new one appears.  When this returns, no hook and no function of @ops->attrs
+ * is running or will be called, in-tree KSM is set to what they showed, and the
+ * caller must hand each mm that it has to ksm_return_mm().
  *
  * Context: May sleep.  The caller must not hold any lock that is held around a
  * hook or taken in one.
@@ -1073,8 +1384,8 @@ void ksm_unregister_ops(const struct ksm_ops *ops)
 	mutex_lock(&ksm_provider_mutex);
 
 	if (!WARN_ON_ONCE(rcu_access_pointer(ksm_provider) != ops)) {
+		take_files();
 		set_provider(NULL);
-		sysfs_remove_link(mm_kobj, "ksm");
 		in_tree_resume();
 		seams_open();
 		pr_info("ksm: page merging is provided by the kernel again\n");

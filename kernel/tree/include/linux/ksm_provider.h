@@ -9,15 +9,15 @@
  * struct ksm_ops. Without such a module mm/ksm.c provides it.
  *
  * When a module takes over, ksmd stops, everything that it has merged is
- * unmerged, each enrolled process is enrolled with the module, and
- * /sys/kernel/mm/ksm becomes a link to the directory of the module. When the
- * module goes, all of this happens in the other direction, and ksmd goes on with
- * the settings that it had. There are never merged pages of two providers.
+ * unmerged, each enrolled process is enrolled with the module, and the files in
+ * /sys/kernel/mm/ksm show and take what is the module's, which begins with the
+ * settings that ksmd had. When the module goes, all of this happens in the other
+ * direction. There are never merged pages of two providers.
  */
 
 #include <linux/mm_types.h>
 
-struct kobject;
+struct kobj_attribute;
 struct module;
 struct rmap_walk_control;
 
@@ -27,7 +27,9 @@ struct rmap_walk_control;
 /**
  * struct ksm_ops - an implementation of page merging
  * @owner: the module that provides it
- * @kobj: its directory in sysfs; "ksm" becomes a link to it
+ * @attrs: its files, up to a NULL, with those that in-tree KSM has among them. A
+ *	file of in-tree KSM that is missing here goes on showing what it did, and
+ *	cannot be written.  The functions are called for two directories, perhaps.
  * @madvise: decide on MADV_MERGEABLE or MADV_UNMERGEABLE for a range of @vma by
  *	changing VM_MERGEABLE in *@vm_flags, after unmerging if it is taken away.
  *	MADV_UNMERGEABLE comes for all memory that is about to be moved, too.
@@ -59,7 +61,7 @@ struct rmap_walk_control;
  */
 struct ksm_ops {
 	struct module *owner;
-	struct kobject *kobj;
+	struct kobj_attribute **attrs;
 	int (*madvise)(struct vm_area_struct *vma, unsigned long start,
 		       unsigned long end, int advice, vm_flags_t *vm_flags);
 	int (*enter)(struct mm_struct *mm);
