@@ -55,6 +55,7 @@ mod unmerge;
 mod work;
 
 use commands::Desk;
+use control::Run;
 use crew::{AtWork, Crew};
 use engine::Engine;
 use kernel::sync::Arc;
@@ -66,6 +67,12 @@ module! {
     authors: ["rksm developers"],
     description: "Kernel Samepage Merging, in Rust",
     license: "GPL",
+    params: {
+        run: i32 {
+            default: crate::CARRIED_OVER,
+            description: "whether to merge: 0, 1, or as in-tree KSM is set to (-1, the default)",
+        },
+    },
 }
 
 /// The version, and a byte to end it, which is a newline in the file.
@@ -84,6 +91,23 @@ static MODINFO_VERSION: [u8; VERSION.len()] = {
     text
 };
 
+/// The parameter `run` where nobody gave it.
+const CARRIED_OVER: i32 = -1;
+
+/// What to set `run` to, or `None` where it begins with what in-tree KSM's says.
+///
+/// # Errors
+///
+/// `EINVAL`: it is something else.
+fn run() -> Result<Option<Run>> {
+    match module_parameters::run.value() {
+        CARRIED_OVER => Ok(None),
+        0 => Ok(Some(Run::Stop)),
+        1 => Ok(Some(Run::Merge)),
+        _ => Err(EINVAL),
+    }
+}
+
 /// The module. Its fields drop in this order, each after what could still use it.
 struct Rksm {
     /// The directory. What is written to it until it goes is carried back as well.
@@ -99,6 +123,7 @@ struct Rksm {
 
 impl kernel::Module for Rksm {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        let run = run()?;
         let engine = Engine::new()?;
         let crew = Crew::new()?;
         let desk = Desk {
@@ -110,7 +135,12 @@ impl kernel::Module for Rksm {
         let offline = OfflineNotifier::new(engine.clone())?;
         // What is there is ready.
         let sysfs = Directory::new(c"rksm", files)?;
-        let scanners = AtWork::new(crew, &engine)?;
+        // Nobody has begun to scan. Should that fail, in-tree KSM gets back what it had.
+        let carried = engine.run();
+        if let Some(run) = run {
+            engine.store_run(run);
+        }
+        let scanners = AtWork::new(crew, &engine).inspect_err(|_| engine.store_run(carried))?;
         pr_info!("merges pages from now on, as /sys/kernel/mm/rksm says\n");
         Ok(Self {
             _sysfs: sysfs,
