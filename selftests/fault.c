@@ -38,12 +38,11 @@ FAULT_TEST(unmerge_by_madvise)
 
 FAULT_TEST(unmerge_by_run_2)
 {
-	char *map = MERGED_PAGES(N, 2), path[256];
+	char *map = MERGED_PAGES(N, 2);
 	int fd = open_fail_nth(0), run, failed = 0, n, err;
 
 	ASSERT_LE(0, fd);
-	snprintf(path, sizeof(path), "%s/run", ksm_dir());
-	run = open(path, O_RDWR | O_CLOEXEC);
+	run = open(knob_path("run"), O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, run);
 	for (n = 1;; n++) {
 		set_nth(fd, n);
@@ -76,14 +75,13 @@ FAULT_TEST(unmerge_by_run_2)
 /* What was merged unasked is given back, or the scope stays as it is. */
 FAULT_TEST(narrower_scope)
 {
-	char *map = map_pages(N), path[256], text[64];
+	char *map = map_pages(N), text[64];
 	int fd = open_fail_nth(0), scope, failed = 0, n, err;
 
 	ASSERT_LE(0, fd);
 	ASSERT_NE(NULL, map);
 	fill_all(map, N, 6);
-	snprintf(path, sizeof(path), "%s/scope", ksm_dir());
-	scope = open(path, O_RDWR | O_CLOEXEC);
+	scope = open(knob_path("scope"), O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, scope);
 	for (n = 1;; n++) {
 		int pass;

@@ -23,7 +23,7 @@ MODULE_TEST(load_fails)
 		ASSERT_EQ(0, knob_set("run", 1));
 		ASSERT_TRUE(ksm_settles(1, 7));
 		set_nth(fd, n);
-		err = load();
+		err = load_stopped();
 		fault = nth_failed(fd);
 		ASSERT_TRUE(all_hold(map, 8, 1));
 		ASSERT_EQ(err == 0, loaded());

@@ -97,11 +97,9 @@ static const struct {
 static bool refuses_n(const char *name, const char *text, size_t n,
 		      const char *good)
 {
-	char path[256], buf[64];
-	int err;
+	char buf[64];
+	int err = file_write_n(knob_path(name), text, n);
 
-	snprintf(path, sizeof(path), "%s/%s", ksm_dir(), name);
-	err = file_write_n(path, text, n);
 	knob_text(name, buf, sizeof(buf));
 	if (err == -EINVAL && !strcmp(buf, good))
 		return true;
@@ -194,11 +192,9 @@ static const char * const knobs[] = {
 
 static mode_t mode_of(const char *name)
 {
-	char path[256];
 	struct stat st;
 
-	snprintf(path, sizeof(path), "%s/%s", ksm_dir(), name);
-	return stat(path, &st) ? 0 : st.st_mode & 07777;
+	return stat(knob_path(name), &st) ? 0 : st.st_mode & 07777;
 }
 
 /* One number and a newline. */
@@ -270,14 +266,13 @@ KSM_TEST(others_may_only_read)
 /* A file read byte by byte, and again from its start. */
 KSM_TEST(partial_reads)
 {
-	char path[256], whole[64], buf[64] = "";
+	char whole[64], buf[64] = "";
 	int fd, n = 0;
 
 	ASSERT_EQ(0, knob_write("pages_to_scan", "123456"));
 	ASSERT_LT(0, knob_text("pages_to_scan", whole, sizeof(whole)));
 	EXPECT_STREQ("123456\n", whole);
-	snprintf(path, sizeof(path), "%s/pages_to_scan", ksm_dir());
-	fd = open(path, O_RDONLY);
+	fd = open(knob_path("pages_to_scan"), O_RDONLY);
 	ASSERT_LE(0, fd);
 	while (n < 60 && read(fd, buf + n, 1) == 1)
 		n++;

@@ -37,11 +37,17 @@ int rounds(int n)
 	return r > 1 ? r : 1;
 }
 
-const char *ksm_dir(void)
+/* NULL: none was given. */
+static const char *given_dir(void)
 {
 	const char *dir = getenv("KSM_SYSFS");
 
-	return dir && *dir ? dir : "/sys/kernel/mm/ksm";
+	return dir && *dir ? dir : NULL;
+}
+
+const char *ksm_dir(void)
+{
+	return given_dir() ?: "/sys/kernel/mm/ksm";
 }
 
 int file_read(const char *path, char *buf, size_t size)
@@ -89,11 +95,14 @@ long file_long(const char *path)
 	return n < 0 ? n : strtol(buf, NULL, 10);
 }
 
-static const char *knob_path(const char *name)
+const char *knob_path(const char *name)
 {
 	static char path[512];
 
 	snprintf(path, sizeof(path), "%s/%s", ksm_dir(), name);
+	/* rksm has some that in-tree KSM has not. */
+	if (!given_dir() && access(path, F_OK))
+		snprintf(path, sizeof(path), "/sys/kernel/mm/rksm/%s", name);
 	return path;
 }
 

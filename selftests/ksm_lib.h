@@ -36,6 +36,8 @@ int file_read(const char *path, char *buf, size_t size);
 int file_write(const char *path, const char *text);
 int file_write_n(const char *path, const void *buf, size_t n);
 long file_long(const char *path);
+/* Good until it is called again. */
+const char *knob_path(const char *name);
 int knob_text(const char *name, char *buf, size_t size);
 long knob(const char *name);
 int knob_write(const char *name, const char *text);

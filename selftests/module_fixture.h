@@ -50,9 +50,9 @@ FIXTURE_TEARDOWN_PARENT(module)
 
 #define MODULE_TEST(name) TEST_F_TIMEOUT(module, name, TEST_SECONDS)
 
-/* Load, and set the new knobs as the tests want them. */
+/* Load, and set the knobs as the tests want them. */
 #define LOAD() do {							\
-	ASSERT_EQ(0, load());						\
+	ASSERT_EQ(0, load_stopped());					\
 	ASSERT_TRUE(knobs_for_test());					\
 } while (0)
 

@@ -19,15 +19,27 @@ static inline bool loaded(void)
 	return access("/sys/module/rksm", F_OK) == 0;
 }
 
-static inline int load(void)
+static inline int load_with(const char *parameters)
 {
 	int fd = open(getenv("RKSM_KO"), O_RDONLY | O_CLOEXEC), err;
 
 	if (fd < 0)
 		return -errno;
-	err = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	err = syscall(SYS_finit_module, fd, parameters, 0) ? -errno : 0;
 	close(fd);
 	return err;
+}
+
+/* It goes on as in-tree KSM is set. */
+static inline int load(void)
+{
+	return load_with("");
+}
+
+/* It merges nothing before it is told to. */
+static inline int load_stopped(void)
+{
+	return load_with("run=0");
 }
 
 static inline int unload(void)

@@ -15,6 +15,13 @@ static bool prepare(void *arg)
 	return !madvise(map, 8 * pagesize, MADV_MERGEABLE);
 }
 
+/* Unlike the defaults, and what other tests set. */
+static bool set_some(void)
+{
+	return !knob_set("max_page_sharing", 17) && !knob_set("use_zero_pages", 1) &&
+	       !knob_write("advisor_mode", "scan-time");
+}
+
 static pid_t loader(void)
 {
 	pid_t pid = fork_child();
@@ -24,15 +31,21 @@ static pid_t loader(void)
 	return pid;
 }
 
-/* In-tree KSM is there with its knobs, and merges. */
-static void in_tree_works(struct __test_metadata *_metadata, struct stuck *s)
+/* In-tree KSM is there with its knobs as they were, and merges. */
+static void in_tree_works(struct __test_metadata *_metadata, struct stuck *s, long run)
 {
-	char *map;
+	char *map, mode[64];
 
 	EXPECT_FALSE(loaded());
 	EXPECT_LE(0, knob("pages_shared"));
-	EXPECT_EQ(10000, knob("pages_to_scan"));
+	EXPECT_EQ(run, knob("run"));
+	EXPECT_EQ(17, knob("max_page_sharing"));
+	EXPECT_EQ(1, knob("use_zero_pages"));
+	EXPECT_LT(0, knob_text("advisor_mode", mode, sizeof(mode)));
+	EXPECT_STREQ("none [scan-time]\n", mode);
 	ASSERT_TRUE(stuck_release(s));
+	ASSERT_EQ(0, knob_write("advisor_mode", "none"));
+	ASSERT_EQ(0, knob_set("pages_to_scan", 10000));
 	map = MERGEABLE_PAGES(8, 2);
 	ASSERT_EQ(0, knob_set("run", 1));
 	EXPECT_TRUE(ksm_settles(2, 14));
@@ -44,6 +57,7 @@ static void in_tree_works(struct __test_metadata *_metadata, struct stuck *s)
 #define STUCK(s) do {							\
 	NEEDS_STUCK();							\
 	ASSERT_TRUE(stuck_start(s, prepare, NULL));			\
+	ASSERT_TRUE(set_some());					\
 	ASSERT_EQ(0, knob_set("run", 1));				\
 	ASSERT_TRUE(ksm_settles(1, 7));					\
 } while (0)
@@ -62,7 +76,7 @@ MODULE_TEST(gives_up)
 	pid = loader();
 	EXPECT_EQ(-ETIME, writer_result(pid, 5000));
 	EXPECT_EQ(-EBUSY, writer_result(pid, IN_TIME_MS));
-	in_tree_works(_metadata, &s);
+	in_tree_works(_metadata, &s, 0);
 	ASSERT_EQ(0, load());
 	EXPECT_EQ(0, unload());
 }
@@ -79,7 +93,7 @@ MODULE_TEST(can_be_killed)
 	EXPECT_EQ(-ETIME, writer_result(pid, 2000));
 	kill(pid, SIGKILL);
 	EXPECT_EQ(-ECHILD, writer_result(pid, IN_TIME_MS));
-	in_tree_works(_metadata, &s);
+	in_tree_works(_metadata, &s, 0);
 }
 
 /* In-tree KSM's own thread waits for the same lock then, and holds others. */
@@ -93,7 +107,34 @@ MODULE_TEST(gives_up_while_ksmd_waits)
 	usleep(500000);
 	pid = loader();
 	EXPECT_EQ(-EBUSY, writer_result(pid, IN_TIME_MS));
-	in_tree_works(_metadata, &s);
+	in_tree_works(_metadata, &s, 1);
+}
+
+/* Writers to in-tree KSM wait for that lock, and for each other. What they wrote counts. */
+MODULE_TEST(gives_up_while_writers_wait)
+{
+	pid_t pid, first, second;
+	struct stuck s;
+
+	STUCK(&s);
+	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(stuck_hold(&s));
+	first = knob_writer("run", "2");
+	usleep(500000);
+	second = knob_writer("run", "1");
+	usleep(500000);
+	pid = loader();
+	EXPECT_EQ(-ETIME, writer_result(pid, 5000));
+	EXPECT_EQ(-EBUSY, knob_set("sleep_millisecs", 5));
+	EXPECT_LE(0, knob("run"));
+	EXPECT_EQ(-EBUSY, writer_result(pid, IN_TIME_MS));
+	EXPECT_EQ(0, knob_set("sleep_millisecs", 0));
+	EXPECT_EQ(-ETIME, writer_result(first, 100));
+	EXPECT_EQ(-ETIME, writer_result(second, 100));
+	ASSERT_TRUE(stuck_release(&s));
+	EXPECT_EQ(0, writer_result(first, IN_TIME_MS));
+	EXPECT_EQ(0, writer_result(second, IN_TIME_MS));
+	in_tree_works(_metadata, &s, 1);
 }
 
 TEST_HARNESS_MAIN

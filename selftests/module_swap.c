@@ -44,7 +44,7 @@ MODULE_TEST(back_from_swap_in_unknown_process)
 	ASSERT_TRUE(all_hold(map, 2, 8));
 	ASSERT_TRUE(all_ksm(map, 2));
 
-	EXPECT_EQ(0, load());
+	EXPECT_EQ(0, load_stopped());
 	EXPECT_TRUE(no_two_share(map, 2));
 	EXPECT_TRUE(all_hold(map, 2, 8));
 	EXPECT_FALSE(is_ksm(map));

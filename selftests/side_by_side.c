@@ -16,9 +16,9 @@ struct listing {
 	int n;
 };
 
-static void list(struct listing *l)
+static void list(struct listing *l, const char *path)
 {
-	DIR *dir = opendir(ksm_dir());
+	DIR *dir = opendir(path);
 	struct dirent *e;
 	struct stat st;
 
@@ -52,13 +52,15 @@ static bool may_be_more(const char *name)
 
 MODULE_TEST(same_files)
 {
-	struct listing in_tree, ours;
+	struct listing in_tree, ours, meanwhile;
 	int i;
 
-	list(&in_tree);
+	list(&in_tree, KSM_DIR);
 	ASSERT_EQ(access(KSM_DIR "/merge_across_nodes", F_OK) ? 23 : 24, in_tree.n);
 	LOAD();
-	list(&ours);
+	list(&ours, RKSM_DIR);
+	list(&meanwhile, KSM_DIR);
+	EXPECT_EQ(in_tree.n, meanwhile.n);
 	for (i = 0; i < in_tree.n; i++) {
 		const struct file *f = in_listing(&ours, in_tree.file[i].name);
 
@@ -68,6 +70,7 @@ MODULE_TEST(same_files)
 		EXPECT_TRUE(!f || f->mode == in_tree.file[i].mode) {
 			TH_LOG("the mode of %s", f->name);
 		}
+		EXPECT_NE(NULL, in_listing(&meanwhile, in_tree.file[i].name));
 	}
 	for (i = 0; i < ours.n; i++) {
 		const char *name = ours.file[i].name;
@@ -109,9 +112,23 @@ MODULE_TEST(defaults)
 		{ "stable_node_chains", "0\n" },
 		{ "stable_node_dups", "0\n" },
 	};
+	/* Of these, the tests have other values. */
+	static const struct {
+		const char *name, *text;
+	} changed[] = {
+		{ "run", "0" },
+		{ "pages_to_scan", "100" },
+		{ "sleep_millisecs", "20" },
+		{ "smart_scan", "1" },
+		{ "stable_node_chains_prune_millisecs", "2000" },
+	};
 	char text[64];
 	size_t i;
 
+	/* In-tree KSM's are carried over, and so make no difference. */
+	for (i = 0; i < ARRAY_SIZE(changed); i++) {
+		ASSERT_EQ(0, knob_write(changed[i].name, changed[i].text));
+	}
 	ASSERT_EQ(0, load());
 	for (i = 0; i < ARRAY_SIZE(defaults); i++) {
 		ASSERT_LT(0, knob_text(defaults[i].name, text, sizeof(text)));
