@@ -33,19 +33,22 @@ def loaded():
     return [name for name in ("rksm_hooks", "rksm") if Path("/sys/module", name).exists()]
 
 
-def is_the_kernels_own():
-    """Page merging is in-tree KSM's."""
+def is_the_kernels_own(run=0):
+    """Page merging is in-tree KSM's, and its run knob stands where rksm's did."""
     check(not loaded(), f"loaded: {loaded()}")
     folder = MM / "ksm"
-    check(folder.is_dir() and not folder.is_symlink(), f"{folder} is not the kernel's own")
+    check(folder.is_dir(), f"{folder} is not there")
     check(not (MM / "rksm").exists(), f"{MM}/rksm is there")
-    check((folder / "run").read_text() == "0\n", f"{folder}/run is {(folder / 'run').read_text()}")
+    now = (folder / "run").read_text()
+    check(now == f"{run}\n", f"{folder}/run is {now}, not {run}")
 
 
 def is_rksms():
     """Page merging is rksm's."""
     check(loaded() == ["rksm_hooks", "rksm"], f"loaded: {loaded()}")
-    check((MM / "ksm").is_symlink() and (MM / "ksm").resolve() == MM / "rksm", f"{MM}/ksm is not rksm's")
+    check((MM / "rksm").is_dir(), f"{MM}/rksm is not there")
+    ours, theirs = (Ksm(name).read("sleep_millisecs") for name in ("rksm", "ksm"))
+    check(ours == theirs, f"sleep_millisecs is {ours} in {MM}/rksm and {theirs} in {MM}/ksm")
     check(Path("/sys/kernel/livepatch/rksm_hooks/enabled").read_text() == "1\n", "the livepatch is not enabled")
 
 
@@ -119,14 +122,14 @@ def save():
 def unload():
     """where nothing is merged, it goes at once"""
     must("rksmctl", "unload", "--keep-merged")
-    is_the_kernels_own()
+    is_the_kernels_own(SETTINGS["run"])
 
 
 def enable():
     """systemctl enable rksm, for the next boot"""
     must("systemctl", "enable", "rksm")
     unit("inactive", "enabled")
-    is_the_kernels_own()
+    is_the_kernels_own(SETTINGS["run"])
 
 
 # With the unit enabled.
@@ -196,7 +199,7 @@ def remove_idle():
     """apt remove, with nothing merged, unloads the modules"""
     is_rksms()
     remove()
-    is_the_kernels_own()
+    is_the_kernels_own(SETTINGS["run"])
     is_stopped()
 
 
@@ -217,7 +220,7 @@ def remove_merged():
 def follow():
     """what it says unloads them, and the guests have what they had"""
     must("sh", "-c", *Guests.advice)
-    is_the_kernels_own()
+    is_the_kernels_own(SETTINGS["run"])
     is_stopped()
     guest.check_all(Guests.all)
 

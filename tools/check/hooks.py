@@ -20,6 +20,7 @@ from pathlib import Path
 LIVEPATCHES = Path("/sys/kernel/livepatch")
 ENABLED = LIVEPATCHES / "rksm_hooks/enabled"
 KNOBS = Path("/sys/kernel/mm/ksm")
+OURS = Path("/sys/kernel/mm/rksm")
 RKSMCTL = Path(__file__).parent.parent.parent / "dkms/rksmctl"
 SYS_FINIT_MODULE, SYS_DELETE_MODULE = {"x86_64": (313, 176), "aarch64": (273, 106)}[os.uname().machine]
 ROUNDS = 5
@@ -96,6 +97,10 @@ REFUSALS = {
         lambda m: rename(m, b"int(mm_struct*,mm_struct*)", b"int(mm_struct*,mm_strict*)"),
         rb"dup_mmap\(\) is int\(mm_struct\*,mm_struct\*\), not int\(mm_struct\*,mm_strict\*\)",
     ),
+    "file": (
+        lambda m: rename(m, b"%s_%s", b"%s-%s"),
+        rb"ksm/\w+ is not the file that we think",
+    ),
     "member": (lambda m: rename(m, b"mm_node", b"mm_note"), rb"struct mm_slot has mm_note at -2, not at \d+"),
     "symbol": (
         lambda m: m.replace(b".klp.sym.vmlinux.break_ksm,", b".klp.sym.vmlinux.break_ksn,"),
@@ -125,6 +130,18 @@ def is_loaded(name):
     return Path("/sys/module", name).exists()
 
 
+def is_provided():
+    """What is set in rksm's directory is set in that of the kernel's own KSM."""
+    theirs, ours = KNOBS / "sleep_millisecs", OURS / "sleep_millisecs"
+    if not ours.exists():
+        return False
+    before = ours.read_text(encoding="ascii")
+    ours.write_text("4321", encoding="ascii")
+    same = theirs.read_text(encoding="ascii") == "4321\n"
+    ours.write_text(before, encoding="ascii")
+    return same
+
+
 def is_refused(module, says):
     subprocess.run(["dmesg", "--clear"], check=True)
     run = (KNOBS / "run").read_text(encoding="ascii")
@@ -138,13 +155,13 @@ def is_refused(module, says):
 
 def load(hooks, rksm):
     expect(insmod(hooks) == 0 and insmod(rksm) == 0, "a module does not load")
-    expect(KNOBS.is_symlink(), "rksm does not provide")
+    expect(is_provided(), "rksm does not provide")
 
 
 def unload():
     subprocess.run([RKSMCTL, "unload"], check=True)
     expect(not is_loaded("rksm_hooks") and not any(LIVEPATCHES.iterdir()), "the livepatch stays")
-    expect(not KNOBS.is_symlink() and KNOBS.is_dir(), "in-tree KSM is not back")
+    expect(not is_provided(), "in-tree KSM is not back")
 
 
 def cannot_be_disabled(hooks, rksm):
@@ -167,7 +184,7 @@ def disabling_waits(hooks, rksm):
         writer = threading.Thread(target=lambda: knob.write(b"0"))
         writer.start()
         time.sleep(1)
-        expect(writer.is_alive() and KNOBS.is_symlink(), "nobody waits for rksm")
+        expect(writer.is_alive() and is_provided(), "nobody waits for rksm")
         expect(rmmod(b"rksm") == 0, "rksm does not unload")
         writer.join()
     unload()
@@ -190,6 +207,34 @@ def under_way(hooks, _):
             writer.kill()
 
 
+def files_are_quiet(hooks, rksm):
+    """The hooks come and go while the files that they change are read and written."""
+    stop = threading.Event()
+    troubles = []
+
+    def use():
+        while not stop.is_set():
+            for path in sorted(KNOBS.iterdir()):
+                try:
+                    text = path.read_text(encoding="ascii")
+                    if path.name == "sleep_millisecs":
+                        path.write_text(text, encoding="ascii")
+                except OSError as error:
+                    if error.errno != errno.EBUSY:
+                        troubles.append(f"{path}: {error}")
+
+    users = [threading.Thread(target=use) for _ in range(2)]
+    for user in users:
+        user.start()
+    try:
+        come_and_go(hooks, rksm)
+    finally:
+        stop.set()
+        for user in users:
+            user.join()
+    expect(not troubles, troubles[:3])
+
+
 def come_and_go(hooks, rksm):
     for _ in range(ROUNDS):
         load(hooks, rksm)
@@ -208,7 +253,7 @@ def expect(good, otherwise):
 def main():
     hooks, rksm = (Path(path).read_bytes() for path in sys.argv[1:])
     cases = {f"refused: {name}": (is_refused, spoil(hooks), says) for name, (spoil, says) in REFUSALS.items()}
-    cases |= {case.__name__: (case, hooks, rksm) for case in (cannot_be_disabled, disabling_waits, under_way, come_and_go)}
+    cases |= {case.__name__: (case, hooks, rksm) for case in (cannot_be_disabled, disabling_waits, under_way, come_and_go, files_are_quiet)}
     print(f"TAP version 13\n1..{len(cases)}")
     for number, (name, (case, *args)) in enumerate(cases.items(), 1):
         try:

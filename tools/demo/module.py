@@ -26,15 +26,19 @@ def insmod(module):
         raise Failed(f"insmod {module}: {said or status}")
 
 
+def values(folder):
+    """What its files show, of those that stand still while nothing is merged."""
+    return {path.name: path.read_text() for path in (MM / folder).iterdir() if path.stat().st_mode & 0o200}
+
+
 def load(module):
     hooks = module.with_name("rksm_hooks.ko")
     # A kernel that was not built for rksm needs them.
     if hooks.exists() and not Path("/sys/module/rksm_hooks").exists():
         insmod(hooks)
     insmod(module)
-    link = MM / "ksm"
-    if not link.is_symlink() or link.resolve() != MM / "rksm":
-        raise Failed(f"{link} is not a link to {MM / 'rksm'}")
+    if not (MM / "rksm").is_dir() or values("ksm").items() - values("rksm").items():
+        raise Failed(f"{MM}/ksm is not what {MM}/rksm is")
 
 
 def refuse_to_unload():
@@ -50,5 +54,5 @@ def unload():
     status, said = call("rmmod", "rksm")
     if status or loaded():
         raise Failed(f"rmmod rksm: {said or status}")
-    if (MM / "rksm").exists() or (MM / "ksm").is_symlink() or not (MM / "ksm").is_dir():
+    if (MM / "rksm").exists() or not (MM / "ksm").is_dir():
         raise Failed(f"{MM}/ksm was not handed back to the in-tree KSM")

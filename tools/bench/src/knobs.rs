@@ -10,10 +10,16 @@ use std::{
 use anyhow::{anyhow, Context, Result};
 
 const DIR: &str = "/sys/kernel/mm/ksm";
+/// What rksm has and in-tree KSM has not is here.
+const MORE: &str = "/sys/kernel/mm/rksm";
 const MEMINFO: &str = "/proc/meminfo";
 
 pub fn path(name: &str) -> PathBuf {
-    Path::new(DIR).join(name)
+    let path = Path::new(DIR).join(name);
+    match path.exists() {
+        true => path,
+        false => Path::new(MORE).join(name),
+    }
 }
 
 /// A counter or knob that is a number.
