@@ -42,7 +42,7 @@ pub(crate) struct Limits {
 }
 
 /// What a pass came to.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Pass {
     pub(crate) pages: u64,
     /// Those of the scanner that had most.

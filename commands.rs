@@ -8,7 +8,7 @@ use crate::{
     control::{Control, Counters, Run},
     crew::Crew,
     engine::Engine,
-    mm::{account, signal},
+    mm::{account, provider, signal},
     settings::{Scope, Settings, PAGES_TO_SCAN},
 };
 use kernel::{
@@ -132,6 +132,10 @@ impl Control for Desk {
         });
     }
 
+    fn set_merge_any(&self, pid: i32, merge: bool) -> Result {
+        provider::set_merge_any(pid, merge)
+    }
+
     fn scanners(&self) -> u32 {
         self.crew.len()
     }
@@ -154,6 +158,7 @@ impl Control for Desk {
         // Far below 2^63 bytes, as memory is.
         let saved = (sharing as i64 + zero_pages) * PAGE_SIZE as i64;
         let books = stats.book_bytes.load(Relaxed) as i64;
+        let (last, pass_millisecs) = self.engine.passes.last();
         Counters {
             pages_shared: shared,
             pages_sharing: sharing,
@@ -165,6 +170,9 @@ impl Control for Desk {
             stable_node_chains: stats.chains.load(Relaxed),
             stable_node_dups: stats.dups.load(Relaxed),
             full_scans: count(stats.full_scans.load(Relaxed)),
+            last_pass_millisecs: last.ms,
+            last_pass_cpu_millisecs: last.figures.cpu_ns / 1_000_000,
+            pass_millisecs,
             ksm_zero_pages: zero_pages,
             general_profit: saved - stats.record_bytes.load(Relaxed) - books,
         }

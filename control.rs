@@ -67,6 +67,12 @@ pub(crate) struct Counters {
     pub(crate) stable_node_dups: u64,
     /// Passes completed.
     pub(crate) full_scans: u64,
+    /// How long the last pass took.
+    pub(crate) last_pass_millisecs: u64,
+    /// The CPU time that all scanners used for it.
+    pub(crate) last_pass_cpu_millisecs: u64,
+    /// How long the pass under way takes so far.
+    pub(crate) pass_millisecs: u64,
     /// Mappings of the zero page that were made by merging.
     pub(crate) ksm_zero_pages: i64,
     /// Bytes saved, less the bytes that it took to save them.
@@ -124,6 +130,16 @@ pub(crate) trait Control: Send + Sync + 'static {
 
     /// Says who decides on how many pages to look at, which begins with a default.
     fn set_advisor_mode(&self, mode: Mode);
+
+    /// Has a process, by its number, merged as if it had asked for it, or left alone.
+    ///
+    /// # Errors
+    ///
+    /// - `ESRCH` if there is none, or it has no memory any more; `EINVAL` for a kernel thread.
+    /// - `EACCES` if the caller may not read its memory.
+    /// - `EINTR` if the caller was killed while the process held its mmap lock.
+    /// - `ENOMEM`.
+    fn set_merge_any(&self, pid: i32, merge: bool) -> Result;
 
     /// How many threads scan at once.
     fn scanners(&self) -> u32;

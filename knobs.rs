@@ -60,6 +60,14 @@ pub(crate) fn scanners(text: &[u8]) -> Result<u32> {
     }
 }
 
+/// The number of a process.
+pub(crate) fn process(text: &[u8]) -> Result<i32> {
+    match number(text)? {
+        pid @ 1.. => Ok(pid),
+        _ => Err(EINVAL),
+    }
+}
+
 /// The name of an advisor.
 pub(crate) fn advisor(text: &[u8]) -> Result<Mode> {
     match text {
@@ -181,6 +189,15 @@ mod tests {
         assert_eq!(scanners(b"16"), Ok(16));
         for text in [&b"0"[..], b"17", b"-1", b"", b"two", b"4294967297"] {
             assert_eq!(scanners(text), Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn processes() {
+        assert_eq!(process(b"1"), Ok(1));
+        assert_eq!(process(b"4194304"), Ok(4_194_304));
+        for text in [&b"0"[..], b"-1", b"", b"self", b"2147483648", b"1 2"] {
+            assert_eq!(process(text), Err(EINVAL));
         }
     }
 

@@ -34,6 +34,7 @@ pub(crate) enum Next {
 }
 
 /// A pass that has ended.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Ended {
     pub(crate) figures: Figures,
     pub(crate) ms: u64,
@@ -49,10 +50,20 @@ struct Pass {
     /// Scanners that have claimed one, or begin the pass.
     busy: u32,
     begin: Option<Instant<Monotonic>>,
+    /// The last one that has ended.
+    ended: Ended,
     /// How many pages each scanner has scanned.
     pages: [u64; SCANNERS],
     cpu_ns: u64,
     advisor: Advisor,
+}
+
+impl Pass {
+    /// How long ago it began.
+    fn ms(&self) -> u64 {
+        let ms = self.begin.map_or(0, |begin| begin.elapsed().as_millis());
+        u64::try_from(ms).unwrap_or(0)
+    }
 }
 
 const SCANNERS: usize = MOST_SCANNERS as usize;
@@ -83,6 +94,7 @@ impl Passes {
                 last: 0,
                 busy: 0,
                 begin: None,
+                ended: Ended::default(),
                 pages: [0; SCANNERS],
                 cpu_ns: 0,
                 advisor: Advisor::new(),
@@ -115,15 +127,15 @@ impl Passes {
             return (Next::Wait, None);
         }
         pass.under_way = false;
-        let ms = pass.begin.map_or(0, |begin| begin.elapsed().as_millis());
         let ended = Ended {
             figures: Figures {
                 pages: pass.pages.iter().sum(),
                 busiest: pass.pages.iter().copied().max().unwrap_or(0),
                 cpu_ns: pass.cpu_ns,
             },
-            ms: u64::try_from(ms).unwrap_or(0),
+            ms: pass.ms(),
         };
+        pass.ended = ended;
         (Next::End(ended), None)
     }
 
@@ -174,7 +186,15 @@ impl Passes {
         let mut pass = self.pass.lock();
         pass.era += 1;
         pass.under_way = false;
+        pass.ended = Ended::default();
         pass.busy = 0;
+    }
+
+    /// What the last pass came to, zeroes before there is one, and for how many ms one has been under way.
+    pub(crate) fn last(&self) -> (Ended, u64) {
+        let pass = self.pass.lock();
+        let ms = if pass.under_way { pass.ms() } else { 0 };
+        (pass.ended, ms)
     }
 
     /// Runs `f` on the advisor. What the advisor decides on is only changed in here.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The files in `/sys/kernel/mm/rksm`, and in `/sys/kernel/mm/ksm` where it has them: names, formats and
-//! errors are those of the in-tree KSM, which has them all but `scope` and `scanners`.
+//! errors are those of the in-tree KSM, which has them all but `scope`, `scanners`, `enrol`, `release`, and
+//! those about how long a pass takes.
 
 use crate::{
     advisor::Mode,
@@ -116,6 +117,12 @@ impl<C: Control> Attrs<C> {
             },
             |c, text| c.set_scope(knobs::scope(text)?),
         ),
+        Attr::write_only(c"enrol", |c, text| {
+            c.set_merge_any(knobs::process(text)?, true)
+        }),
+        Attr::write_only(c"release", |c, text| {
+            c.set_merge_any(knobs::process(text)?, false)
+        }),
         plain!(c"advisor_max_cpu", advisor_max_cpu, knobs::number),
         plain!(
             c"advisor_min_pages_to_scan",
@@ -140,6 +147,9 @@ impl<C: Control> Attrs<C> {
         counter!(c"pages_skipped", pages_skipped),
         counter!(c"pages_scanned", pages_scanned),
         counter!(c"full_scans", full_scans),
+        counter!(c"pass_millisecs", pass_millisecs),
+        counter!(c"last_pass_millisecs", last_pass_millisecs),
+        counter!(c"last_pass_cpu_millisecs", last_pass_cpu_millisecs),
         counter!(c"stable_node_chains", stable_node_chains),
         counter!(c"stable_node_dups", stable_node_dups),
         counter!(c"ksm_zero_pages", ksm_zero_pages),

@@ -32,7 +32,7 @@ type Store<S> = fn(&S, &[u8]) -> Result;
 /// A file: its name and what it does to the state of its directory.
 pub(crate) struct Attr<S> {
     name: &'static CStr,
-    show: Show<S>,
+    show: Option<Show<S>>,
     store: Option<Store<S>>,
 }
 
@@ -41,7 +41,7 @@ impl<S> Attr<S> {
     pub(crate) const fn read_only(name: &'static CStr, show: Show<S>) -> Self {
         Self {
             name,
-            show,
+            show: Some(show),
             store: None,
         }
     }
@@ -50,15 +50,25 @@ impl<S> Attr<S> {
     pub(crate) const fn read_write(name: &'static CStr, show: Show<S>, store: Store<S>) -> Self {
         Self {
             name,
-            show,
+            show: Some(show),
+            store: Some(store),
+        }
+    }
+
+    /// A file that root can write and nobody can read.
+    pub(crate) const fn write_only(name: &'static CStr, store: Store<S>) -> Self {
+        Self {
+            name,
+            show: None,
             store: Some(store),
         }
     }
 
     const fn mode(&self) -> bindings::umode_t {
-        match self.store {
-            None => 0o444,
-            Some(_) => 0o644,
+        match (self.show, self.store) {
+            (None, _) => 0o200,
+            (_, None) => 0o444,
+            (Some(_), Some(_)) => 0o644,
         }
     }
 }
@@ -87,7 +97,9 @@ impl<S> File<S> {
         {
             raw.attr.key = kernel::static_lock_class!().as_ptr();
         }
-        raw.__bindgen_anon_1.show = Some(Self::show);
+        if attr.show.is_some() {
+            raw.__bindgen_anon_1.show = Some(Self::show);
+        }
         if attr.store.is_some() {
             raw.__bindgen_anon_2.store = Some(Self::store);
         }
@@ -113,8 +125,11 @@ impl<S> File<S> {
         // SAFETY: The buffer is a page of initialised bytes, and this call's alone.
         let buffer = unsafe { slice::from_raw_parts_mut(buffer.cast::<u8>(), PAGE_SIZE - 1) };
 
+        let Some(show) = file.attr.show else {
+            return errno(EACCES);
+        };
         let mut output = Formatter::new(buffer);
-        match (file.attr.show)(state, &mut output) {
+        match show(state, &mut output) {
             // Less than a page, so it fits.
             Ok(()) => output.bytes_written() as isize,
             Err(error) => errno(error),

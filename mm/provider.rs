@@ -304,6 +304,19 @@ pub(crate) fn enrol(mm: &Mm) -> Result {
     to_result(unsafe { bindings::ksm_enrol_mm(mm.as_raw()) })
 }
 
+/// Does to a process, which has this number for the caller, what `prctl(PR_SET_MEMORY_MERGE)` does in it.
+///
+/// # Errors
+///
+/// - `ESRCH` if there is none, or it has no memory any more; `EINVAL` for a kernel thread.
+/// - `EACCES` if the caller may not read its memory.
+/// - `EINTR` if the caller was killed while the process held its mmap lock.
+/// - `ENOMEM`.
+pub(crate) fn set_merge_any(pid: i32, merge: bool) -> Result {
+    // SAFETY: It takes any number, and no lock is held.
+    to_result(unsafe { bindings::ksm_set_merge_any(pid, merge) })
+}
+
 /// Says that a full walk found nothing mergeable in `mm`: its next madvise enrols it again.
 pub(crate) fn forget(mm: &Mm) {
     // SAFETY: `mm` is live.

@@ -58,4 +58,25 @@ BESIDE_TEST(processes_come_all_the_time)
 	wait_child(pid);
 }
 
+/* The pauses are counted, and are no CPU time. */
+BESIDE_TEST(how_long_it_takes)
+{
+	const long pauses = N / 2 - 1, pause_ms = 50;
+
+	ASSERT_NE(NULL, different_pages(N, 1));
+	EXPECT_EQ(0, knob("last_pass_millisecs"));
+	EXPECT_EQ(0, knob("pass_millisecs"));
+	ASSERT_EQ(0, knob_set("pages_to_scan", 2));
+	ASSERT_EQ(0, knob_set("sleep_millisecs", pause_ms));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(2));
+	EXPECT_LE(pauses * pause_ms, knob("last_pass_millisecs"));
+	EXPECT_GE(knob("last_pass_millisecs"), knob("last_pass_cpu_millisecs"));
+	while (!knob("pass_millisecs"))
+		usleep(1000);
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, knob("pass_millisecs"));
+	EXPECT_EQ(0, knob("last_pass_millisecs"));
+}
+
 TEST_HARNESS_MAIN

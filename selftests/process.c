@@ -16,7 +16,8 @@ KSM_TEST(proc_files)
 	EXPECT_EQ(1, ksm_stat(0, "ksm_mergeable"));
 	ASSERT_EQ(0, knob_set("run", 0));
 	fill(map, 2);
-	ASSERT_TRUE(ksm_step());
+	/* The first ends the pass that was under way, which may have been here before. */
+	ASSERT_TRUE(ksm_step() && ksm_step());
 	EXPECT_EQ(7, merging_pages(0));
 	EXPECT_EQ(8, ksm_stat(0, "ksm_rmap_items"));
 	ASSERT_EQ(0, knob_set("run", 2));

@@ -46,8 +46,16 @@ static const struct file *in_listing(const struct listing *l, const char *name)
 /* What only the module has; merge_across_nodes in-tree is for NUMA only. */
 static bool may_be_more(const char *name)
 {
-	return !strcmp(name, "scope") || !strcmp(name, "scanners") ||
-	       !strcmp(name, "merge_across_nodes");
+	static const char * const more[] = {
+		"scope", "scanners", "enrol", "release", "merge_across_nodes", "pass_millisecs",
+		"last_pass_millisecs", "last_pass_cpu_millisecs",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(more) / sizeof(*more); i++)
+		if (!strcmp(name, more[i]))
+			return true;
+	return false;
 }
 
 MODULE_TEST(same_files)

@@ -8,6 +8,8 @@
  */
 
 #include <linux/kernfs.h>
+#include <linux/ptrace.h>
+#include <linux/sched/task.h>
 #include <linux/seq_buf.h>
 #include <linux/sort.h>
 
@@ -342,6 +344,44 @@ int ksm_disable_merge_any(struct mm_struct *mm)
 		mm_flags_set(MMF_VM_MERGE_NONE, mm);
 	return err;
 }
+
+/**
+ * ksm_set_merge_any - do to a process what prctl(PR_SET_MEMORY_MERGE) does in it
+ * @nr: the number that it has for the caller
+ * @merge: merge all its memory, or none of it
+ *
+ * Who may read its memory learns nothing new by having it merged.
+ *
+ * Context: May sleep, and waits for mmap_lock of the process.
+ * Return: 0; -ESRCH if there is none, or it has no memory any more; -EINVAL for a
+ * kernel thread; -EACCES if the caller may not read its memory; -EINTR if the
+ * caller was killed; -ENOMEM.
+ */
+int ksm_set_merge_any(pid_t nr, bool merge)
+{
+	struct task_struct *task;
+	struct mm_struct *mm;
+	int err;
+
+	task = find_get_task_by_vpid(nr);
+	if (!task)
+		return -ESRCH;
+	mm = task->flags & PF_KTHREAD ? ERR_PTR(-EINVAL) :
+					mm_access(task, PTRACE_MODE_READ_FSCREDS);
+	put_task_struct(task);
+	if (IS_ERR(mm))
+		return PTR_ERR(mm);
+
+	err = mmap_write_lock_killable(mm);
+	if (!err) {
+		err = merge ? ksm_enable_merge_any(mm) : ksm_disable_merge_any(mm);
+		mmap_write_unlock(mm);
+	}
+	mmput(mm);
+
+	return err;
+}
+EXPORT_SYMBOL_FOR_MODULES(ksm_set_merge_any, "rksm");
 
 /* What mm_init() copies of the flags has room for no new one. */
 static void inherit_merge_none(struct mm_struct *mm, struct mm_struct *oldmm)

@@ -16,6 +16,7 @@
  */
 
 #include <linux/mm_types.h>
+#include <linux/types.h>
 
 struct kobj_attribute;
 struct module;
@@ -77,6 +78,7 @@ void ksm_unregister_ops(const struct ksm_ops *ops);
 void ksm_return_mm(struct mm_struct *mm);
 void ksm_mm_forget(struct mm_struct *mm);
 int ksm_enrol_mm(struct mm_struct *mm);
+int ksm_set_merge_any(pid_t nr, bool merge);
 int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool lock_vma);
 bool ksm_vma_compatible(struct vm_area_struct *vma);
