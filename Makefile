@@ -53,7 +53,8 @@ fmt:
 clippy:
 	@tools/build.sh $(KERNEL) kernel
 	@tools/clippy.sh $(KERNEL)
-	@tools/bench-build.sh clippy
+	@tools/cargo.sh bench clippy
+	@tools/cargo.sh rksmctl clippy
 
 clean:
 	rm -rf build

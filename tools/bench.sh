@@ -39,7 +39,7 @@ if [ $kernel = uml ]; then
 		die "User-Mode Linux keeps its memory in /dev/shm: $VM_MEM are needed, $((free >> 20))M are free"
 fi
 "$repo/tools/build.sh" $kernel
-program=$("$repo/tools/bench-build.sh")
+program=$("$repo/tools/cargo.sh" bench)
 
 out=$repo/build/bench/$platform
 mkdir -p "$out" "$repo/build/log/bench"

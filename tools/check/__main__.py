@@ -27,6 +27,8 @@ KERNELS = ("debug", "plain", "uml", "debian")
 # long, and has little that others have not.
 KERNELS_FULL = (*KERNELS, "debian-rt-amd64", "arm64")
 MACHINES_AT_ONCE = 2
+# For the host, each in a folder of its own.
+PROGRAMS = ("bench", "rksmctl")
 TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
 # How many of a test's rounds are done there, in percent: all with --full.
 ROUNDS = {"debug": 25, "debian": 50}
@@ -98,16 +100,17 @@ class Check:
         results.case("clippy", run_logged([str(REPO / "tools/clippy.sh"), name], log) == 0)
         self.report("clippy", results, log)
 
-    def bench(self):
-        """The benchmark; whether it runs is seen on User-Mode Linux."""
+    def programs(self):
+        """Those for the host. Whether the benchmark runs is seen on User-Mode Linux."""
         results = ktap.Results()
-        log = LOGS / "bench.log"
-        for what in ("clippy", "test", ""):
-            command = [str(REPO / "tools/bench-build.sh"), *what.split()]
-            results.case(f"bench/{what or 'build'}", run_logged(command, log) == 0)
-            if results.failed:
-                break
-        self.report("bench", results, log)
+        log = LOGS / "programs.log"
+        for program in PROGRAMS:
+            for what in ("clippy", "test", ""):
+                command = [str(REPO / "tools/cargo.sh"), program, *what.split()]
+                results.case(f"{program}/{what or 'build'}", run_logged(command, log) == 0)
+                if results.failed:
+                    break
+        self.report("programs", results, log)
 
     def package(self):
         """It builds, and what it does to a module's relocations is right."""
@@ -180,7 +183,7 @@ class Check:
         if not self.source and kind_of(name) != "debian":
             self.source = source
             self.clippy(name)
-            self.bench()
+            self.programs()
             self.patches(source)
         tests = self.build_tests(name, source)
         return (name, source, tests) if tests else None

@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# cargo.sh PROGRAM [clippy|test]: builds tools/PROGRAM, a program for the host, in
+# the cache and prints where it is; or checks its source, or runs its unit tests.
+
+. "$(dirname "$0")/lib.sh"
+. "$repo/tools/env.sh"
+
+crate=$1
+target=$cache/cargo-$(rustc --version | hash_of "$repo/tools/Cargo.lock")
+# A wrapper's output is none of the compiler's: a place of its own.
+export CARGO_TARGET_DIR=$target
+[ "${2:-}" != clippy ] || export RUSTC_WORKSPACE_WRAPPER=clippy-driver CARGO_TARGET_DIR=$target/clippy
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=clang-$llvm
+cd "$repo/tools/$crate"
+name=$(sed -n 's/^name = "\(.*\)"/\1/p' Cargo.toml)
+
+lock cargo
+case ${2:-} in
+'')
+	step "$crate" "building $name (about 1 minute from nothing)" \
+		cargo build --release --locked --color never
+	mkdir -p "$repo/build"
+	cp "$target/release/$name" "$repo/build/$name.new"
+	mv "$repo/build/$name.new" "$repo/build/$name"
+	echo "$repo/build/$name"
+	;;
+clippy)
+	RUSTFLAGS=-Dwarnings cargo check --locked --color never --all-targets
+	;;
+test)
+	cargo test --release --locked --color never
+	;;
+*) die "usage: cargo.sh PROGRAM [clippy|test]" ;;
+esac

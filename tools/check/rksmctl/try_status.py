@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0
+
+import json
+
+from machine import expect, holder, knob, rksmctl, set_knob, wait_for
+
+
+def case_sees_what_is_merged():
+    set_knob("pages_to_scan", 5000)
+    set_knob("run", 1)
+    with holder(1000):
+        wait_for(lambda: int(knob("pages_sharing")) >= 900)
+        status = json.loads(rksmctl("status", "--json"))
+        expect(status["provider"] == "rksm", status)
+        expect(status["saved"] >= 900 * 4096, status)
+        expect("scans and merges" in rksmctl("status"), "it does not run")
+
+
+def case_says_that_nothing_is_scanned():
+    set_knob("run", 0)
+    expect("run is 0" in rksmctl("status"), "no warning")
+
+
+def case_needs_no_root():
+    expect("Merging by" in rksmctl("status", user="nobody"), "nobody cannot read it")

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The arguments. Completion and the manual page come from the same definitions.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::status;
+
+/// Shows and steers page merging: rksm, or the kernel's own KSM.
+///
+/// Exit status: 0 done, 1 refused by the system, 2 wrong usage.
+#[derive(Parser)]
+#[command(name = "rksmctl", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// The folder that stands for the root of the file system.
+    #[arg(long, global = true, hide = true, default_value = "/")]
+    pub root: PathBuf,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Shows on one screen who merges pages, what that saves, and what is wrong with it.
+    Status(status::Args),
+}

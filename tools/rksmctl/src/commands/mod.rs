@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The subcommands.
+
+pub mod status;
+
+use anyhow::Result;
+
+use crate::{
+    cli::{Cli, Command},
+    system::System,
+};
+
+pub fn run(cli: Cli) -> Result<()> {
+    let system = System::new(cli.root);
+    match cli.command {
+        Command::Status(args) => status::run(&system, &args),
+    }
+}

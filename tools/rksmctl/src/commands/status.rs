@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `rksmctl status`: everything on one screen.
+
+use std::{
+    fmt::{self, Write as _},
+    io::{self, IsTerminal, Write as _},
+    thread,
+    time::Duration,
+};
+
+use anyhow::Result;
+use crossterm::{cursor, execute, terminal};
+use serde::Serialize;
+
+use crate::{
+    show::{counted, duration, grouped, mib, percent},
+    system::{counters::Counters, knobs::Settings, memory::Memory, scanners, Provider, System},
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// As JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    /// Again after so many seconds, until it is interrupted.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    watch: Option<u64>,
+}
+
+pub fn run(system: &System, args: &Args) -> Result<()> {
+    loop {
+        let status = Status::read(system)?;
+        let text = if args.json {
+            serde_json::to_string_pretty(&status)? + "\n"
+        } else {
+            status.to_string()
+        };
+        let mut out = io::stdout();
+        if args.watch.is_some() && out.is_terminal() && !args.json {
+            execute!(
+                out,
+                terminal::Clear(terminal::ClearType::All),
+                cursor::MoveTo(0, 0)
+            )?;
+        }
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+        let Some(seconds) = args.watch else {
+            return Ok(());
+        };
+        thread::sleep(Duration::from_secs(seconds));
+    }
+}
+
+/// What is shown. Who reads the JSON depends on the names.
+#[derive(Serialize)]
+struct Status {
+    provider: Provider,
+    /// Bytes.
+    saved: u64,
+    memory: Memory,
+    counters: Counters,
+    /// CPU time of the scanners since they were started.
+    scanner_cpu_millisecs: u64,
+    settings: Settings,
+    warnings: Vec<String>,
+}
+
+impl Status {
+    fn read(system: &System) -> Result<Self> {
+        let provider = system.need_provider()?;
+        let counters = Counters::read(system, provider)?;
+        let memory = Memory::read(system)?;
+        let settings = Settings::read(system, provider)?;
+        let cpu = scanners::cpu_time(system, provider)?;
+        Ok(Self {
+            provider,
+            saved: counters.saved() * memory.page,
+            memory,
+            scanner_cpu_millisecs: cpu.as_millis().try_into()?,
+            warnings: warnings(&settings, &counters),
+            counters,
+            settings,
+        })
+    }
+
+    fn running(&self) -> String {
+        match self.settings.get("run") {
+            Some("1") => "scans and merges".into(),
+            Some("2") => "stopped, and everything was unmerged".into(),
+            _ => "stopped; what is merged stays so".into(),
+        }
+    }
+
+    fn pace(&self) -> String {
+        let setting = |name| self.settings.get(name).unwrap_or("?");
+        let scanners = self.settings.number("scanners").unwrap_or(1);
+        let mut text = format!(
+            "{}, {} pages, then {} ms of sleep",
+            counted(scanners, "scanner", "scanners"),
+            setting("pages_to_scan"),
+            setting("sleep_millisecs"),
+        );
+        if setting("advisor_mode") != "none" {
+            let _ = write!(
+                text,
+                "; the advisor aims at {} s a pass",
+                setting("advisor_target_scan_time")
+            );
+        }
+        text
+    }
+
+    fn last_pass(&self) -> String {
+        let (Some(took), Some(cpu)) = (
+            self.counters.last_pass_millisecs,
+            self.counters.last_pass_cpu_millisecs,
+        ) else {
+            return "in-tree KSM does not say how long a pass takes".into();
+        };
+        if took == 0 {
+            return "none is complete".into();
+        }
+        format!(
+            "took {}, {} of one CPU",
+            duration(Duration::from_millis(took)),
+            percent(cpu as f64, took as f64),
+        )
+    }
+
+    fn next_pass(&self) -> Option<String> {
+        let running = self.settings.get("run") == Some("1");
+        let (took, so_far) = (
+            self.counters.last_pass_millisecs?,
+            self.counters.pass_millisecs?,
+        );
+        if !running || took == 0 {
+            return None;
+        }
+        Some(match took.checked_sub(so_far) {
+            None | Some(0) => "soon: this one takes longer than the last".into(),
+            Some(left) => format!("in about {}", duration(Duration::from_millis(left))),
+        })
+    }
+}
+
+/// What somebody should look at.
+fn warnings(settings: &Settings, counters: &Counters) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let tracked = counters.tracked();
+    if settings.get("run") != Some("1") {
+        let run = settings.get("run").unwrap_or("?");
+        warnings.push(format!(
+            "run is {run}: nothing is scanned; rksmctl tune run=1 starts it"
+        ));
+    }
+    if counters.general_profit < 0 {
+        warnings.push(format!(
+            "profit is negative: records cost {} more than merging saves",
+            mib(-i128::from(counters.general_profit)),
+        ));
+    }
+    if tracked > 0 && counters.pages_volatile * 10 >= tracked * 9 {
+        warnings.push(format!(
+            "{} of the pages are volatile: they change too often to be merged, or were seen only once so far",
+            percent(counters.pages_volatile as f64, tracked as f64),
+        ));
+    }
+    let copies = counters
+        .stable_node_dups
+        .saturating_sub(counters.stable_node_chains);
+    if copies > 0 {
+        warnings.push(format!(
+            "max_page_sharing ({}) keeps {} of {}",
+            settings.get("max_page_sharing").unwrap_or("?"),
+            counted(copies, "more copy", "more copies"),
+            counted(counters.stable_node_chains, "page", "pages"),
+        ));
+    }
+    if settings.get("run") == Some("1") && counters.full_scans > 1 && tracked == 0 {
+        warnings.push("nobody has asked for merging; rksmctl why says who could".into());
+    }
+    warnings
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counters = &self.counters;
+        let pages = |count: u64| {
+            format!(
+                "{:>13} pages  {:>11}",
+                grouped(count.into()),
+                mib((count * self.memory.page).into())
+            )
+        };
+
+        writeln!(f, "Merging by     {}: {}", self.provider, self.running())?;
+        writeln!(f, "Pace           {}", self.pace())?;
+        writeln!(f)?;
+        writeln!(
+            f,
+            "Saved          {}, {} of the {} of memory",
+            mib(self.saved.into()),
+            percent(self.saved as f64, self.memory.total as f64),
+            mib(self.memory.total.into()),
+        )?;
+        writeln!(
+            f,
+            "Profit         {} after records",
+            mib(counters.general_profit.into())
+        )?;
+        writeln!(f)?;
+        writeln!(f, "Merged         {}  kept", pages(counters.pages_shared))?;
+        writeln!(f, "               {}  freed", pages(counters.pages_sharing))?;
+        let zero = counters.ksm_zero_pages.max(0).unsigned_abs();
+        writeln!(f, "Zero pages     {}  freed", pages(zero))?;
+        writeln!(f, "Without equal  {}", pages(counters.pages_unshared))?;
+        writeln!(f, "Volatile       {}", pages(counters.pages_volatile))?;
+        writeln!(f)?;
+        writeln!(f, "Passes         {}", grouped(counters.full_scans.into()))?;
+        writeln!(f, "Last pass      {}", self.last_pass())?;
+        if let Some(next) = self.next_pass() {
+            writeln!(f, "Next pass      {next}")?;
+        }
+        writeln!(
+            f,
+            "Scanner CPU    {} since it was started",
+            duration(Duration::from_millis(self.scanner_cpu_millisecs)),
+        )?;
+        if !self.warnings.is_empty() {
+            writeln!(f)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "Warning: {warning}.")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What goes wrong, in words, and with which exit status.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+    path::Path,
+};
+
+use anyhow::Error;
+
+/// What has an exit status of its own. All other errors have 1.
+#[derive(Debug)]
+pub enum Failure {
+    /// The arguments make no sense together, or for this system: status 2.
+    Usage(String),
+}
+
+impl Failure {
+    /// 1 where the system refuses, 2 where the usage is wrong.
+    pub fn status(error: &Error) -> u8 {
+        match error.downcast_ref() {
+            Some(Self::Usage(_)) => 2,
+            None => 1,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Whether what was written to is gone.
+pub fn is_broken_pipe(error: &Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// What to do where the kernel refuses a write to a knob, or a read, with this error.
+pub fn remedy(error: &io::Error, path: &Path) -> &'static str {
+    let name = path.file_name().unwrap_or_default();
+    match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => "needs root",
+        Some(libc::EROFS) => "sysfs is mounted read-only here, as in a container",
+        Some(libc::EBUSY) if name == "run" => {
+            "a process holds on to merged pages, on its way out or with its address space locked; try again"
+        }
+        Some(libc::EBUSY) if name == "max_page_sharing" || name == "merge_across_nodes" => {
+            "pages are merged: write 2 to run first"
+        }
+        Some(libc::EBUSY) => "it is in use, or page merging changes hands; try again",
+        Some(libc::EINVAL) => "not a value that it takes",
+        Some(libc::ENOMEM) => "no memory, or a memory cgroup is at its limit",
+        Some(libc::EINTR) => "a signal came",
+        Some(libc::ESRCH) => "there is no such process",
+        Some(libc::ENOENT | libc::ENODEV) => "it is not there (any more)",
+        _ => "the kernel's log may say more (dmesg)",
+    }
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Shows and steers page merging: rksm, or the kernel's own KSM.
+//!
+//! One file a subcommand, in `commands`. What reads the system is in `system`, and knows nothing of how
+//! it is shown.
+
+#![allow(dead_code)] // until all subcommands are there
+
+mod cli;
+mod commands;
+mod failure;
+mod show;
+mod system;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{cli::Cli, failure::Failure};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Who reads the output may have seen enough.
+            if failure::is_broken_pipe(&error) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("rksmctl: {error:#}");
+            ExitCode::from(Failure::status(&error))
+        }
+    }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Figures as people read them.
+
+use std::time::Duration;
+
+/// Bytes as MiB, with a sign where there is one.
+pub fn mib(bytes: i128) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib != 0.0 && mib.abs() < 10.0 {
+        format!("{mib:.1} MiB")
+    } else {
+        format!("{} MiB", grouped(mib.round() as i128))
+    }
+}
+
+/// With a narrow gap after each three digits: 12 345 678.
+pub fn grouped(number: i128) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    if number < 0 {
+        text.insert(0, '-');
+    }
+    text
+}
+
+/// A part of a whole in percent, with one digit where that says something.
+pub fn percent(part: f64, whole: f64) -> String {
+    let percent = if whole > 0.0 {
+        100.0 * part / whole
+    } else {
+        0.0
+    };
+    if percent != 0.0 && percent.abs() < 10.0 {
+        format!("{percent:.1} %")
+    } else {
+        format!("{percent:.0} %")
+    }
+}
+
+/// A time, in the two largest units that it has.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{} ms", time.as_millis()),
+        1..=9 => format!("{:.1} s", time.as_secs_f64()),
+        10..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min {} s", seconds / 60, seconds % 60),
+        7200..=172_799 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} days {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// `one` or `many`, behind the number of them.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    let what = if number == 1 { one } else { many };
+    format!("{} {what}", grouped(number.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures() {
+        assert_eq!(mib(0), "0 MiB");
+        assert_eq!(mib(-3 << 19), "-1.5 MiB");
+        assert_eq!(mib(12345 << 20), "12 345 MiB");
+        assert_eq!(grouped(-1_000), "-1 000");
+        assert_eq!(percent(1.0, 3.0), "33 %");
+        assert_eq!(percent(1.0, 30.0), "3.3 %");
+        assert_eq!(percent(1.0, 0.0), "0 %");
+        assert_eq!(counted(1, "page", "pages"), "1 page");
+    }
+
+    #[test]
+    fn times() {
+        let text = |ms| duration(Duration::from_millis(ms));
+        assert_eq!(text(0), "0 ms");
+        assert_eq!(text(1500), "1.5 s");
+        assert_eq!(text(90_000), "90 s");
+        assert_eq!(text(3_725_000), "62 min 5 s");
+        assert_eq!(text(10_000_000), "2 h 46 min");
+        assert_eq!(text(1_000_000_000), "11 days 13 h");
+    }
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The knobs: what there are, what they take, and what they are set to. `docs/abi.md` says more.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Provider, System};
+
+/// What a knob takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Takes {
+    /// A number from the first to the last.
+    Number(u64, u64),
+    /// 0 or 1.
+    Flag,
+    /// One of these words. What is on is shown in brackets.
+    Words(&'static [&'static str]),
+}
+
+/// A file that root can write to.
+#[derive(Clone, Copy, Debug)]
+pub struct Knob {
+    pub name: &'static str,
+    pub takes: Takes,
+    pub default: &'static str,
+    /// Empty for a mere number.
+    pub unit: &'static str,
+    pub meaning: &'static str,
+    /// In-tree KSM has it as well.
+    pub in_tree: bool,
+}
+
+const fn knob(
+    name: &'static str,
+    takes: Takes,
+    default: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+) -> Knob {
+    Knob {
+        name,
+        takes,
+        default,
+        unit,
+        meaning,
+        in_tree: true,
+    }
+}
+
+const fn ours(knob: Knob) -> Knob {
+    Knob {
+        in_tree: false,
+        ..knob
+    }
+}
+
+const U32: Takes = Takes::Number(0, u32::MAX as u64);
+
+/// In the order in which they are shown.
+pub const KNOBS: &[Knob] = &[
+    knob(
+        "run",
+        Takes::Number(0, 2),
+        "0",
+        "",
+        "0 stops, 1 scans and merges, 2 unmerges everything",
+    ),
+    ours(knob(
+        "scope",
+        Takes::Words(&["madvise", "all"]),
+        "madvise",
+        "",
+        "whose memory: who asked for it, or all",
+    )),
+    ours(knob(
+        "scanners",
+        Takes::Number(1, 16),
+        "1",
+        "threads",
+        "how many scan at once",
+    )),
+    knob(
+        "pages_to_scan",
+        U32,
+        "100",
+        "pages",
+        "how many a scanner looks at before it sleeps",
+    ),
+    knob("sleep_millisecs", U32, "20", "ms", "how long it sleeps"),
+    knob(
+        "advisor_mode",
+        Takes::Words(&["none", "scan-time"]),
+        "none",
+        "",
+        "who decides on pages_to_scan",
+    ),
+    knob(
+        "advisor_target_scan_time",
+        Takes::Number(1, u64::MAX),
+        "200",
+        "s",
+        "how long the advisor wants a pass to take",
+    ),
+    knob(
+        "advisor_max_cpu",
+        U32,
+        "70",
+        "%",
+        "of one CPU, what the advisor lets the scanners use",
+    ),
+    knob(
+        "advisor_min_pages_to_scan",
+        Takes::Number(0, u64::MAX),
+        "500",
+        "pages",
+        "the least that it sets",
+    ),
+    knob(
+        "advisor_max_pages_to_scan",
+        Takes::Number(0, u64::MAX),
+        "30000",
+        "pages",
+        "the most that it sets",
+    ),
+    knob(
+        "use_zero_pages",
+        Takes::Flag,
+        "0",
+        "",
+        "maps pages of zeroes to the kernel's zero page",
+    ),
+    knob(
+        "smart_scan",
+        Takes::Flag,
+        "1",
+        "",
+        "passes over pages that found no equal",
+    ),
+    knob(
+        "max_page_sharing",
+        Takes::Number(2, i32::MAX as u64),
+        "256",
+        "mappings",
+        "how many may share a page",
+    ),
+    knob(
+        "merge_across_nodes",
+        Takes::Flag,
+        "1",
+        "",
+        "merges pages of different NUMA nodes",
+    ),
+    knob(
+        "stable_node_chains_prune_millisecs",
+        U32,
+        "2000",
+        "ms",
+        "the least time between two looks for merged pages that are gone",
+    ),
+];
+
+/// The knob of that name.
+pub fn find(name: &str) -> Option<&'static Knob> {
+    KNOBS.iter().find(|knob| knob.name == name)
+}
+
+impl Knob {
+    /// What is wrong with a value, in words.
+    pub fn check(&self, value: &str) -> Result<(), String> {
+        let good = match self.takes {
+            Takes::Number(least, most) => value
+                .parse::<u64>()
+                .is_ok_and(|number| (least..=most).contains(&number)),
+            Takes::Flag => matches!(value, "0" | "1"),
+            Takes::Words(words) => words.contains(&value),
+        };
+        if good {
+            return Ok(());
+        }
+        Err(match self.takes {
+            Takes::Number(least, most) => format!("{} takes {least} to {most}", self.name),
+            Takes::Flag => format!("{} takes 0 or 1", self.name),
+            Takes::Words(words) => format!("{} takes {}", self.name, words.join(" or ")),
+        })
+    }
+}
+
+/// Of `[none] scan-time` the one in brackets; of all else everything.
+fn chosen(text: &str) -> &str {
+    text.split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'))
+        .map_or(text, |(inside, _)| inside)
+}
+
+/// What the knobs are set to, those that there are here.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Settings(pub BTreeMap<&'static str, String>);
+
+impl Settings {
+    pub fn read(system: &System, provider: Provider) -> Result<Self> {
+        let mut values = BTreeMap::new();
+        for knob in KNOBS {
+            let path = provider.file(knob.name);
+            // Without NUMA in-tree KSM has no merge_across_nodes.
+            if system.exists(&path) {
+                values.insert(knob.name, chosen(&system.read(path)?).to_owned());
+            }
+        }
+        Ok(Self(values))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.get(name)?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_in_brackets() {
+        assert_eq!(chosen("[none] scan-time"), "none");
+        assert_eq!(chosen("none [scan-time]"), "scan-time");
+        assert_eq!(chosen("100"), "100");
+    }
+
+    #[test]
+    fn defaults_are_taken() {
+        for knob in KNOBS {
+            assert_eq!(knob.check(knob.default), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (name, value) in [
+            ("run", "3"),
+            ("run", ""),
+            ("run", "-1"),
+            ("scanners", "0"),
+            ("scanners", "17"),
+            ("pages_to_scan", "4294967296"),
+            ("smart_scan", "2"),
+            ("advisor_mode", "[none]"),
+            ("max_page_sharing", "1"),
+        ] {
+            assert!(find(name).unwrap().check(value).is_err(), "{name}={value}");
+        }
+    }
+}

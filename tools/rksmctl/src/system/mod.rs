@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the system says of page merging. Nothing here prints.
+
+pub mod counters;
+pub mod knobs;
+pub mod memory;
+pub mod owner;
+pub mod patience;
+pub mod processes;
+pub mod scanners;
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::failure;
+
+/// The system, below a folder that stands for `/`: tests have one of their own.
+#[derive(Clone, Debug)]
+pub struct System {
+    root: PathBuf,
+}
+
+/// Who merges pages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provider {
+    Rksm,
+    InTree,
+}
+
+impl Provider {
+    /// Where its knobs and counters are.
+    pub const fn directory(self) -> &'static str {
+        match self {
+            Self::Rksm => "/sys/kernel/mm/rksm",
+            Self::InTree => "/sys/kernel/mm/ksm",
+        }
+    }
+
+    /// The file of a knob or a counter.
+    pub fn file(self, name: &str) -> PathBuf {
+        Path::new(self.directory()).join(name)
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rksm => "rksm",
+            Self::InTree => "the kernel's own KSM",
+        })
+    }
+}
+
+impl System {
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Where the file is that is `path`, which begins with a slash, in the system.
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Who merges pages; `None` in a kernel without KSM.
+    pub fn provider(&self) -> Option<Provider> {
+        [Provider::Rksm, Provider::InTree]
+            .into_iter()
+            .find(|provider| self.exists(provider.file("run")))
+    }
+
+    /// As [`Self::provider`], for who can do nothing without one.
+    pub fn need_provider(&self) -> Result<Provider> {
+        self.provider().context(
+            "this kernel merges no pages: it has no /sys/kernel/mm/ksm, and rksm is not loaded",
+        )
+    }
+
+    pub fn exists(&self, path: impl AsRef<Path>) -> bool {
+        self.path(path).exists()
+    }
+
+    /// The text of a file, without the white space around it.
+    pub fn read(&self, path: impl AsRef<Path>) -> Result<String> {
+        let path = self.path(path);
+        let text = fs::read_to_string(&path).map_err(|error| refused("read", &path, &error))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// The value in a file.
+    pub fn value<T: FromStr>(&self, path: impl AsRef<Path>) -> Result<T> {
+        let path = path.as_ref();
+        let text = self.read(path)?;
+        let value = text.parse().ok();
+        value.with_context(|| format!("{} says '{text}'", path.display()))
+    }
+
+    /// Writes to a file of the kernel.
+    pub fn write(&self, path: impl AsRef<Path>, text: &str) -> Result<()> {
+        let path = self.path(path);
+        // No new file is made where the kernel has none.
+        let write = |path| {
+            let mut file = fs::OpenOptions::new().write(true).open(path)?;
+            io::Write::write_all(&mut file, format!("{text}\n").as_bytes())
+        };
+        write(&path).map_err(|error| refused("write", &path, &error))
+    }
+}
+
+fn refused(what: &str, path: &Path, error: &io::Error) -> anyhow::Error {
+    let remedy = failure::remedy(error, path);
+    let words = error.to_string();
+    // Rust puts the number behind.
+    let words = words.split(" (os error").next().unwrap_or(&words);
+    anyhow::anyhow!("cannot {what} {}: {words} ({remedy})", path.display())
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whose a process is: user, cgroup, unit, container, guest.
+
+use std::{fs, os::unix::fs::MetadataExt};
+
+use nix::unistd::{Uid, User};
+use serde::Serialize;
+
+use super::System;
+
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Owner {
+    pub uid: u32,
+    pub user: String,
+    /// The path of its cgroup, of version 2.
+    pub cgroup: String,
+    /// What QEMU was told by -name.
+    pub guest: Option<String>,
+}
+
+impl Owner {
+    /// What cannot be read is left empty.
+    pub fn read(system: &System, pid: i32) -> Self {
+        let proc = system.path(format!("/proc/{pid}"));
+        let uid = fs::metadata(&proc).map_or(0, |data| data.uid());
+        let read = |name| fs::read_to_string(proc.join(name)).unwrap_or_default();
+        Self {
+            uid,
+            user: name_of(uid),
+            cgroup: cgroup(&read("cgroup")).to_owned(),
+            guest: guest(&read("cmdline")),
+        }
+    }
+
+    /// The guest, the container or unit, or else the user.
+    pub fn short(&self) -> String {
+        if let Some(guest) = &self.guest {
+            return format!("guest {guest}");
+        }
+        unit(&self.cgroup).map_or_else(|| self.user.clone(), str::to_owned)
+    }
+}
+
+fn name_of(uid: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+/// Of the lines in /proc/PID/cgroup the one of version 2.
+fn cgroup(text: &str) -> &str {
+    text.lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .unwrap_or_default()
+}
+
+/// The innermost service or scope of systemd, with nothing around a container's name.
+fn unit(cgroup: &str) -> Option<&str> {
+    cgroup
+        .rsplit('/')
+        .find(|part| part.ends_with(".service") || part.ends_with(".scope"))
+        .filter(|part| {
+            !part.starts_with("session-") && !part.starts_with("user@") && *part != "init.scope"
+        })
+}
+
+/// What is behind -name: `guest=NAME,...` as libvirt has it, or a mere name.
+fn guest(cmdline: &str) -> Option<String> {
+    let mut words = cmdline.split('\0');
+    words.next().filter(|program| program.contains("qemu"))?;
+    words.find(|word| *word == "-name" || *word == "--name")?;
+    let name = words.next()?.split(',').next()?;
+    Some(name.strip_prefix("guest=").unwrap_or(name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests() {
+        let name = |text: &str| guest(text);
+        let qemu = "/usr/bin/qemu-system-x86_64\0-name\0";
+        assert_eq!(
+            name(&format!("{qemu}guest=web,debug-threads=on\0-m\01G\0")),
+            Some("web".into())
+        );
+        assert_eq!(name(&format!("{qemu}web\0")), Some("web".into()));
+        assert_eq!(name("/usr/bin/qemu-system-x86_64\0-m\01G\0"), None);
+        assert_eq!(name("/usr/bin/vim\0-name\0x\0"), None);
+    }
+
+    #[test]
+    fn units() {
+        let cgroup = |text| cgroup(text);
+        assert_eq!(
+            cgroup("1:cpu:/x\n0::/system.slice/ssh.service\n"),
+            "/system.slice/ssh.service"
+        );
+        assert_eq!(unit("/system.slice/ssh.service"), Some("ssh.service"));
+        assert_eq!(
+            unit("/system.slice/docker-0123.scope"),
+            Some("docker-0123.scope")
+        );
+        assert_eq!(unit("/user.slice/user-0.slice/session-1.scope"), None);
+        assert_eq!(unit("/init.scope"), None);
+        assert_eq!(unit(""), None);
+    }
+}
