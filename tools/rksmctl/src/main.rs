@@ -10,7 +10,10 @@
 mod cli;
 mod commands;
 mod failure;
+mod recording;
 mod show;
+mod signals;
+mod span;
 mod system;
 
 use std::process::ExitCode;

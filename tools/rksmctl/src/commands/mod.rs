@@ -2,6 +2,8 @@
 
 //! The subcommands.
 
+pub mod record;
+pub mod report;
 pub mod status;
 
 use anyhow::Result;
@@ -15,5 +17,7 @@ pub fn run(cli: Cli) -> Result<()> {
     let system = System::new(cli.root);
     match cli.command {
         Command::Status(args) => status::run(&system, &args),
+        Command::Record(args) => record::run(&system, &args),
+        Command::Report(args) => report::run(&args),
     }
 }

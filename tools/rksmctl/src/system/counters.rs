@@ -3,12 +3,12 @@
 //! The counters in sysfs, for the system as a whole.
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Provider, System};
 
 /// In pages, if nothing else is said. What one kernel has and another has not is an `Option`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Counters {
     pub pages_shared: u64,
     pub pages_sharing: u64,

@@ -4,7 +4,9 @@
 
 pub mod counters;
 pub mod knobs;
+pub mod machine;
 pub mod memory;
+pub mod overview;
 pub mod owner;
 pub mod patience;
 pub mod processes;
@@ -17,7 +19,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::failure;
 
@@ -28,7 +30,7 @@ pub struct System {
 }
 
 /// Who merges pages.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provider {
     Rksm,

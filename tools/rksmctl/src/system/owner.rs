@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::MetadataExt};
 use nix::unistd::{Uid, User};
 use serde::Serialize;
 
-use super::System;
+use super::{patience::Patience, System};
 
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Owner {
@@ -25,12 +25,20 @@ impl Owner {
         let proc = system.path(format!("/proc/{pid}"));
         let uid = fs::metadata(&proc).map_or(0, |data| data.uid());
         let read = |name| fs::read_to_string(proc.join(name)).unwrap_or_default();
+        // They are in its memory, so that reading them takes its mmap lock.
+        let arguments = Patience::default().read(&proc.join("cmdline"));
+        let arguments = arguments.unwrap_or_default();
         Self {
             uid,
             user: name_of(uid),
             cgroup: cgroup(&read("cgroup")).to_owned(),
-            guest: guest(&read("cmdline")),
+            guest: guest(&arguments),
         }
+    }
+
+    /// The container or unit.
+    pub fn unit(&self) -> Option<&str> {
+        unit(&self.cgroup)
     }
 
     /// The guest, the container or unit, or else the user.

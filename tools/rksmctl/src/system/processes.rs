@@ -82,10 +82,17 @@ pub struct Processes {
 
 impl Processes {
     pub fn read(system: &System, patience: &Patience) -> Result<Self> {
+        Self::look(system, patience, false)
+    }
+
+    /// `everybody`: with those that have nothing merged and did not ask for it either.
+    pub fn look(system: &System, patience: &Patience, everybody: bool) -> Result<Self> {
         let mut found = Self::default();
         for pid in pids(system)? {
             match Process::read(system, patience, pid) {
-                Ok(Some(process)) if process.merged.is_concerned() => found.concerned.push(process),
+                Ok(Some(process)) if everybody || process.merged.is_concerned() => {
+                    found.concerned.push(process);
+                }
                 Ok(_) => {}
                 Err(error) => match error.kind() {
                     io::ErrorKind::PermissionDenied => found.hidden += 1,
