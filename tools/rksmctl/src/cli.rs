@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{record, report, status};
+use crate::commands::{record, report, status, top};
 
 /// Shows and steers page merging: rksm, or the kernel's own KSM.
 ///
@@ -25,6 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Shows on one screen who merges pages, what that saves, and what is wrong with it.
     Status(status::Args),
+    /// Shows live, on the whole screen, what merging saves, and of which processes.
+    Top(top::Args),
     /// Writes samples of the counters to a file, for rksmctl report.
     Record(record::Args),
     /// Shows what rksmctl record has written: as text, or as charts.

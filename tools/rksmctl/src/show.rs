@@ -30,6 +30,35 @@ pub fn grouped(number: i128) -> String {
     text
 }
 
+/// A count in six characters at most, with k, M or G for thousands where it is larger.
+pub fn short_count(number: i128) -> String {
+    if number.abs() < 100_000 {
+        return number.to_string();
+    }
+    scaled(number as f64, 1000.0, &["", "k", "M", "G", "T"])
+}
+
+/// Bytes in six characters at most: 1.5G.
+pub fn short_bytes(bytes: i128) -> String {
+    scaled(bytes as f64, 1024.0, &["", "K", "M", "G", "T"])
+}
+
+fn scaled(mut number: f64, step: f64, units: &[&str]) -> String {
+    let mut left = units.iter();
+    let mut unit = left.next();
+    while number.abs() >= step {
+        let Some(next) = left.next() else { break };
+        number /= step;
+        unit = Some(next);
+    }
+    let unit = unit.copied().unwrap_or_default();
+    if unit.is_empty() || number.abs() >= 99.95 {
+        format!("{number:.0}{unit}")
+    } else {
+        format!("{number:.1}{unit}")
+    }
+}
+
 /// A part of a whole in percent, with one digit where that says something.
 pub fn percent(part: f64, whole: f64) -> String {
     let percent = if whole > 0.0 {
@@ -77,6 +106,13 @@ mod tests {
         assert_eq!(percent(1.0, 30.0), "3.3 %");
         assert_eq!(percent(1.0, 0.0), "0 %");
         assert_eq!(counted(1, "page", "pages"), "1 page");
+        assert_eq!(short_count(-99_999), "-99999");
+        assert_eq!(short_count(147_000), "147k");
+        assert_eq!(short_count(1_250_000), "1.2M");
+        assert_eq!(short_bytes(0), "0");
+        assert_eq!(short_bytes(1023), "1023");
+        assert_eq!(short_bytes(-3 << 29), "-1.5G");
+        assert_eq!(short_bytes(514_500_000), "491M");
     }
 
     #[test]

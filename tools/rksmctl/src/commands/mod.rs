@@ -5,6 +5,7 @@
 pub mod record;
 pub mod report;
 pub mod status;
+pub mod top;
 
 use anyhow::Result;
 
@@ -17,6 +18,7 @@ pub fn run(cli: Cli) -> Result<()> {
     let system = System::new(cli.root);
     match cli.command {
         Command::Status(args) => status::run(&system, &args),
+        Command::Top(args) => top::run(&system, &args),
         Command::Record(args) => record::run(&system, &args),
         Command::Report(args) => report::run(&args),
     }
