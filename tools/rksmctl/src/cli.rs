@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{record, report, status, top};
+use crate::commands::{export, record, report, status, top};
 
 /// Shows and steers page merging: rksm, or the kernel's own KSM.
 ///
@@ -31,4 +31,6 @@ pub enum Command {
     Record(record::Args),
     /// Shows what rksmctl record has written: as text, or as charts.
     Report(report::Args),
+    /// Writes metrics for Prometheus: to the standard output, a file, or over HTTP.
+    Export(export::Args),
 }

@@ -2,6 +2,7 @@
 
 //! The subcommands.
 
+pub mod export;
 pub mod record;
 pub mod report;
 pub mod status;
@@ -21,5 +22,6 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Top(args) => top::run(&system, &args),
         Command::Record(args) => record::run(&system, &args),
         Command::Report(args) => report::run(&args),
+        Command::Export(args) => export::run(&system, &args),
     }
 }

@@ -22,7 +22,8 @@ use crate::{
     failure::Failure,
     recording::{Header, Reading, Sample},
     show::{counted, duration, mib},
-    signals, span,
+    signals::Stop,
+    span,
     system::{machine::Machine, overview::Looker, System},
 };
 
@@ -44,7 +45,7 @@ pub struct Args {
 pub fn run(system: &System, args: &Args) -> Result<()> {
     let provider = system.need_provider()?;
     let (tell, told) = mpsc::channel();
-    signals::on_stop(move || {
+    Stop::block()?.then(move || {
         // Nobody may wait any more.
         let _ = tell.send(());
     })?;

@@ -90,11 +90,11 @@ mod tests {
         let name = |text: &str| guest(text);
         let qemu = "/usr/bin/qemu-system-x86_64\0-name\0";
         assert_eq!(
-            name(&format!("{qemu}guest=web,debug-threads=on\0-m\01G\0")),
+            name(&format!("{qemu}guest=web,debug-threads=on\0-nographic\0")),
             Some("web".into())
         );
         assert_eq!(name(&format!("{qemu}web\0")), Some("web".into()));
-        assert_eq!(name("/usr/bin/qemu-system-x86_64\0-m\01G\0"), None);
+        assert_eq!(name("/usr/bin/qemu-system-x86_64\0-nographic\0"), None);
         assert_eq!(name("/usr/bin/vim\0-name\0x\0"), None);
     }
 

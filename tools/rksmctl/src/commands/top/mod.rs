@@ -29,7 +29,8 @@ use self::{
 };
 use crate::{
     failure::Failure,
-    signals, span,
+    signals::Stop,
+    span,
     system::{Provider, System},
 };
 
@@ -50,7 +51,7 @@ pub fn run(system: &System, args: &Args) -> Result<()> {
     }
     let (tell, told) = mpsc::channel();
     let stop = tell.clone();
-    signals::on_stop(move || {
+    Stop::block()?.then(move || {
         // Nobody may wait any more.
         let _ = stop.send(Event::End);
     })?;
