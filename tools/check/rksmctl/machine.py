@@ -2,6 +2,7 @@
 """The test machine, for the cases: knobs, processes, and rksmctl itself."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -67,6 +68,17 @@ def as_it_was():
         for name, value in before.items():
             if knob(name) != value:
                 set_knob(name, value)
+
+
+@contextlib.contextmanager
+def unloaded():
+    """Without rksm, which is back afterwards."""
+    set_knob("run", 2)
+    subprocess.run(["rmmod", "rksm"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["insmod", os.environ["RKSM_KO"]], check=True)
 
 
 # Fills memory with pages, asks for merging, and sleeps. The arguments: pages, and

@@ -13,8 +13,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use crossterm::{
-    execute,
-    terminal::{Clear, ClearType},
+    cursor, execute,
+    style::Print,
+    terminal::{self, Clear, ClearType},
 };
 use serde::Serialize;
 
@@ -71,7 +72,7 @@ pub fn run(system: &System, args: &Args) -> Result<()> {
                 .map(|overview| Reading::new(overview, &mut settings)),
         };
         write_line(&mut file, &sample, &args.file)?;
-        progress.show(overview.map(|overview| overview.saved()))?;
+        progress.show(overview.map(|overview| overview.saved()));
         let next = next(start.elapsed(), args.interval);
         if args.duration.is_some_and(|duration| next > duration) {
             break;
@@ -133,15 +134,21 @@ impl Progress {
         }
     }
 
-    fn show(&mut self, saved: Option<u64>) -> Result<()> {
+    fn show(&mut self, saved: Option<u64>) {
         self.samples += 1;
-        if self.seen {
-            let mut err = io::stderr();
-            let text = self.text(saved);
-            execute!(err, Clear(ClearType::CurrentLine))?;
-            write!(err, "\r{text}")?;
+        if !self.seen {
+            return;
         }
-        Ok(())
+        // A line that is longer than the terminal is wide would move on.
+        let width = terminal::size().map_or(80, |(columns, _)| columns);
+        let text: String = self.text(saved).chars().take(width.into()).collect();
+        // Recording goes on when the terminal is gone.
+        let _ = execute!(
+            io::stderr(),
+            cursor::MoveToColumn(0),
+            Print(text),
+            Clear(ClearType::UntilNewLine)
+        );
     }
 
     fn text(&self, saved: Option<u64>) -> String {
@@ -161,11 +168,15 @@ impl Progress {
 
     fn end(&self, path: &Path) -> Result<()> {
         if self.seen {
-            eprintln!();
+            // As above.
+            let _ = writeln!(io::stderr());
         }
         let samples = counted(self.samples, "sample", "samples");
         let name = path.display();
-        println!("{samples} in {name}; rksmctl report {name} shows them");
+        writeln!(
+            io::stdout(),
+            "{samples} in {name}; rksmctl report {name} shows them"
+        )?;
         Ok(())
     }
 }

@@ -45,7 +45,7 @@ i                invert the order
 a                all processes, or only those that merging concerns
 e                enrol: merge all memory of the selected process,
                  and of what it starts from then on
-r                release: merge nothing of it any more
+r                release: merge nothing but what it asks for itself
 q, Ctrl-C        quit
 
 MERGED, ZERO and TRACKED are pages: merged with others, full of zeroes,

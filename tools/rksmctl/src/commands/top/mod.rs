@@ -145,6 +145,6 @@ fn write(system: &System, file: &str, pid: i32) -> Result<String> {
     system.write(path, &pid.to_string())?;
     Ok(match file {
         "enrol" => format!("{pid} is enrolled: the next pass merges its memory"),
-        _ => format!("{pid} is released: it is merged no more"),
+        _ => format!("{pid} is released: only what it asks for itself is merged"),
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use insta::assert_snapshot;
-use ratatui::{backend::TestBackend, Terminal};
+use ratatui::{backend::TestBackend, style::Modifier, Terminal};
 
 use super::{
     columns::Sort,
@@ -325,6 +325,19 @@ fn enrols_only_when_it_is_confirmed() {
     assert_eq!(press(&mut state, "ey"), Task::None);
     press(&mut state, "r");
     assert!(state.note().unwrap().contains("needs rksm"));
+}
+
+#[test]
+fn the_selected_row_stands_out() {
+    let mut state = state();
+    press(&mut state, "v");
+    let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+    terminal
+        .draw(|frame| draw::draw(&mut state, frame))
+        .unwrap();
+    let buffer = terminal.backend().buffer();
+    let reversed = |row| buffer[(0, row)].modifier.contains(Modifier::REVERSED);
+    assert_eq!([8, 9, 10].map(reversed), [false, true, false]);
 }
 
 #[test]

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+
+import machine
+from machine import expect, holder, knob, rksmctl, set_knob, wait_for
+
+
+def figures(text):
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(figure) for name, figure in (line.rsplit(" ", 1) for line in lines)}
+
+
+def case_exports_what_is_merged():
+    set_knob("pages_to_scan", 5000)
+    set_knob("run", 1)
+    with holder(1000) as process:
+        wait_for(lambda: int(knob("pages_sharing")) >= 900)
+        set_knob("run", 0)
+        metrics = figures(rksmctl("export"))
+        expect(metrics["ksm_sharing_bytes"] == 4096 * int(knob("pages_sharing")), metrics)
+        expect(metrics["ksm_scanned_pages_total"] == int(knob("pages_scanned")), metrics)
+        name = f'ksm_process_merged_bytes{{pid="{process.pid}",command="python3",guest=""}}'
+        expect(metrics[name] == 4096 * 1000, metrics)
+        expect(metrics['ksm_processes{state="hidden"}'] == 0, metrics)
+
+
+def case_answers_over_http():
+    command = [machine.RKSMCTL, "export", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        url = server.stderr.readline().split()[2].rstrip(";")
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            text = answer.read().decode()
+        expect("ksm_run" in figures(text), text)
+        try:
+            urllib.request.urlopen(url + "x", timeout=60)
+        except urllib.error.HTTPError as error:
+            expect(error.code == 404, error)
+        server.send_signal(signal.SIGTERM)
+        expect(server.wait(30) == 0, "it does not end well")

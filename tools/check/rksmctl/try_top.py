@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0
+
+import signal
+from pathlib import Path
+
+from machine import RKSM, Skipped, expect, holder, knob, set_knob, unloaded, wait_for
+from terminal import terminal
+
+
+def merged(pages):
+    wait_for(lambda: int(knob("pages_sharing")) >= pages)
+
+
+def says_yes(process, name):
+    return f"{name}: yes" in Path(f"/proc/{process.pid}/ksm_stat").read_text(encoding="ascii")
+
+
+def case_shows_processes_in_any_size():
+    set_knob("pages_to_scan", 5000)
+    set_knob("run", 1)
+    with holder(1000) as process, terminal("top", "--interval", "0.5") as top:
+        merged(900)
+        top.wait_for("rksm: scans and merges")
+        top.wait_for(f"{process.pid} python3")
+        top.wait_for(" 1000 ")
+        top.resize(40, 10)
+        top.wait_for("    PID COMMAND           MERGED  PROFIT")
+        wait_for(lambda: top.screen()[9].startswith("q quit  ? help"))
+        top.resize(160, 50)
+        top.wait_for("CGROUP")
+        wait_for(lambda: top.screen()[49].startswith("q quit  ? help"))
+        expect(sum("q quit" in line for line in top.screen()) == 1, top.screen())
+        top.press("?")
+        top.wait_for("any key goes back")
+        top.press("xq")
+        top.ends_well()
+
+
+def case_goes_on_when_rksm_goes_and_comes():
+    set_knob("pages_to_scan", 5000)
+    set_knob("run", 1)
+    with holder(1000), terminal("top", "--interval", "0.3") as top:
+        merged(900)
+        top.wait_for("rksm: scans and merges")
+        with unloaded():
+            top.wait_for("rksm was unloaded")
+            top.wait_for("the kernel's own KSM: ")
+        top.wait_for("rksm was loaded")
+        top.wait_for("rksm: stopped")
+        top.process.send_signal(signal.SIGTERM)
+        top.ends_well()
+
+
+def case_enrols_and_releases():
+    if not (RKSM / "enrol").exists():
+        raise Skipped("this rksm has no file enrol")
+    set_knob("pages_to_scan", 5000)
+    set_knob("run", 1)
+    with holder(1000, "equal", "unasked") as process, terminal("top", "--interval", "0.5") as top:
+        top.press(f"a/{process.pid}\r")
+        top.wait_for(f"{process.pid} python3")
+        top.press("e")
+        top.wait_for(f"enrol {process.pid} (python3)?")
+        top.press("y")
+        top.wait_for(f"{process.pid} is enrolled")
+        expect(says_yes(process, "ksm_merge_any"), "it is not enrolled")
+        merged(900)
+        top.press("ry")
+        top.wait_for(f"{process.pid} is released")
+        expect(not says_yes(process, "ksm_merge_any"), "it is not released")
+        top.press("q")
+        top.ends_well()
+
+
+def case_says_what_needs_root():
+    with holder(100), terminal("top", "--interval", "0.3", user="nobody") as top:
+        top.wait_for("rksm: ")
+        top.wait_for("needs root")
+        top.press("\x03")
+        top.ends_well()
