@@ -57,6 +57,7 @@ def case_enrols_and_releases():
     set_knob("pages_to_scan", 5000)
     set_knob("run", 1)
     with holder(1000, "equal", "unasked") as process, terminal("top", "--interval", "0.5") as top:
+        top.wait_for("rksm: scans and merges")
         top.press(f"a/{process.pid}\r")
         top.wait_for(f"{process.pid} python3")
         top.press("e")

@@ -199,12 +199,14 @@ impl State {
         self.table.select(self.selected.map(|_| place));
     }
 
-    fn press(&mut self, key: KeyEvent) -> Task {
+    fn press(&mut self, mut key: KeyEvent) -> Task {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
-            return match key.code {
-                KeyCode::Char('c') => Task::Quit,
-                _ => Task::None,
-            };
+            match key.code {
+                KeyCode::Char('c') => return Task::Quit,
+                // Enter, where it was typed before the terminal was ours.
+                KeyCode::Char('j') => key.code = KeyCode::Enter,
+                _ => return Task::None,
+            }
         }
         match self.mode.clone() {
             Mode::Help => self.mode = Mode::List,

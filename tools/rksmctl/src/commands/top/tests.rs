@@ -285,7 +285,12 @@ fn filters() {
     assert_eq!(pids(&state), [1202, 1201]);
     press(&mut state, "v\x1b");
     assert_eq!(pids(&state).len(), 45);
-    press(&mut state, "/tomcat\x1b");
+    press(&mut state, "/tomcat");
+    let typed_ahead = KeyEvent::new(KeyCode::Char('j'), KeyModifiers::CONTROL);
+    state.update(Event::Key(typed_ahead));
+    assert_eq!(state.mode, Mode::List);
+    assert_eq!(pids(&state).len(), 1);
+    press(&mut state, "\x1b");
     assert_eq!(pids(&state).len(), 45);
 }
 
