@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{export, record, report, status, top};
+use crate::commands::{export, record, report, status, top, tune};
 
 /// Shows and steers page merging: rksm, or the kernel's own KSM.
 ///
@@ -33,4 +33,7 @@ pub enum Command {
     Report(report::Args),
     /// Writes metrics for Prometheus: to the standard output, a file, or over HTTP.
     Export(export::Args),
+    /// Sets how page merging works, by profile or by single knobs.
+    #[command(after_long_help = tune::EXAMPLES)]
+    Tune(tune::Args),
 }

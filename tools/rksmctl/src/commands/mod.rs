@@ -7,6 +7,7 @@ pub mod record;
 pub mod report;
 pub mod status;
 pub mod top;
+pub mod tune;
 
 use anyhow::Result;
 
@@ -23,5 +24,6 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Record(args) => record::run(&system, &args),
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&system, &args),
+        Command::Tune(args) => tune::run(&system, &args),
     }
 }

@@ -167,6 +167,26 @@ pub fn find(name: &str) -> Option<&'static Knob> {
     KNOBS.iter().find(|knob| knob.name == name)
 }
 
+/// A knob, and a value that it takes.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub knob: &'static Knob,
+    pub value: String,
+}
+
+impl Setting {
+    /// What is wrong with it, in words.
+    pub fn new(name: &str, value: &str) -> Result<Self, String> {
+        let knob = find(name).ok_or_else(|| format!("there is no knob {name}"))?;
+        let value = knob.as_shown(value);
+        knob.check(value)?;
+        Ok(Self {
+            knob,
+            value: value.to_owned(),
+        })
+    }
+}
+
 impl Knob {
     /// What is wrong with a value, in words.
     pub fn check(&self, value: &str) -> Result<(), String> {
@@ -180,11 +200,25 @@ impl Knob {
         if good {
             return Ok(());
         }
-        Err(match self.takes {
-            Takes::Number(least, most) => format!("{} takes {least} to {most}", self.name),
-            Takes::Flag => format!("{} takes 0 or 1", self.name),
-            Takes::Words(words) => format!("{} takes {}", self.name, words.join(" or ")),
-        })
+        Err(format!("{} takes {}", self.name, self.takes_what()))
+    }
+
+    /// What it takes, in words.
+    pub fn takes_what(&self) -> String {
+        match self.takes {
+            Takes::Number(least, most) => format!("{least} to {most}"),
+            Takes::Flag => "0 or 1".into(),
+            Takes::Words(words) => words.join(" or "),
+        }
+    }
+
+    /// The value as the knob shows it afterwards: a flag takes more than it shows.
+    fn as_shown<'a>(&self, value: &'a str) -> &'a str {
+        match (self.takes, value) {
+            (Takes::Flag, "y" | "on") => "1",
+            (Takes::Flag, "n" | "off") => "0",
+            _ => value,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 //! What the system says of page merging. Nothing here prints.
 
+pub mod change;
 pub mod counters;
 pub mod knobs;
 pub mod machine;
@@ -10,6 +11,7 @@ pub mod overview;
 pub mod owner;
 pub mod patience;
 pub mod processes;
+pub mod saved;
 pub mod scanners;
 
 use std::{
@@ -72,6 +74,11 @@ impl System {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
+    /// Whether it is the one that this program runs in.
+    pub fn is_real(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
     /// Who merges pages; `None` in a kernel without KSM.
     pub fn provider(&self) -> Option<Provider> {
         [Provider::Rksm, Provider::InTree]
@@ -110,7 +117,10 @@ impl System {
         let path = self.path(path);
         // No new file is made where the kernel has none.
         let write = |path| {
-            let mut file = fs::OpenOptions::new().write(true).open(path)?;
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .truncate(true)
+                .open(path)?;
             io::Write::write_all(&mut file, format!("{text}\n").as_bytes())
         };
         write(&path).map_err(|error| refused("write", &path, &error))

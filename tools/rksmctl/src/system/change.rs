@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Setting several knobs: all of them, or none.
+
+use anyhow::{Context, Result};
+
+use super::{
+    knobs::{find, Setting, Settings},
+    Provider, System,
+};
+
+/// What is there, and what shall be.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub provider: Provider,
+    pub before: Settings,
+    /// What is asked for and is not so yet, in an order that works.
+    pub wanted: Vec<Setting>,
+    /// What is so already.
+    pub kept: Vec<Setting>,
+}
+
+impl Change {
+    /// # Errors
+    ///
+    /// What the kernel would refuse, as far as that can be known.
+    pub fn new(provider: Provider, before: Settings, asked: Vec<Setting>) -> Result<Self, String> {
+        let (kept, mut wanted): (Vec<_>, Vec<_>) = asked
+            .into_iter()
+            .partition(|setting| before.get(setting.knob.name) == Some(&setting.value));
+        wanted.sort_by_key(turn);
+        let change = Self {
+            provider,
+            before,
+            wanted,
+            kept,
+        };
+        for setting in &change.wanted {
+            let name = setting.knob.name;
+            if change.before.get(name).is_none() {
+                return Err(format!("{provider} has no {name}"));
+            }
+            if name == "pages_to_scan" && change.after("advisor_mode") == Some("scan-time") {
+                return Err("the advisor decides on pages_to_scan: \
+                            set advisor_mode=none as well, or its own limits"
+                    .into());
+            }
+        }
+        Ok(change)
+    }
+
+    /// What a knob will be set to.
+    pub fn after(&self, name: &str) -> Option<&str> {
+        let wanted = self.wanted.iter().find(|setting| setting.knob.name == name);
+        wanted.map_or_else(|| self.before.get(name), |setting| Some(&setting.value))
+    }
+
+    /// Whether `pages_to_scan` falls back to its default, since the advisor goes.
+    pub fn advisor_goes(&self) -> bool {
+        self.before.get("advisor_mode") == Some("scan-time")
+            && self.after("advisor_mode") == Some("none")
+            && !self.wanted.iter().any(|s| s.knob.name == "pages_to_scan")
+    }
+
+    /// Sets it.
+    ///
+    /// # Errors
+    ///
+    /// What is refused; everything is as before then, or the error says what is not.
+    pub fn make(&self, system: &System) -> Result<()> {
+        for (index, Setting { knob, value }) in self.wanted.iter().enumerate() {
+            let Err(why) = system.write(self.provider.file(knob.name), value) else {
+                continue;
+            };
+            // Even what was refused may have changed: run becomes 0 where not all can be unmerged.
+            let left = self.undo(system, &self.wanted[..=index])?;
+            let state = if left.is_empty() {
+                "all knobs are as they were".to_owned()
+            } else {
+                format!("{} could not be set back", left.join(", "))
+            };
+            return Err(why.context(format!("{}={value} is refused, and {state}", knob.name)));
+        }
+        Ok(())
+    }
+
+    /// Sets back what differs from before, and returns what is not to be had.
+    fn undo(&self, system: &System, done: &[Setting]) -> Result<Vec<&'static str>> {
+        let mut old: Vec<Setting> = done
+            .iter()
+            .filter_map(|setting| self.old(setting.knob.name))
+            .collect();
+        let advisor = old
+            .iter()
+            .any(|setting| setting.knob.name == "advisor_mode");
+        // A change of who decides changes the value as well.
+        if advisor && !done.iter().any(|s| s.knob.name == "pages_to_scan") {
+            old.extend(self.old("pages_to_scan"));
+        }
+        if self.before.get("advisor_mode") == Some("scan-time") {
+            old.retain(|setting| setting.knob.name != "pages_to_scan");
+        }
+        old.sort_by_key(turn);
+
+        let mut left = Vec::new();
+        for Setting { knob, value } in &old {
+            let now = Settings::read(system, self.provider).context("nothing is set back")?;
+            if now.get(knob.name) != Some(value)
+                && system.write(self.provider.file(knob.name), value).is_err()
+            {
+                left.push(knob.name);
+            }
+        }
+        Ok(left)
+    }
+
+    fn old(&self, name: &str) -> Option<Setting> {
+        Some(Setting {
+            knob: find(name)?,
+            value: self.before.get(name)?.to_owned(),
+        })
+    }
+}
+
+/// When it is a knob's turn: some can be set only while nothing is merged, `pages_to_scan` only without
+/// the advisor, and what scans should begin with everything else in place.
+fn turn(setting: &Setting) -> u8 {
+    match (setting.knob.name, setting.value.as_str()) {
+        ("run", "2") => 0,
+        ("advisor_mode", "none") => 1,
+        ("advisor_mode", _) => 3,
+        ("run", _) => 4,
+        _ => 2,
+    }
+}

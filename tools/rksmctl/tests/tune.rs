@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+mod common;
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use common::{rksmctl, system};
+use insta::assert_snapshot;
+
+const KNOBS: &str = "sys/kernel/mm/rksm";
+
+fn knob(root: &Path, name: &str) -> String {
+    fs::read_to_string(root.join(KNOBS).join(name)).unwrap()
+}
+
+#[test]
+fn shows_knobs_and_profiles() {
+    let root = system(&["machine", "rksm"]);
+    assert_snapshot!(rksmctl(root.path(), &["tune"]));
+}
+
+#[test]
+fn profiles() {
+    let root = system(&["machine", "rksm"]);
+    let said: String = ["off", "gentle", "balanced", "aggressive", "auto"]
+        .map(|profile| rksmctl(root.path(), &["tune", profile, "--dry-run"]))
+        .join("\n");
+    assert_snapshot!(said);
+    assert_eq!(knob(root.path(), "run"), "1\n");
+}
+
+#[test]
+fn profile_but_for_a_knob() {
+    let root = system(&["machine", "rksm"]);
+    assert_snapshot!(rksmctl(root.path(), &["tune", "aggressive", "scanners=4"]));
+    assert_eq!(knob(root.path(), "scanners"), "4\n");
+    assert_eq!(knob(root.path(), "smart_scan"), "0\n");
+}
+
+#[test]
+fn profile_for_in_tree_ksm() {
+    let root = system(&["machine", "in-tree"]);
+    assert_snapshot!(rksmctl(root.path(), &["tune", "gentle"]));
+}
+
+#[test]
+fn knob_that_in_tree_ksm_has_not() {
+    let root = system(&["machine", "in-tree"]);
+    assert_snapshot!(rksmctl(root.path(), &["tune", "scope=all"]));
+}
+
+#[test]
+fn no_advisor() {
+    let root = system(&["machine", "in-tree"]);
+    fs::remove_file(root.path().join("sys/kernel/mm/ksm/advisor_mode")).unwrap();
+    assert_snapshot!(rksmctl(root.path(), &["tune", "auto"]));
+}
+
+#[test]
+fn the_advisor_decides() {
+    let root = system(&["machine", "rksm", "advised"]);
+    assert_snapshot!(rksmctl(root.path(), &["tune", "pages_to_scan=1"]));
+    assert_eq!(knob(root.path(), "pages_to_scan"), "2340\n");
+}
+
+#[test]
+fn the_advisor_goes() {
+    let root = system(&["machine", "rksm", "advised"]);
+    assert_snapshot!(rksmctl(
+        root.path(),
+        &["tune", "advisor_mode=none", "--dry-run"]
+    ));
+}
+
+#[test]
+fn no_knob() {
+    let root = system(&["machine", "rksm"]);
+    assert_snapshot!(rksmctl(root.path(), &["tune", "pages=1"]));
+}
+
+#[test]
+fn no_value() {
+    let root = system(&["machine", "rksm"]);
+    assert_snapshot!(rksmctl(root.path(), &["tune", "scanners=17"]));
+}
+
+#[test]
+fn twice() {
+    let root = system(&["machine", "rksm"]);
+    assert_snapshot!(rksmctl(root.path(), &["tune", "run=1", "run=0"]));
+}
+
+/// A file that can be read, and that nobody can write to.
+fn refuses(root: &Path, name: &str) {
+    let path = root.join(KNOBS).join(name);
+    fs::remove_file(&path).unwrap();
+    symlink("/proc/sys/kernel/ostype", path).unwrap();
+}
+
+#[test]
+fn all_or_nothing() {
+    let root = system(&["machine", "rksm"]);
+    refuses(root.path(), "sleep_millisecs");
+    let asked = ["tune", "pages_to_scan=7", "sleep_millisecs=9", "run=0"];
+    let said = rksmctl(root.path(), &asked);
+    assert!(
+        said.contains("sleep_millisecs=9 is refused, and all knobs are as they were: cannot write"),
+        "{said}"
+    );
+    assert!(said.ends_with("status 1\n"), "{said}");
+    assert_eq!(knob(root.path(), "pages_to_scan"), "1000\n");
+    assert_eq!(knob(root.path(), "run"), "1\n");
+}
+
+#[test]
+fn the_advisor_comes_back() {
+    let root = system(&["machine", "rksm", "advised"]);
+    refuses(root.path(), "sleep_millisecs");
+    let asked = ["advisor_mode=none", "pages_to_scan=7", "sleep_millisecs=9"];
+    let said = rksmctl(root.path(), &[&["tune"], &asked[..]].concat());
+    assert!(said.contains("all knobs are as they were"), "{said}");
+    assert_eq!(knob(root.path(), "advisor_mode"), "scan-time\n");
+}
+
+#[test]
+fn from_a_file() {
+    let root = system(&["machine", "rksm", "unit"]);
+    let file = root.path().join("etc/rksm.conf");
+    fs::write(&file, "# mine\nrun = 0\npages_to_scan=50 # slowly\n").unwrap();
+    assert_snapshot!(rksmctl(root.path(), &["tune", "--load", "/etc/rksm.conf"]));
+    assert_eq!(knob(root.path(), "pages_to_scan"), "50\n");
+
+    fs::write(&file, "run=1\npages_to_scan=many\n").unwrap();
+    assert_snapshot!(
+        "from_a_wrong_file",
+        rksmctl(root.path(), &["tune", "--load", "/etc/rksm.conf"])
+    );
+}
+
+#[test]
+fn saved_and_forgotten() {
+    let root = system(&["machine", "rksm", "unit"]);
+    let link = root
+        .path()
+        .join("etc/systemd/system/multi-user.target.wants/rksm.service");
+    let conf = || fs::read_to_string(root.path().join("etc/rksm.conf")).unwrap();
+    assert_snapshot!(rksmctl(root.path(), &["tune", "gentle", "--save"]));
+    assert_snapshot!("saved", conf());
+    assert!(link.is_symlink());
+
+    assert_snapshot!("forgotten", rksmctl(root.path(), &["tune", "--forget"]));
+    assert!(conf().contains("\n#pages_to_scan="), "{}", conf());
+    assert!(!link.is_symlink());
+}
+
+#[test]
+fn nothing_to_save_with() {
+    let root = system(&["machine", "rksm"]);
+    assert_snapshot!(rksmctl(root.path(), &["tune", "gentle", "--save"]));
+    assert_eq!(knob(root.path(), "pages_to_scan"), "1000\n");
+    let root = system(&["machine", "in-tree", "unit"]);
+    assert_snapshot!(
+        "not_for_in_tree_ksm",
+        rksmctl(root.path(), &["tune", "--save"])
+    );
+}
