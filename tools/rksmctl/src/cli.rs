@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{export, record, report, status, top, tune};
+use crate::commands::{export, generate, record, report, status, top, tune};
 
 /// Shows and steers page merging: rksm, or the kernel's own KSM.
 ///
@@ -24,6 +24,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Shows on one screen who merges pages, what that saves, and what is wrong with it.
+    #[command(after_long_help = status::EXAMPLES)]
     Status(status::Args),
     /// Shows live, on the whole screen, what merging saves, and of which processes.
     Top(top::Args),
@@ -36,4 +37,7 @@ pub enum Command {
     /// Sets how page merging works, by profile or by single knobs.
     #[command(after_long_help = tune::EXAMPLES)]
     Tune(tune::Args),
+    /// Writes completion for bash, fish and zsh, and manual pages.
+    #[command(hide = true)]
+    Generate(generate::Args),
 }

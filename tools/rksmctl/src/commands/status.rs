@@ -18,6 +18,13 @@ use crate::{
     system::{counters::Counters, knobs::Settings, memory::Memory, scanners, Provider, System},
 };
 
+pub const EXAMPLES: &str = "\
+Examples:
+  rksmctl status                         who merges pages, and what that saves
+  rksmctl status --watch 5               the same every five seconds
+  rksmctl status --json | jq .saved      bytes saved, for a program
+";
+
 #[derive(clap::Args)]
 pub struct Args {
     /// As JSON, for programs.

@@ -25,8 +25,8 @@ use crate::{
 
 pub const EXAMPLES: &str = "\
 Examples:
+  rksmctl tune balanced --dry-run                    shows what a profile would set
   rksmctl tune                                       shows knobs and profiles
-  rksmctl tune balanced --dry-run                    shows what it would set
   rksmctl tune gentle --save                         now, and after each boot
   rksmctl tune aggressive scanners=4                 a profile, but for one knob
   rksmctl tune advisor_mode=none pages_to_scan=2000  two knobs, or neither
