@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 
-#[allow(dead_code)] // systems
 mod common;
 
 use std::{fs, process::Command};

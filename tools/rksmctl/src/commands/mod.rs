@@ -5,6 +5,7 @@
 pub mod export;
 pub mod record;
 pub mod report;
+pub mod doctor;
 pub mod generate;
 pub mod status;
 pub mod top;
@@ -26,6 +27,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&system, &args),
         Command::Tune(args) => tune::run(&system, &args),
+        Command::Doctor(args) => doctor::run(&system, &args),
         Command::Generate(args) => generate::run(&args),
     }
 }

@@ -4,11 +4,13 @@
 
 pub mod change;
 pub mod counters;
+pub mod kernel;
 pub mod knobs;
 pub mod machine;
 pub mod memory;
 pub mod overview;
 pub mod owner;
+pub mod packages;
 pub mod patience;
 pub mod processes;
 pub mod saved;

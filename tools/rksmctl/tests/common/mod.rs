@@ -2,7 +2,9 @@
 
 //! Systems that exist only in a folder, and what rksmctl says of them.
 
-use std::{fs, path::Path, process::Command};
+#![allow(dead_code)] // no test needs all of it
+
+use std::{ffi::OsStr, fs, path::Path, process::Command};
 
 use tempfile::TempDir;
 
@@ -28,10 +30,16 @@ pub fn system(names: &[&str]) -> TempDir {
 
 /// What rksmctl prints, what it complains of, and its status.
 pub fn rksmctl(root: &Path, args: &[&str]) -> String {
+    rksmctl_with(root, args, &[])
+}
+
+/// As [`rksmctl`], with other variables in its environment.
+pub fn rksmctl_with(root: &Path, args: &[&str], variables: &[(&str, &OsStr)]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_rksmctl"))
         .arg("--root")
         .arg(root)
         .args(args)
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(root.to_str().unwrap(), "");
