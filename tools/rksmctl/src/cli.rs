@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{doctor, export, generate, record, report, status, top, tune};
+use crate::commands::{doctor, enrol, export, generate, record, report, status, top, tune};
 
 /// Shows and steers page merging: rksm, or the kernel's own KSM.
 ///
@@ -37,6 +37,12 @@ pub enum Command {
     /// Sets how page merging works, by profile or by single knobs.
     #[command(after_long_help = tune::EXAMPLES)]
     Tune(tune::Args),
+    /// Has a process merged, or all of a cgroup, unit or guest.
+    #[command(after_long_help = enrol::ENROL_EXAMPLES)]
+    Enrol(enrol::Args),
+    /// Has a process left alone, or all of a cgroup, unit or guest.
+    #[command(after_long_help = enrol::RELEASE_EXAMPLES)]
+    Release(enrol::Args),
     /// Looks whether this machine can run rksm, and whether what is installed is in order.
     #[command(after_long_help = doctor::EXAMPLES)]
     Doctor(doctor::Args),

@@ -45,6 +45,17 @@ pub fn is_broken_pipe(error: &Error) -> bool {
         .any(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
+/// The error in words, without its number.
+pub fn words(error: &io::Error) -> String {
+    let words = error.to_string();
+    // Rust puts the number behind.
+    words
+        .split(" (os error")
+        .next()
+        .unwrap_or(&words)
+        .to_owned()
+}
+
 /// What to do where the kernel refuses a write to a knob, or a read, with this error.
 pub fn remedy(error: &io::Error, path: &Path) -> &'static str {
     let name = path.file_name().unwrap_or_default();
@@ -58,6 +69,9 @@ pub fn remedy(error: &io::Error, path: &Path) -> &'static str {
             "pages are merged: write 2 to run first"
         }
         Some(libc::EBUSY) => "it is in use, or page merging changes hands; try again",
+        Some(libc::EINVAL) if name == "enrol" || name == "release" => {
+            "a kernel thread has no memory of its own"
+        }
         Some(libc::EINVAL) => "not a value that it takes",
         Some(libc::ENOMEM) => "no memory, or a memory cgroup is at its limit",
         Some(libc::EINTR) => "a signal came",

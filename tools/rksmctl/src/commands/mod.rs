@@ -6,6 +6,7 @@ pub mod export;
 pub mod record;
 pub mod report;
 pub mod doctor;
+pub mod enrol;
 pub mod generate;
 pub mod status;
 pub mod top;
@@ -15,7 +16,7 @@ use anyhow::Result;
 
 use crate::{
     cli::{Cli, Command},
-    system::System,
+    system::{enrolment::Wish, System},
 };
 
 pub fn run(cli: Cli) -> Result<()> {
@@ -27,6 +28,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&system, &args),
         Command::Tune(args) => tune::run(&system, &args),
+        Command::Enrol(args) => enrol::run(&system, &args, Wish::Enrol),
+        Command::Release(args) => enrol::run(&system, &args, Wish::Release),
         Command::Doctor(args) => doctor::run(&system, &args),
         Command::Generate(args) => generate::run(&args),
     }

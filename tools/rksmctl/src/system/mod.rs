@@ -2,8 +2,10 @@
 
 //! What the system says of page merging. Nothing here prints.
 
+pub mod cgroup;
 pub mod change;
 pub mod counters;
+pub mod enrolment;
 pub mod kernel;
 pub mod knobs;
 pub mod machine;
@@ -15,6 +17,7 @@ pub mod patience;
 pub mod processes;
 pub mod saved;
 pub mod scanners;
+pub mod systemd;
 
 use std::{
     fmt, fs, io,
@@ -116,23 +119,24 @@ impl System {
 
     /// Writes to a file of the kernel.
     pub fn write(&self, path: impl AsRef<Path>, text: &str) -> Result<()> {
-        let path = self.path(path);
+        let path = path.as_ref();
+        let done = self.try_write(path, text);
+        done.map_err(|error| refused("write", &self.path(path), &error))
+    }
+
+    /// As [`Self::write`], for who looks at the error.
+    pub fn try_write(&self, path: impl AsRef<Path>, text: &str) -> io::Result<()> {
         // No new file is made where the kernel has none.
-        let write = |path| {
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .truncate(true)
-                .open(path)?;
-            io::Write::write_all(&mut file, format!("{text}\n").as_bytes())
-        };
-        write(&path).map_err(|error| refused("write", &path, &error))
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(self.path(path))?;
+        io::Write::write_all(&mut file, format!("{text}\n").as_bytes())
     }
 }
 
 fn refused(what: &str, path: &Path, error: &io::Error) -> anyhow::Error {
     let remedy = failure::remedy(error, path);
-    let words = error.to_string();
-    // Rust puts the number behind.
-    let words = words.split(" (os error").next().unwrap_or(&words);
+    let words = failure::words(error);
     anyhow::anyhow!("cannot {what} {}: {words} ({remedy})", path.display())
 }

@@ -2,18 +2,13 @@
 
 //! What holds over a reboot: `/etc/rksm.conf`, and the unit that loads rksm and sets what it says.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use anyhow::{anyhow, bail, Context, Result};
+use anyhow::{anyhow, Context, Result};
 
 use super::{
     knobs::{Setting, Settings},
-    System,
+    systemd, System,
 };
 use crate::failure::Failure;
 
@@ -21,14 +16,6 @@ pub const CONF: &str = "/etc/rksm.conf";
 pub const UNIT: &str = "rksm.service";
 /// The file as the package has it.
 const SHIPPED: &str = include_str!("../../../../dkms/rksm.conf");
-/// Where units may be.
-const UNITS: [&str; 4] = [
-    "/etc/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
-
 /// The settings in a file, in its order.
 pub fn read(system: &System, file: &Path) -> Result<Vec<Setting>> {
     let path = if file == Path::new(CONF) {
@@ -86,25 +73,23 @@ fn text(settings: &Settings) -> String {
 
 /// Whether the unit is installed.
 pub fn has_unit(system: &System) -> bool {
-    UNITS
-        .iter()
-        .any(|folder| system.exists(Path::new(folder).join(UNIT)))
+    systemd::has_unit(system, UNIT)
 }
 
 /// Writes the settings down, and enables the unit. Both are there from now on, and at each boot.
 pub fn save(system: &System, settings: &Settings) -> Result<()> {
     write(system, &text(settings))?;
-    systemctl(system, "enable")?;
+    systemd::call(system, UNIT, "enable")?;
     // It finds all as it is to be; `systemctl stop` takes effect then.
     if system.is_real() {
-        systemctl(system, "start")?;
+        systemd::call(system, UNIT, "start")?;
     }
     Ok(())
 }
 
 /// Undoes [`save`]: the file is as it was shipped, and the unit is disabled. Nothing is unloaded.
 pub fn forget(system: &System) -> Result<()> {
-    systemctl(system, "disable")?;
+    systemd::call(system, UNIT, "disable")?;
     write(system, SHIPPED)
 }
 
@@ -117,26 +102,6 @@ fn write(system: &System, text: &str) -> Result<()> {
         fs::rename(&new, &path)
     };
     put().with_context(|| format!("cannot write {CONF}"))
-}
-
-fn systemctl(system: &System, what: &str) -> Result<()> {
-    let mut command = Command::new("systemctl");
-    command.arg("--quiet");
-    if !system.is_real() {
-        command.arg("--root").arg(system.path(PathBuf::from("/")));
-    }
-    let done = command
-        .args([what, UNIT])
-        .output()
-        .context("cannot start systemctl")?;
-    if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stderr);
-        bail!(
-            "systemctl {what} {UNIT} fails: {}",
-            said.trim().replace('\n', "; ")
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

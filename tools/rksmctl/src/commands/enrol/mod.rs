@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `rksmctl enrol` and `rksmctl release`: who is merged, decided from outside.
+
+mod next_start;
+mod target;
+
+use std::{io, path::Path, thread, time::Duration};
+
+use anyhow::{bail, Result};
+
+use self::target::Target;
+use crate::{
+    failure::{remedy, words, Failure},
+    show::counted,
+    system::{
+        cgroup::Cgroup,
+        enrolment::{Asker, Wish},
+        Provider, System,
+    },
+};
+
+pub const ENROL_EXAMPLES: &str = "\
+Examples:
+  rksmctl enrol 4711                                 a process, and what it starts from now on
+  rksmctl enrol nginx.service                        a unit, now and when it is started again
+  rksmctl enrol nginx.service --save                 the same after a reboot
+  rksmctl enrol web                                  the guest that QEMU knows as web
+  rksmctl enrol /user.slice --follow 10              a cgroup, and whoever joins it
+";
+pub const RELEASE_EXAMPLES: &str = "\
+Examples:
+  rksmctl release 4711                               unmerges it, and leaves it alone from now on
+  rksmctl release vault.service --save               not even if scope is all, nor after a reboot
+";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The number of a process, a cgroup (/...), a unit, or the name of a guest.
+    ///
+    /// What a process starts inherits it. Of a cgroup or unit all processes that are there are meant, and
+    /// so is what they start. What joins a cgroup from outside does not inherit it: --follow. What systemd
+    /// starts again does so by MemoryKSM= in a file that this writes for a service of the system.
+    #[arg(value_name = "PID|CGROUP|UNIT|GUEST")]
+    target: String,
+    /// For a service: also after a reboot.
+    #[arg(long)]
+    save: bool,
+    /// Goes on, and looks for processes that have joined the cgroup after so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    follow: Option<u64>,
+}
+
+pub fn run(system: &System, args: &Args, wish: Wish) -> Result<()> {
+    let target = Target::find(system, &args.target)?;
+    let service = match &target {
+        Target::Unit(name, cgroup) if is_started_by_system(name, cgroup.as_ref()) => Some(name),
+        _ => None,
+    };
+    let cgroup = match &target {
+        Target::Cgroup(cgroup) | Target::Unit(_, Some(cgroup)) => Some(cgroup),
+        _ => None,
+    };
+    if args.save && service.is_none() {
+        return wrong("only for a service of the system it can be saved: it has a file for it");
+    }
+    if args.follow.is_some() && cgroup.is_none() {
+        return wrong(
+            "only a cgroup, or a unit that runs, can be followed: nobody joins a process",
+        );
+    }
+    let possible = system.exists(Provider::Rksm.file(wish.file()));
+    if !possible && service.is_none() {
+        bail!("{}", why_not(system, wish));
+    }
+
+    if let Some(service) = service {
+        let file = next_start::write(system, service, wish, args.save)?;
+        println!("{service}, whenever it is started: {}.", file.display());
+    }
+    if !possible {
+        println!("What runs now stays as it is: {}.", why_not(system, wish));
+        return Ok(());
+    }
+    match (&target, cgroup) {
+        (Target::Process(pid) | Target::Guest(_, pid), _) => one(system, *pid, wish)?,
+        (_, Some(cgroup)) => {
+            all(system, cgroup, wish)?;
+            follow(system, cgroup, wish, args.follow)?;
+        }
+        (_, None) => println!("It does not run now."),
+    }
+    Ok(())
+}
+
+fn wrong(why: &str) -> Result<()> {
+    Err(Failure::Usage(why.into()).into())
+}
+
+/// Whether the manager of the system starts it, and not that of a user: it reads other files.
+fn is_started_by_system(name: &str, cgroup: Option<&Cgroup>) -> bool {
+    let of_user = |cgroup: &Cgroup| {
+        let mut parts = cgroup.path.components().rev().skip(1);
+        parts.any(|part| part.as_os_str().to_string_lossy().starts_with("user@"))
+    };
+    name.ends_with(".service") && !cgroup.is_some_and(of_user)
+}
+
+fn why_not(system: &System, wish: Wish) -> String {
+    match system.provider() {
+        Some(Provider::Rksm) => format!(
+            "this rksm is too old, it has no {}",
+            Provider::Rksm.file(wish.file()).display()
+        ),
+        Some(Provider::InTree) => {
+            "the kernel's own KSM takes nobody in from outside; modprobe rksm".into()
+        }
+        None => "this kernel merges no pages".into(),
+    }
+}
+
+fn done(wish: Wish) -> &'static str {
+    match wish {
+        Wish::Enrol => "merged from now on, and so is what it starts",
+        Wish::Release => "left alone from now on, and so is what it starts",
+    }
+}
+
+fn one(system: &System, pid: i32, wish: Wish) -> Result<()> {
+    let mut asker = Asker::new(system, wish);
+    ask(&mut asker, pid)?;
+    for (pid, answer) in asker.wait() {
+        answer.map_err(|error| refused(pid, wish, &error))?;
+    }
+    println!("Process {pid} is {}.", done(wish));
+    Ok(())
+}
+
+/// Asks, and says so where that takes long.
+fn ask(asker: &mut Asker, pid: i32) -> Result<()> {
+    if !asker.ask(pid)? {
+        eprintln!("rksmctl: still waiting for process {pid}: it has much to unmerge, or its address space is locked");
+    }
+    Ok(())
+}
+
+fn refused(pid: i32, wish: Wish, error: &io::Error) -> anyhow::Error {
+    let why = remedy(error, Path::new(wish.file()));
+    anyhow::anyhow!("process {pid}: {} ({why})", words(error))
+}
+
+/// All processes of a cgroup. What those start that were not asked yet is found by the next look.
+fn all(system: &System, cgroup: &Cgroup, wish: Wish) -> Result<()> {
+    let mut asker = Asker::new(system, wish);
+    loop {
+        let mut pids = cgroup.pids(system)?;
+        pids.retain(|pid| !asker.has_asked(*pid));
+        if pids.is_empty() {
+            break;
+        }
+        for pid in pids {
+            ask(&mut asker, pid)?;
+        }
+    }
+    let (mut good, mut bad) = (0, Vec::new());
+    for (pid, answer) in asker.wait() {
+        match answer.as_ref().map_err(|error| error.raw_os_error()) {
+            Ok(()) => good += 1,
+            // It has ended meanwhile, or is a kernel thread.
+            Err(Some(libc::ESRCH | libc::EINVAL)) => {}
+            Err(_) => bad.extend(answer.err().map(|error| refused(pid, wish, &error))),
+        }
+    }
+    let what = counted(good, "process", "processes");
+    println!(
+        "{} has {what}, each is {}.",
+        cgroup.path.display(),
+        done(wish)
+    );
+    let others = bad.len();
+    match bad.into_iter().next() {
+        None => Ok(()),
+        Some(first) if others == 1 => Err(first),
+        Some(first) => Err(first.context(format!("{others} processes are not, the first of them"))),
+    }
+}
+
+fn follow(system: &System, cgroup: &Cgroup, wish: Wish, seconds: Option<u64>) -> Result<()> {
+    let Some(seconds) = seconds else {
+        return Ok(());
+    };
+    let mut known = cgroup.pids(system)?;
+    loop {
+        thread::sleep(Duration::from_secs(seconds));
+        let pids = cgroup.pids(system)?;
+        if pids.iter().any(|pid| known.binary_search(pid).is_err()) {
+            // What was asked before answers at once.
+            all(system, cgroup, wish)?;
+        }
+        known = pids;
+    }
+}

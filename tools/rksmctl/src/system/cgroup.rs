@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Control groups, of version 2: which there are, and which processes they have.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{bail, Context, Result};
+
+use super::System;
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// A control group, by its path below the root of all.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Cgroup {
+    pub path: PathBuf,
+}
+
+impl Cgroup {
+    /// The one at a path, with or without what it is mounted on.
+    pub fn at(system: &System, path: &str) -> Option<Self> {
+        let inside = Path::new(path);
+        let inside = inside.strip_prefix(ROOT).unwrap_or(inside);
+        let inside = inside.strip_prefix("/").unwrap_or(inside);
+        let cgroup = Self {
+            path: Path::new("/").join(inside),
+        };
+        system
+            .exists(cgroup.folder().join("cgroup.procs"))
+            .then_some(cgroup)
+    }
+
+    /// All that have this name, as units have.
+    pub fn named(system: &System, name: &str) -> Vec<Self> {
+        let mut found = Vec::new();
+        let mut folders = vec![Self {
+            path: PathBuf::from("/"),
+        }];
+        while let Some(cgroup) = folders.pop() {
+            if cgroup.path.file_name().is_some_and(|last| last == name) {
+                found.push(cgroup);
+            } else {
+                folders.extend(cgroup.children(system));
+            }
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        found
+    }
+
+    /// The processes in it and in those below.
+    pub fn pids(&self, system: &System) -> Result<Vec<i32>> {
+        let file = self.folder().join("cgroup.procs");
+        let mut pids = parse(&system.read(&file)?);
+        let mut folders: Vec<_> = self.children(system).collect();
+        while let Some(cgroup) = folders.pop() {
+            folders.extend(cgroup.children(system));
+            // It may go meanwhile.
+            let text = system.read(cgroup.folder().join("cgroup.procs"));
+            pids.extend(parse(&text.unwrap_or_default()));
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
+    fn folder(&self) -> PathBuf {
+        let inside = self.path.strip_prefix("/").unwrap_or(&self.path);
+        Path::new(ROOT).join(inside)
+    }
+
+    fn children(&self, system: &System) -> impl Iterator<Item = Self> {
+        let path = self.path.clone();
+        fs::read_dir(system.path(self.folder()))
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                entry.file_type().ok()?.is_dir().then(|| entry.file_name())
+            })
+            .map(move |name| Self {
+                path: path.join(name),
+            })
+    }
+}
+
+fn parse(text: &str) -> Vec<i32> {
+    // A process of another PID namespace is 0.
+    let pids = text.lines().filter_map(|line| line.parse().ok());
+    pids.filter(|pid| *pid > 0).collect()
+}
+
+/// The cgroup of a unit; `None` if it has none now.
+pub fn of_unit(system: &System, unit: &str) -> Result<Option<Cgroup>> {
+    let mut found = Cgroup::named(system, unit);
+    if found.len() > 1 {
+        let paths: Vec<_> = found
+            .iter()
+            .map(|cgroup| cgroup.path.display().to_string())
+            .collect();
+        bail!(
+            "several units are {unit}; name one by its cgroup: {}",
+            paths.join(", ")
+        );
+    }
+    Ok(found.pop())
+}
+
+/// The cgroup at a path that must be there.
+pub fn at(system: &System, path: &str) -> Result<Cgroup> {
+    Cgroup::at(system, path).with_context(|| format!("there is no cgroup {path}"))
+}
