@@ -76,7 +76,8 @@ make check-full
               of torture on each kernel, Debian's rt-amd64, an emulated arm64,
               make check-deb, and a summary
 make torture  everything at random, and each byte must be right
-make deb      build/rksm-dkms_*_all.deb, for Debian 13 with its own kernel
+make deb      build/rksm-dkms_*_all.deb and build/rksm-tools_*_amd64.deb, for
+              Debian 13 with its own kernel
 make bench    measures rksm beside in-tree KSM; table, JSON and charts
 make fmt      formats the Rust source
 make clippy   compiles with the kernel's clippy lints

@@ -7,7 +7,10 @@
 . "$repo/tools/env.sh"
 
 crate=$1
-target=$cache/cargo-$(rustc --version | hash_of "$repo/tools/Cargo.lock")
+# What is in a package must not depend on where it was built. A build ID does: it is
+# made of debug information as well.
+flags="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo -Clink-arg=-Wl,--build-id=none"
+target=$cache/cargo-$(printf '%s\n' "$(rustc --version)" "$flags" | hash_of "$repo/tools/Cargo.lock")
 # A wrapper's output is none of the compiler's: a place of its own.
 export CARGO_TARGET_DIR=$target
 [ "${2:-}" != clippy ] || export RUSTC_WORKSPACE_WRAPPER=clippy-driver CARGO_TARGET_DIR=$target/clippy
@@ -19,7 +22,7 @@ lock cargo
 case ${2:-} in
 '')
 	step "$crate" "building $name (about 1 minute from nothing)" \
-		cargo build --release --locked --color never
+		env RUSTFLAGS="$flags" cargo build --release --locked --color never
 	mkdir -p "$repo/build"
 	cp "$target/release/$name" "$repo/build/$name.new"
 	mv "$repo/build/$name.new" "$repo/build/$name"
@@ -29,7 +32,7 @@ clippy)
 	RUSTFLAGS=-Dwarnings cargo check --locked --color never --all-targets
 	;;
 test)
-	cargo test --release --locked --color never
+	RUSTFLAGS=$flags cargo test --release --locked --color never
 	;;
 *) die "usage: cargo.sh PROGRAM [clippy|test]" ;;
 esac

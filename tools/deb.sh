@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Builds build/rksm-dkms_VERSION_all.deb: the source of both modules, and what
-# builds them on Debian for its own kernel.
+# builds them on Debian for its own kernel; and build/rksm-tools_VERSION_amd64.deb:
+# rksmctl, completion for shells, manual pages.
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/tools/versions.sh"
@@ -22,7 +23,9 @@ fill() {
 package() {
 	"$repo/tools/dkms-source.sh" "$top/src"
 	cp "$repo/dkms/dkms.conf.in" "$top/src/dkms.conf"
-	cp -r "$repo"/dkms/{rksmctl,rksm.conf,debian} "$repo/docs" "$top/"
+	cp -r "$repo"/dkms/{modules,rksm.conf,debian} "$repo/docs" "$top/"
+	cp "$program" "$top/rksmctl"
+	"$program" generate "$top/generated"
 	fill "$top/src/dkms.conf" "$top"/debian/rksm-dkms.* "$top/debian/control"
 	cat >"$top/debian/changelog" <<-END
 		rksm ($version) UNRELEASED; urgency=medium
@@ -38,8 +41,11 @@ package() {
 # The same source gives the same package, byte for byte.
 SOURCE_DATE_EPOCH=$(git -C "$repo" log -1 --format=%ct 2>/dev/null || date +%s)
 export SOURCE_DATE_EPOCH
-step deb "building the package rksm-dkms $version" package
-rm -f "$repo"/build/rksm-dkms_*_all.deb
-mv "$work/rksm-dkms_${version}_all.deb" "$repo/build/"
+program=$("$repo/tools/cargo.sh" rksmctl)
+step deb "building the packages rksm-dkms and rksm-tools $version" package
+rm -f "$repo"/build/rksm-{dkms,tools}_*.deb
+for name in "rksm-dkms_${version}_all.deb" "rksm-tools_${version}_amd64.deb"; do
+	mv "$work/$name" "$repo/build/"
+	say "build/$name"
+done
 rm -rf "$work"
-say "build/rksm-dkms_${version}_all.deb"

@@ -15,7 +15,7 @@ from common import BACKPORTS, CONF, SERIES, SETTINGS, STABLE, VERSION, WORK, Fai
 from common import check, in_order, is_built, is_not_built, must, packages, refused
 
 ARCHIVES = Path(os.environ["DEB_ARCHIVES"])
-PACKAGE = f"./build/rksm-dkms_{VERSION}_all.deb"
+PACKAGES_OF_OURS = f"./build/rksm-dkms_{VERSION}_all.deb", f"./build/rksm-tools_{VERSION}_amd64.deb"
 SOURCE = f"linux-source-{SERIES}"
 UEFI = WORK / "secure/uefi"
 # Of shim's variables.
@@ -64,10 +64,10 @@ def is_current():
 
 
 def install():
-    """apt installs the package and what it needs"""
+    """apt installs the packages and what they need"""
     files.save(FILES)
     PACKAGES.write_text(json.dumps(sorted(packages())))
-    apt("install", f"linux-headers-{CLOUD}/{BACKPORTS}", PACKAGE)
+    apt("install", f"linux-headers-{CLOUD}/{BACKPORTS}", *PACKAGES_OF_OURS)
 
 
 def builds():
@@ -184,14 +184,15 @@ def is_removed():
     """apt remove has left the settings, and nothing else"""
     check(f"pages_to_scan={SETTINGS['pages_to_scan']}" in CONF.read_text(), f"{CONF} is not what was saved")
     left = [*Path("/usr/src").glob("rksm*"), *Path("/var/lib/dkms").glob("rksm*")]
-    left += [*Path("/usr/sbin").glob("rksm*"), *Path("/usr/lib/systemd/system").glob("rksm*")]
+    left += [*Path("/usr/bin").glob("rksm*"), *Path("/usr/lib").glob("rksm*")]
+    left += [*Path("/usr/lib/systemd/system").glob("rksm*"), *Path("/usr/share").rglob("*rksmctl*")]
     left += [*Path("/lib/modules").rglob("rksm*"), *Path("/usr/share/doc").glob("rksm*")]
     check(not left, f"there is {', '.join(map(str, left))}")
 
 
 def purge():
     """apt purge takes the settings as well, and what was installed with it goes"""
-    apt("purge", "rksm-dkms")
+    apt("purge", "rksm-dkms", "rksm-tools")
     check(not CONF.exists(), f"{CONF} is there")
     given = [f"linux-headers-{flavour}" for flavour in (CLOUD, OTHER, THIRD)] + [f"linux-image-{OTHER}"]
     # apt takes no kernel away by itself, nor the headers of one that stays.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The stages that need the running kernel."""
 
+import json
 import lzma
 import os
 import re
@@ -16,6 +17,7 @@ from ksm import MM, PAGE, Ksm
 from process import Process
 
 RELEASE = os.uname().release
+MODULES = "/usr/lib/rksm/modules"
 SHARED_PAGES = len(guest.data.shared()) // PAGE
 MERGE_SECONDS = 200
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
@@ -108,12 +110,31 @@ def modprobe():
     check(settings()["run"] == 0, f"run is {settings()['run']}")
 
 
+def status():
+    """rksmctl says who merges pages"""
+    said = must("rksmctl", "status")
+    check(said.startswith("Merging by     rksm: "), f"it says: {said}")
+
+
+def forget():
+    """rksmctl tune --save, and --forget takes it back"""
+    shipped = CONF.read_text()
+    must("rksmctl", "tune", "--save")
+    unit("active", "enabled")
+    check(CONF.read_text() != shipped, f"{CONF} is as it was")
+    must("rksmctl", "tune", "--forget")
+    unit("active", "disabled")
+    check(CONF.read_text() == shipped, f"{CONF} is not as it was shipped")
+    is_rksms()
+
+
 def save():
-    """rksmctl save keeps what is set"""
+    """rksmctl tune --save keeps what is set, for the next boot"""
     old = settings()
     check(not set(old.items()) & set(SETTINGS.items()), f"some of it is set already: {old}")
     Ksm("rksm").set(SETTINGS)
-    must("rksmctl", "save")
+    must("rksmctl", "tune", "--save")
+    unit("active", "enabled")
     lines = CONF.read_text().splitlines()
     missing = [line for line in (f"{knob}={value}" for knob, value in SETTINGS.items()) if line not in lines]
     check(not missing, f"{CONF} lacks {missing}")
@@ -121,15 +142,10 @@ def save():
 
 def unload():
     """where nothing is merged, it goes at once"""
-    must("rksmctl", "unload", "--keep-merged")
+    must(MODULES, "unload", "--keep-merged")
     is_the_kernels_own(SETTINGS["run"])
-
-
-def enable():
-    """systemctl enable rksm, for the next boot"""
-    must("systemctl", "enable", "rksm")
+    must("systemctl", "stop", "rksm")
     unit("inactive", "enabled")
-    is_the_kernels_own(SETTINGS["run"])
 
 
 # With the unit enabled.
@@ -140,6 +156,13 @@ def is_loaded():
     unit("active", "enabled")
     is_rksms()
     check(settings() == SETTINGS, f"they are {settings()}")
+
+
+def doctor():
+    """rksmctl doctor finds everything in order"""
+    findings = json.loads(must("rksmctl", "doctor", "--json"))
+    wrong = [finding for finding in findings if finding["state"] != "ok"]
+    check(not wrong, f"it finds {wrong}")
 
 
 class Guests:
@@ -192,7 +215,7 @@ def went_down():
     log = must("journalctl", "--boot=-1", "--unit=rksm", "--output=cat")
     for text in ("Stopping rksm.service", "Stopped rksm.service"):
         check(text in log, f"the journal has no '{text}': {log}")
-    check("Failed" not in log and "rksmctl:" not in log, f"the journal says: {log}")
+    check("Failed" not in log and "rksm: " not in log, f"the journal says: {log}")
 
 
 def remove_idle():
@@ -226,8 +249,9 @@ def follow():
 
 
 def remove():
-    said = must("apt-get", "-y", "remove", "rksm-dkms")
+    said = must("apt-get", "-y", "remove", "rksm-dkms", "rksm-tools")
     check(call("modinfo", "rksm")[0] != 0, "modinfo still knows rksm")
+    check(call("rksmctl")[0] == 127, "rksmctl is still there")
     in_order()
     return said
 
@@ -257,14 +281,14 @@ def is_secure():
 
 
 def fails(why, *command):
-    """A command of rksmctl does, says why in this one sentence, and leaves nothing loaded."""
-    done = call("rksmctl", *command)
-    check(done == (1, f"rksmctl: {why}"), f"rksmctl {' '.join(command)} ends with {done[0]}: {done[1]}")
+    """What the unit calls does, says why in this one sentence, and leaves nothing loaded."""
+    done = call(MODULES, *command)
+    check(done == (1, f"rksm: {why}"), f"modules {' '.join(command)} ends with {done[0]}: {done[1]}")
     is_the_kernels_own()
 
 
 def refuses():
-    """rksmctl says in one sentence why the modules are refused, and how not, and nothing is loaded"""
+    """it is said in one sentence why the modules are refused, and how not, and nothing is loaded"""
     fails(REFUSALS[STAGE], "load")
     fails(REFUSALS[STAGE], "check")
 
@@ -273,7 +297,7 @@ def unit_fails():
     """the unit has failed with that sentence, and nothing else has"""
     unit("failed", "enabled")
     log = must("journalctl", "--boot", "--unit=rksm", "--output=cat")
-    check(f"rksmctl: {REFUSALS[STAGE]}" in log.splitlines(), f"the journal says: {log}")
+    check(f"rksm: {REFUSALS[STAGE]}" in log.splitlines(), f"the journal says: {log}")
     failed = must("systemctl", "list-units", "--failed", "--plain", "--no-legend")
     check(len(failed.splitlines()) == 1, f"failed: {failed}")
 
@@ -310,17 +334,17 @@ def merge():
 
 def confidential():
     """it does so as well under lockdown=confidentiality, loaded there"""
-    must("rksmctl", "unload")
+    must(MODULES, "unload")
     LOCKDOWN.write_text("confidentiality")
     check(lockdown() == "confidentiality", f"it is {lockdown()}")
-    must("rksmctl", "load")
+    must(MODULES, "load")
     is_rksms()
     merge()
 
 
 def half():
     """where rksm alone is refused, rksm_hooks does not stay either"""
-    must("rksmctl", "unload")
+    must(MODULES, "unload")
     path = next(path for path in modules(RELEASE) if path.name.startswith("rksm."))
     signed = path.read_bytes()
     enabled = "livepatch: enabling patch 'rksm_hooks'"
@@ -330,15 +354,15 @@ def half():
     fails(UNSIGNED, "load")
     check(must("dmesg").count(enabled) == before + 1, "rksm_hooks was not loaded in between")
     path.write_bytes(signed)
-    must("rksmctl", "load")
+    must(MODULES, "load")
     is_rksms()
 
 
 SHARING = (share, content, write)
 STAGES = {
     "shipped": (is_up, nothing_is_there),
-    "installed": (is_up, is_off, modinfo, modprobe, save, unload, enable),
-    "enabled": (is_up, is_loaded, *SHARING),
+    "installed": (is_up, is_off, modinfo, modprobe, status, forget, save, unload),
+    "enabled": (is_up, is_loaded, doctor, *SHARING),
     "other": (is_up, went_down, is_loaded, *SHARING, remove_merged, follow),
     "locked": (is_locked, refuses, unit_fails, apt_says),
     "refused": (is_secure, refuses, unit_fails, apt_says),

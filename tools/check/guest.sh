@@ -53,7 +53,7 @@ note "unloading"
 if [ ! -d /sys/module/rksm ]; then
 	# What ran since was tried with in-tree KSM.
 	echo "a test did not load rksm again" >"$results/unload"
-elif dkms/rksmctl unload >"$results/unload" 2>&1; then
+elif dkms/modules unload >"$results/unload" 2>&1; then
 	echo ok >"$results/unload"
 else
 	grep . /sys/module/rksm/refcnt /sys/kernel/mm/ksm/* /proc/[0-9]*/ksm_merging_pages \

@@ -21,7 +21,7 @@ LIVEPATCHES = Path("/sys/kernel/livepatch")
 ENABLED = LIVEPATCHES / "rksm_hooks/enabled"
 KNOBS = Path("/sys/kernel/mm/ksm")
 OURS = Path("/sys/kernel/mm/rksm")
-RKSMCTL = Path(__file__).parent.parent.parent / "dkms/rksmctl"
+MODULES = Path(__file__).parent.parent.parent / "dkms/modules"
 SYS_FINIT_MODULE, SYS_DELETE_MODULE = {"x86_64": (313, 176), "aarch64": (273, 106)}[os.uname().machine]
 ROUNDS = 5
 
@@ -159,7 +159,7 @@ def load(hooks, rksm):
 
 
 def unload():
-    subprocess.run([RKSMCTL, "unload"], check=True)
+    subprocess.run([MODULES, "unload"], check=True)
     expect(not is_loaded("rksm_hooks") and not any(LIVEPATCHES.iterdir()), "the livepatch stays")
     expect(not is_provided(), "in-tree KSM is not back")
 
