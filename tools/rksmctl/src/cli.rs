@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{doctor, enrol, export, generate, record, report, status, top, tune};
+use crate::commands::{doctor, enrol, export, generate, record, report, status, top, tune, why};
 
 /// Shows and steers page merging: rksm, or the kernel's own KSM.
 ///
@@ -49,4 +49,6 @@ pub enum Command {
     /// Writes completion for bash, fish and zsh, and manual pages.
     #[command(hide = true)]
     Generate(generate::Args),
+    /// Says why nothing, or so little, is merged, and what to do about it.
+    Why(why::Args),
 }

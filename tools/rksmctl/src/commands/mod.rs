@@ -11,6 +11,7 @@ pub mod generate;
 pub mod status;
 pub mod top;
 pub mod tune;
+pub mod why;
 
 use anyhow::Result;
 
@@ -32,5 +33,6 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Release(args) => enrol::run(&system, &args, Wish::Release),
         Command::Doctor(args) => doctor::run(&system, &args),
         Command::Generate(args) => generate::run(&args),
+        Command::Why(args) => why::run(&system, &args),
     }
 }

@@ -6,18 +6,23 @@ pub mod cgroup;
 pub mod change;
 pub mod counters;
 pub mod enrolment;
+pub mod guests;
 pub mod kernel;
 pub mod knobs;
 pub mod machine;
+pub mod mappings;
 pub mod memory;
+pub mod nodes;
 pub mod overview;
 pub mod owner;
 pub mod packages;
 pub mod patience;
+pub mod pins;
 pub mod processes;
 pub mod saved;
 pub mod scanners;
 pub mod systemd;
+pub mod usage;
 
 use std::{
     fmt, fs, io,
