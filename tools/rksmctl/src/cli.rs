@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{doctor, enrol, export, generate, record, report, status, top, tune, why};
+use crate::commands::{doctor, enrol, export, generate, pages, record, report, status, top, tune, why};
 
 /// Shows and steers page merging: rksm, or the kernel's own KSM.
 ///
@@ -49,6 +49,8 @@ pub enum Command {
     /// Writes completion for bash, fish and zsh, and manual pages.
     #[command(hide = true)]
     Generate(generate::Args),
+    /// Shows as a map which memory of a process is merged, and why the rest is not.
+    Pages(pages::Args),
     /// Says why nothing, or so little, is merged, and what to do about it.
     Why(why::Args),
 }

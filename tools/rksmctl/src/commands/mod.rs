@@ -8,6 +8,7 @@ pub mod report;
 pub mod doctor;
 pub mod enrol;
 pub mod generate;
+pub mod pages;
 pub mod status;
 pub mod top;
 pub mod tune;
@@ -23,6 +24,7 @@ use crate::{
 pub fn run(cli: Cli) -> Result<()> {
     let system = System::new(cli.root);
     match cli.command {
+        Command::Pages(args) => pages::run(&system, &args),
         Command::Status(args) => status::run(&system, &args),
         Command::Top(args) => top::run(&system, &args),
         Command::Record(args) => record::run(&system, &args),

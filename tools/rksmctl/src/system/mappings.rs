@@ -30,10 +30,10 @@ impl fmt::Display for WhyNot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hugetlb => "huge pages of hugetlbfs",
-            Self::Device => "memory of a device or of the kernel",
+            Self::Device => "of a device or of the kernel",
             Self::Shared => "shared memory",
             Self::Droppable => "memory that the kernel may drop",
-            Self::Unadvised => "not advised: nobody asked for it to be merged",
+            Self::Unadvised => "not advised, nobody asked for it",
         })
     }
 }
@@ -49,6 +49,8 @@ pub struct Mapping {
     pub resident: u64,
     pub anonymous: u64,
     pub swapped: u64,
+    /// What is merged of it, where the kernel says.
+    pub merged: Option<u64>,
 }
 
 /// All of a process. It asks for root, or the process's owner; with `all`, what can be merged is.
@@ -88,6 +90,7 @@ impl Mapping {
             resident: of("Rss") + of("Shared_Hugetlb") + of("Private_Hugetlb"),
             anonymous: of("Anonymous"),
             swapped: of("Swap"),
+            merged: map.extension.map.get("KSM").copied(),
         }
     }
 }

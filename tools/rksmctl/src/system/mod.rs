@@ -16,6 +16,7 @@ pub mod nodes;
 pub mod overview;
 pub mod owner;
 pub mod packages;
+pub mod pagemap;
 pub mod patience;
 pub mod pins;
 pub mod processes;

@@ -215,7 +215,7 @@ fn unmergeable(case: &Case) -> Option<Finding> {
         let lines = by_reason
             .iter()
             .filter(|(_, size)| **size > 0)
-            .map(|(why_not, size)| format!("{} are {why_not}", mib((*size).into())));
+            .map(|(why_not, size)| format!("{}: {why_not}", mib((*size).into())));
         return finding(
             "unmergeable",
             format!(
