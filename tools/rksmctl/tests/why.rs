@@ -289,6 +289,16 @@ fn pinned() {
         symlink(target, fds.join("3")).unwrap();
     }
     assert_snapshot!(why(&root, &[]));
+    // Root's buffers are counted only with the ring.
+    uses(
+        root.path(),
+        1202,
+        "qemu-system-x86",
+        &[("RssAnon", 800 * MIB)],
+    );
+    let info = "UserBufs:\t1\n    0: 0x7f0000000000/209715200\n";
+    set(root.path(), "proc/1202/fdinfo/3", info);
+    assert_snapshot!(why(&root, &[]));
     // Locked memory alone can be merged.
     fs::remove_dir_all(root.path().join("proc/1201/fd")).unwrap();
     fs::remove_file(root.path().join("proc/1202/status")).unwrap();

@@ -2,7 +2,7 @@
 
 //! All that is known when the reasons are gone through. Of each process a few files are read once.
 
-use std::{collections::BTreeSet, io, thread, time::Duration};
+use std::{io, thread, time::Duration};
 
 use anyhow::{bail, Result};
 
@@ -13,7 +13,7 @@ use crate::system::{
     mappings::{self, Mapping},
     memory, nodes,
     patience::Patience,
-    pins,
+    pins::Pins,
     processes::{self, Merged, Process},
     usage::Usage,
     Provider, System,
@@ -53,7 +53,7 @@ pub struct Subject {
     /// If it is a guest: what QEMU was told that is in the way.
     pub obstacles: Option<Obstacles>,
     /// What it has open that pins pages.
-    pub pins: BTreeSet<String>,
+    pub pins: Pins,
     /// Only of the one that is asked about.
     pub mappings: Option<Vec<Mapping>>,
 }
@@ -133,8 +133,8 @@ impl Case {
             let cmdline = patience.read(&system.path(format!("/proc/{pid}/cmdline")));
             subject.obstacles = guests::obstacles(&cmdline.unwrap_or_default());
         }
-        if subject.usage.pinned + subject.usage.locked > 0 {
-            subject.pins = pins::open(system, pid).unwrap_or_default();
+        if subject.has_asked() || subject.usage.pinned + subject.usage.locked > 0 {
+            subject.pins = Pins::read(system, pid).unwrap_or_default();
         }
         self.subjects.push(subject);
     }
@@ -173,6 +173,11 @@ impl Subject {
     pub fn has_asked(&self) -> bool {
         self.merged
             .is_some_and(|merged| merged.mergeable || merged.merge_any)
+    }
+
+    /// Bytes, as far as the kernel counts them.
+    pub fn pinned(&self) -> u64 {
+        self.usage.pinned.max(self.pins.registered)
     }
 
     fn may_be_a_guest(&self) -> bool {

@@ -383,10 +383,9 @@ fn nodes(case: &Case) -> Option<Finding> {
 }
 
 fn is_pinned(subject: &Subject) -> bool {
-    let usage = &subject.usage;
-    let devices = subject.pins.iter().any(|name| name.starts_with("/dev/"));
-    // A ring pins only what was registered with it.
-    devices || usage.pinned > 0 && usage.pinned * 10 >= usage.anonymous
+    let pinned = subject.pinned();
+    // A few pages are pinned by many a program.
+    subject.pins.has_device() || pinned > 0 && pinned * 10 >= subject.usage.anonymous
 }
 
 fn pinned(case: &Case) -> Option<Finding> {
@@ -397,10 +396,10 @@ fn pinned(case: &Case) -> Option<Finding> {
             let mut text = format!(
                 "{}: {} pinned and {} locked",
                 subject.name(),
-                mib(subject.usage.pinned.into()),
+                mib(subject.pinned().into()),
                 mib(subject.usage.locked.into())
             );
-            for name in &subject.pins {
+            for name in &subject.pins.names {
                 text += ", ";
                 text += name;
             }
@@ -420,7 +419,7 @@ fn pinned(case: &Case) -> Option<Finding> {
 
 fn volatile(case: &Case) -> Option<Finding> {
     let counters = &case.counters;
-    let pinned: u64 = case.concerned().map(|subject| subject.usage.pinned).sum();
+    let pinned: u64 = case.concerned().map(Subject::pinned).sum();
     let tracked = counters.tracked();
     let volatile = counters.pages_volatile.saturating_sub(pinned / case.page);
     if counters.full_scans < 2 || tracked == 0 || volatile * 2 < tracked {
