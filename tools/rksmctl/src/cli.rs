@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{doctor, enrol, export, generate, pages, record, report, status, top, tune, why};
+use crate::commands::{
+    doctor, enrol, export, generate, pages, record, report, status, top, tune, why,
+};
 
 /// Shows and steers page merging: rksm, or the kernel's own KSM.
 ///
@@ -27,12 +29,16 @@ pub enum Command {
     #[command(after_long_help = status::EXAMPLES)]
     Status(status::Args),
     /// Shows live, on the whole screen, what merging saves, and of which processes.
+    #[command(after_long_help = top::EXAMPLES)]
     Top(top::Args),
     /// Writes samples of the counters to a file, for rksmctl report.
+    #[command(after_long_help = record::EXAMPLES)]
     Record(record::Args),
     /// Shows what rksmctl record has written: as text, or as charts.
+    #[command(after_long_help = report::EXAMPLES)]
     Report(report::Args),
     /// Writes metrics for Prometheus: to the standard output, a file, or over HTTP.
+    #[command(after_long_help = export::EXAMPLES)]
     Export(export::Args),
     /// Sets how page merging works, by profile or by single knobs.
     #[command(after_long_help = tune::EXAMPLES)]
@@ -46,11 +52,13 @@ pub enum Command {
     /// Looks whether this machine can run rksm, and whether what is installed is in order.
     #[command(after_long_help = doctor::EXAMPLES)]
     Doctor(doctor::Args),
+    /// Shows as a map which memory of a process is merged, and why the rest is not.
+    #[command(after_long_help = pages::EXAMPLES)]
+    Pages(pages::Args),
+    /// Says why nothing, or so little, is merged, and what to do about it.
+    #[command(after_long_help = why::EXAMPLES)]
+    Why(why::Args),
     /// Writes completion for bash, fish and zsh, and manual pages.
     #[command(hide = true)]
     Generate(generate::Args),
-    /// Shows as a map which memory of a process is merged, and why the rest is not.
-    Pages(pages::Args),
-    /// Says why nothing, or so little, is merged, and what to do about it.
-    Why(why::Args),
 }

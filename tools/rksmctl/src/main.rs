@@ -5,8 +5,6 @@
 //! One file a subcommand, in `commands`. What reads the system is in `system`, and knows nothing of how
 //! it is shown.
 
-#![allow(dead_code)] // until all subcommands are there
-
 mod cli;
 mod commands;
 mod failure;

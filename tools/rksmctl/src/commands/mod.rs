@@ -2,13 +2,13 @@
 
 //! The subcommands.
 
-pub mod export;
-pub mod record;
-pub mod report;
 pub mod doctor;
 pub mod enrol;
+pub mod export;
 pub mod generate;
 pub mod pages;
+pub mod record;
+pub mod report;
 pub mod status;
 pub mod top;
 pub mod tune;

@@ -28,6 +28,11 @@ use crate::{
     system::{machine::Machine, overview::Looker, System},
 };
 
+/// At the end of the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  rksmctl record ksm.jsonl --duration 3600  for an hour";
+
 #[derive(clap::Args)]
 pub struct Args {
     /// Where the samples go, a line of JSON each.

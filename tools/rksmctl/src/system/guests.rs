@@ -35,10 +35,6 @@ pub fn obstacles(cmdline: &str) -> Option<Obstacles> {
 }
 
 impl Obstacles {
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     fn machine(&mut self, told: &Map<String, Value>) {
         if is(told, "mem-merge", false) {
             self.off = Some("-machine mem-merge=off".into());
@@ -115,10 +111,19 @@ mod tests {
 
     #[test]
     fn none() {
-        assert!(of("-machine\0q35,mem-merge=on\0-S").is_empty());
-        assert!(of("-object\0memory-backend-ram,id=a,size=1G").is_empty());
-        assert!(of("-object\0memory-backend-memfd,id=a,share=off").is_empty());
-        assert!(of("-object\0rng-random,id=a,share=on").is_empty());
+        assert_eq!(of("-machine\0q35,mem-merge=on\0-S"), Obstacles::default());
+        assert_eq!(
+            of("-object\0memory-backend-ram,id=a,size=1G"),
+            Obstacles::default()
+        );
+        assert_eq!(
+            of("-object\0memory-backend-memfd,id=a,share=off"),
+            Obstacles::default()
+        );
+        assert_eq!(
+            of("-object\0rng-random,id=a,share=on"),
+            Obstacles::default()
+        );
         assert_eq!(obstacles("/usr/bin/vim\0-machine\0mem-merge=off\0"), None);
         assert_eq!(obstacles(""), None);
     }

@@ -29,8 +29,6 @@ pub struct Knob {
     /// Empty for a mere number.
     pub unit: &'static str,
     pub meaning: &'static str,
-    /// In-tree KSM has it as well.
-    pub in_tree: bool,
 }
 
 const fn knob(
@@ -46,14 +44,6 @@ const fn knob(
         default,
         unit,
         meaning,
-        in_tree: true,
-    }
-}
-
-const fn ours(knob: Knob) -> Knob {
-    Knob {
-        in_tree: false,
-        ..knob
     }
 }
 
@@ -68,20 +58,20 @@ pub const KNOBS: &[Knob] = &[
         "",
         "0 stops, 1 scans and merges, 2 unmerges everything",
     ),
-    ours(knob(
+    knob(
         "scope",
         Takes::Words(&["madvise", "all"]),
         "madvise",
         "",
         "whose memory: who asked for it, or all",
-    )),
-    ours(knob(
+    ),
+    knob(
         "scanners",
         Takes::Number(1, 16),
         "1",
         "threads",
         "how many scan at once",
-    )),
+    ),
     knob(
         "pages_to_scan",
         U32,

@@ -40,14 +40,6 @@ impl Owner {
     pub fn unit(&self) -> Option<&str> {
         unit(&self.cgroup)
     }
-
-    /// The guest, the container or unit, or else the user.
-    pub fn short(&self) -> String {
-        if let Some(guest) = &self.guest {
-            return format!("guest {guest}");
-        }
-        unit(&self.cgroup).map_or_else(|| self.user.clone(), str::to_owned)
-    }
 }
 
 fn name_of(uid: u32) -> String {

@@ -83,7 +83,7 @@ pub fn run(system: &System, args: &Args, wish: Wish) -> Result<()> {
         return Ok(());
     }
     match (&target, cgroup) {
-        (Target::Process(pid) | Target::Guest(_, pid), _) => one(system, *pid, wish)?,
+        (Target::Process(pid) | Target::Guest(pid), _) => one(system, *pid, wish)?,
         (_, Some(cgroup)) => {
             all(system, cgroup, wish)?;
             follow(system, cgroup, wish, args.follow)?;

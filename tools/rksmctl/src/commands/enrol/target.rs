@@ -18,7 +18,7 @@ use crate::{
 pub enum Target {
     Process(i32),
     /// The QEMU of a guest.
-    Guest(String, i32),
+    Guest(i32),
     Cgroup(Cgroup),
     /// A unit, and its cgroup if it runs.
     Unit(String, Option<Cgroup>),
@@ -45,7 +45,7 @@ impl Target {
         match (guests.len(), service) {
             (0, Some(service)) => Ok(service),
             (0, None) => bail!("nothing is called {name}: no guest, and no service"),
-            (1, None) => Ok(Self::Guest(name.to_owned(), guests.remove(0))),
+            (1, None) => Ok(Self::Guest(guests.remove(0))),
             (1, Some(_)) => wrong(format!(
                 "{name} is a guest, process {}, and a service: say {name}.service or the number",
                 guests[0]

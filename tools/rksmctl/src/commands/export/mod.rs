@@ -17,6 +17,11 @@ use clap::ArgGroup;
 
 use crate::system::System;
 
+/// At the end of the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  rksmctl export --listen 127.0.0.1:9188  for Prometheus to scrape";
+
 #[derive(clap::Args)]
 #[command(group = ArgGroup::new("where").args(["textfile", "listen"]))]
 pub struct Args {

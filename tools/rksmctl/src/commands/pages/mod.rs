@@ -19,6 +19,11 @@ use crate::{
     system::{mappings, pagemap, patience::Patience, System},
 };
 
+/// At the end of the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  rksmctl pages 1234 --svg map.svg  as a picture";
+
 #[derive(clap::Args)]
 pub struct Args {
     /// The process.

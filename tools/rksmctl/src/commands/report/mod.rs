@@ -16,6 +16,11 @@ use anyhow::{Context, Result};
 
 use crate::{failure::Failure, recording::Recording};
 
+/// At the end of the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  rksmctl report ksm.jsonl --html ksm.html  with charts, in one file";
+
 #[derive(clap::Args)]
 pub struct Args {
     /// What rksmctl record has written.

@@ -34,6 +34,11 @@ use crate::{
     system::{Provider, System},
 };
 
+/// At the end of the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  rksmctl top --sort profit  what gains most first";
+
 #[derive(clap::Args)]
 pub struct Args {
     /// The time between two looks: seconds, or with s, m, h or d behind it.

@@ -20,6 +20,12 @@ use crate::{
     system::{Provider, System},
 };
 
+/// At the end of the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  rksmctl why       of the whole system
+  rksmctl why 1234  of one process";
+
 #[derive(clap::Args)]
 pub struct Args {
     /// The process that it is about; without one, the system as a whole.
