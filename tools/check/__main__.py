@@ -178,6 +178,9 @@ class Check:
             # The tests need a source of the same series; the kernel comes from a package.
             fetched = subprocess.run([REPO / "tools/source.sh"], stdout=subprocess.PIPE, text=True, check=True)
             source = Path(fetched.stdout.strip())
+            results = ktap.Results()
+            results.case(f"{name}/rksmctl", run_logged([str(REPO / "tools/cargo.sh"), "rksmctl"], LOGS / "rksmctl.log") == 0)
+            self.report(f"{name}: build of rksmctl", results, LOGS / "rksmctl.log")
         else:
             source = Path((REPO / "build" / name / "ksrc").read_text().strip())
         if not self.source and kind_of(name) != "debian":
@@ -234,6 +237,8 @@ class Check:
         if kind_of(name) == "debian":
             hooks = out / "hooks.ktap"
             self.report(f"{name}: livepatch", ktap.parse(read(hooks), source, f"{name}/hooks"), hooks)
+            tool = out / "rksmctl.ktap"
+            self.report(f"{name}: rksmctl", ktap.parse(read(tool), source, f"{name}/rksmctl"), tool)
         self.aftermath(name, out, kernel_log)
 
     def kunit(self, name, out, source):

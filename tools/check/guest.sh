@@ -49,6 +49,12 @@ if [ "$set" = uml ]; then
 		>"$results/bench" 2>&1 && echo ok >>"$results/bench"
 fi
 
+# What it needs of a system only Debian has.
+if [ "$set" = debian ]; then
+	note "rksmctl"
+	/usr/bin/python3 -B tools/check/rksmctl build/rksmctl >"$results/rksmctl.ktap" 2>&1
+fi
+
 note "unloading"
 if [ ! -d /sys/module/rksm ]; then
 	# What ran since was tried with in-tree KSM.
