@@ -9,6 +9,7 @@
 #include "module_fixture.h"
 
 #define MOST	40
+#define HAMMERS	100
 
 /* What is in the directory, by path, as find -type f sees it. */
 struct entries {
@@ -299,6 +300,32 @@ MODULE_TEST(are_there_at_each_moment)
 	TH_LOG("%ld reads; %ld writes, and %ld that were refused", w->reads, w->written, w->busy);
 	EXPECT_TRUE(all_hold(map, MUCH, 5));
 	munmap(w, sizeof(*w));
+}
+
+static void __attribute__((noreturn)) read_run(void)
+{
+	int fd = open(KSM_DIR "/run", O_RDONLY);
+	char c;
+
+	while (pread(fd, &c, 1, 0) == 1)
+		;
+	_exit(1);
+}
+
+/* Anybody may read, as often as he likes, and keeps nobody from loading the module. */
+MODULE_TEST(hammered_by_readers)
+{
+	pid_t pids[HAMMERS];
+	int i;
+
+	for (i = 0; i < HAMMERS; i++) {
+		pids[i] = fork_child();
+		if (pids[i] == 0)
+			read_run();
+	}
+	EXPECT_EQ(0, load());
+	EXPECT_EQ(0, unload());
+	kill_all(pids, HAMMERS);
 }
 
 /* Whatever a knob takes, by both names. */

@@ -681,10 +681,17 @@ static void return_files(void)
  * Wait until nobody is in a store function of the in-tree code. sysfs counts who
  * uses a file: before it takes the function from the attribute, until that returns.
  * Where the count is 0 once, all who come now have found ours.
+ *
+ * Readers are counted as well, and anybody may read all the time, with as many
+ * processes as he likes. So this has an end: ksm_thread_mutex is to be had, and a
+ * writer needs nothing else.
  */
+#define WRITERS_TIMEOUT	(2 * HZ)
+
 static int wait_for_writers(void)
 {
 	struct kernfs_node *dir, *node;
+	unsigned long waited = 0;
 	struct ksm_file *file;
 	int err = 0;
 
@@ -693,8 +700,6 @@ static int wait_for_writers(void)
 		return -ENOENT;
 
 	for_each_ksm_file(file) {
-		unsigned long waited = 0;
-
 		if (!file->in_tree.store)
 			continue;
 		node = kernfs_find_and_get(dir, file->in_tree.attr.name);
@@ -704,7 +709,8 @@ static int wait_for_writers(void)
 		}
 		/* Behind the change of the attributes */
 		smp_mb();
-		while (!err && atomic_read_acquire(&node->active))
+		while (!err && waited < WRITERS_TIMEOUT &&
+		       atomic_read_acquire(&node->active))
 			err = take_over_wait(&waited);
 		kernfs_put(node);
 		if (err)
