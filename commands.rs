@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the knobs change, and how. None but `run` 2 and `scope` waits for anybody.
+//! What the knobs change, and how. None but `run` 2, `scope`, `enrol` and `release` waits for anybody.
 
 use crate::{
     advisor::{self, Advisor, Mode},

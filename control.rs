@@ -136,8 +136,8 @@ pub(crate) trait Control: Send + Sync + 'static {
     /// # Errors
     ///
     /// - `ESRCH` if there is none, or it has no memory any more; `EINVAL` for a kernel thread.
-    /// - `EACCES` if the caller may not read its memory.
-    /// - `EINTR` if the caller was killed while the process held its mmap lock.
+    /// - `EACCES` if the caller may not look into it by `ptrace()`.
+    /// - `EBUSY` if the process held its mmap lock for ten seconds; `EINTR` if the caller was killed meanwhile.
     /// - `ENOMEM`.
     fn set_merge_any(&self, pid: i32, merge: bool) -> Result;
 

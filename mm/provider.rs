@@ -309,8 +309,8 @@ pub(crate) fn enrol(mm: &Mm) -> Result {
 /// # Errors
 ///
 /// - `ESRCH` if there is none, or it has no memory any more; `EINVAL` for a kernel thread.
-/// - `EACCES` if the caller may not read its memory.
-/// - `EINTR` if the caller was killed while the process held its mmap lock.
+/// - `EACCES` if the caller may not look into it by `ptrace()`.
+/// - `EBUSY` if the process held its mmap lock for ten seconds; `EINTR` if the caller was killed meanwhile.
 /// - `ENOMEM`.
 pub(crate) fn set_merge_any(pid: i32, merge: bool) -> Result {
     // SAFETY: It takes any number, and no lock is held.

@@ -183,7 +183,7 @@ static bool prepare_nothing(void *arg)
 	return true;
 }
 
-/* A process that holds its mmap lock for ever keeps whoever enrols it, until he is killed. */
+/* A process that holds its mmap lock for ever keeps whoever enrols it for ten seconds, or until he is killed. */
 KSM_TEST(stuck_one)
 {
 	struct stuck s;
@@ -202,6 +202,7 @@ KSM_TEST(stuck_one)
 	EXPECT_EQ(0, knob_write_within("run", "0", 2000));
 	kill(pid, SIGKILL);
 	EXPECT_EQ(-ECHILD, writer_result(pid, 2000));
+	EXPECT_EQ(-EBUSY, knob_write_within("release", text, 20000));
 	EXPECT_TRUE(stuck_end(&s));
 }
 

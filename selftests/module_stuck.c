@@ -74,10 +74,10 @@ MODULE_TEST(gives_up)
 	ASSERT_EQ(0, knob_set("run", 0));
 	ASSERT_TRUE(stuck_hold(&s));
 	pid = loader();
-	EXPECT_EQ(-ETIME, writer_result(pid, 5000));
+	EXPECT_EQ(-ETIME, writer_result(pid, 2000));
 	EXPECT_EQ(-EBUSY, writer_result(pid, IN_TIME_MS));
 	in_tree_works(_metadata, &s, 0);
-	ASSERT_EQ(0, load());
+	ASSERT_EQ(0, load_stopped());
 	EXPECT_EQ(0, unload());
 }
 
@@ -124,7 +124,7 @@ MODULE_TEST(gives_up_while_writers_wait)
 	second = knob_writer("run", "1");
 	usleep(500000);
 	pid = loader();
-	EXPECT_EQ(-ETIME, writer_result(pid, 5000));
+	EXPECT_EQ(-ETIME, writer_result(pid, 2000));
 	EXPECT_EQ(-EBUSY, knob_set("sleep_millisecs", 5));
 	EXPECT_LE(0, knob("run"));
 	EXPECT_EQ(-EBUSY, writer_result(pid, IN_TIME_MS));

@@ -13,6 +13,9 @@
 #include <linux/seq_buf.h>
 #include <linux/sort.h>
 
+/* What gets nowhere for so long is given up. */
+#define GIVE_UP_AFTER	(10 * HZ)
+
 #ifndef KSM_SEAMS_BY_LIVEPATCH
 /* Before a module takes over: the seams are there, and nobody takes them away. */
 static int seams_close(void)
@@ -106,6 +109,18 @@ int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 EXPORT_SYMBOL_GPL(ksm_madvise);
 #endif
 
+/* Whoever was about to write to "run" when a provider took over has done so since. */
+static void keep_unmerging(void)
+{
+	unsigned long run = READ_ONCE(ksm_run);
+
+	while (unlikely((run & ~KSM_RUN_OFFLINE) != KSM_RUN_UNMERGE)) {
+		if (try_cmpxchg(&ksm_run, &run,
+				(run & KSM_RUN_OFFLINE) | KSM_RUN_UNMERGE))
+			break;
+	}
+}
+
 struct folio *ksm_might_need_to_copy(struct folio *folio,
 				     struct vm_area_struct *vma,
 				     unsigned long addr)
@@ -115,6 +130,8 @@ struct folio *ksm_might_need_to_copy(struct folio *folio,
 	guard(srcu)(&ksm_srcu);
 
 	ops = current_provider();
+	if (ops)
+		keep_unmerging();
 	/*
 	 * In a VMA that is not mergeable nobody would look for a page to unmerge:
 	 * a copy is made there. With ksmd told to unmerge, as it is while there is
@@ -345,39 +362,108 @@ int ksm_disable_merge_any(struct mm_struct *mm)
 	return err;
 }
 
+struct merge_any {
+	struct work_struct work;
+	struct completion done;
+	struct mm_struct *mm;
+	bool merge;
+	/* Whoever waits was killed. */
+	bool stopped;
+	int err;
+};
+
+/* As mmap_write_lock() does it, which has no such form. */
+static bool try_write_lock(struct mm_struct *mm)
+{
+	if (!down_write_trylock(&mm->mmap_lock))
+		return false;
+	mm_lock_seqcount_begin(mm);
+	return true;
+}
+
+/*
+ * A worker has no memory of its own, so that nobody is killed for a copy where the
+ * memory cgroup of the process is full.
+ */
+static void merge_any_work(struct work_struct *work)
+{
+	struct merge_any *m = container_of(work, struct merge_any, work);
+	unsigned long timeout = jiffies + GIVE_UP_AFTER;
+
+	m->err = 0;
+	while (!try_write_lock(m->mm)) {
+		if (READ_ONCE(m->stopped) || time_after(jiffies, timeout)) {
+			m->err = -EBUSY;
+			break;
+		}
+		schedule_timeout_uninterruptible(1);
+	}
+	if (!m->err) {
+		m->err = m->merge ? ksm_enable_merge_any(m->mm) :
+				    ksm_disable_merge_any(m->mm);
+		mmap_write_unlock(m->mm);
+	}
+	complete(&m->done);
+}
+
+static int set_merge_any(struct mm_struct *mm, bool merge)
+{
+	struct merge_any m = { .mm = mm, .merge = merge };
+	int err;
+
+	init_completion(&m.done);
+	INIT_WORK_ONSTACK(&m.work, merge_any_work);
+	queue_work(system_dfl_wq, &m.work);
+
+	err = wait_for_completion_killable(&m.done);
+	if (err) {
+		WRITE_ONCE(m.stopped, true);
+		wait_for_completion(&m.done);
+	}
+	destroy_work_on_stack(&m.work);
+
+	return err ? -EINTR : m.err;
+}
+
 /**
  * ksm_set_merge_any - do to a process what prctl(PR_SET_MEMORY_MERGE) does in it
  * @nr: the number that it has for the caller
  * @merge: merge all its memory, or none of it
  *
- * Who may read its memory learns nothing new by having it merged.
+ * Who may look into its memory by ptrace() learns nothing new by having it merged.
  *
  * Context: May sleep, and waits for mmap_lock of the process.
  * Return: 0; -ESRCH if there is none, or it has no memory any more; -EINVAL for a
- * kernel thread; -EACCES if the caller may not read its memory; -EINTR if the
- * caller was killed; -ENOMEM.
+ * kernel thread; -EACCES if the caller may not ptrace() it; -EBUSY if its mmap_lock
+ * could not be had for 10 seconds; -EINTR if the caller was killed; -ENOMEM.
  */
 int ksm_set_merge_any(pid_t nr, bool merge)
 {
 	struct task_struct *task;
 	struct mm_struct *mm;
+	bool again;
 	int err;
 
 	task = find_get_task_by_vpid(nr);
 	if (!task)
 		return -ESRCH;
-	mm = task->flags & PF_KTHREAD ? ERR_PTR(-EINVAL) :
-					mm_access(task, PTRACE_MODE_READ_FSCREDS);
-	put_task_struct(task);
-	if (IS_ERR(mm))
-		return PTR_ERR(mm);
 
-	err = mmap_write_lock_killable(mm);
-	if (!err) {
-		err = merge ? ksm_enable_merge_any(mm) : ksm_disable_merge_any(mm);
-		mmap_write_unlock(mm);
-	}
-	mmput(mm);
+	do {
+		mm = task->flags & PF_KTHREAD ? ERR_PTR(-EINVAL) :
+				mm_access(task, PTRACE_MODE_ATTACH_FSCREDS);
+		if (IS_ERR(mm)) {
+			err = PTR_ERR(mm);
+			break;
+		}
+		err = set_merge_any(mm, merge);
+
+		/* exec() may have made another one of it meanwhile. */
+		task_lock(task);
+		again = !err && task->mm && task->mm != mm;
+		task_unlock(task);
+		mmput_async(mm);
+	} while (again);
+	put_task_struct(task);
 
 	return err;
 }
@@ -487,9 +573,6 @@ static unsigned long ksm_run_before;
  */
 #define KSM_RUN_PAUSE	8
 
-/* How long a module waits to take over while it gets nowhere */
-#define TAKE_OVER_TIMEOUT	(10 * HZ)
-
 /* Who loads the module got a signal. */
 static bool take_over_stopped;
 
@@ -503,7 +586,7 @@ static int take_over_wait(unsigned long *waited)
 
 	if (signal_pending(current) || READ_ONCE(take_over_stopped))
 		return -EINTR;
-	if (*waited > TAKE_OVER_TIMEOUT)
+	if (*waited > GIVE_UP_AFTER)
 		return -EBUSY;
 
 	schedule_timeout_interruptible(1);
@@ -683,15 +766,15 @@ static void return_files(void)
  * Where the count is 0 once, all who come now have found ours.
  *
  * Readers are counted as well, and anybody may read all the time, with as many
- * processes as he likes. So this has an end: ksm_thread_mutex is to be had, and a
- * writer needs nothing else.
+ * processes as he likes. So this has an end: a writer needs ksm_thread_mutex at most,
+ * which is to be had. One who has not come to that yet does no harm, see
+ * switch_provider().
  */
-#define WRITERS_TIMEOUT	(2 * HZ)
+#define WRITERS_TIMEOUT	(HZ / 2)
 
 static int wait_for_writers(void)
 {
 	struct kernfs_node *dir, *node;
-	unsigned long waited = 0;
 	struct ksm_file *file;
 	int err = 0;
 
@@ -700,6 +783,8 @@ static int wait_for_writers(void)
 		return -ENOENT;
 
 	for_each_ksm_file(file) {
+		unsigned long waited = 0;
+
 		if (!file->in_tree.store)
 			continue;
 		node = kernfs_find_and_get(dir, file->in_tree.attr.name);
@@ -719,6 +804,16 @@ static int wait_for_writers(void)
 
 	kernfs_put(dir);
 	return err;
+}
+
+/* Where a provider takes over: note what a writer who came late wants. */
+static void note_run(void)
+{
+	unsigned long run = ksm_run & ~KSM_RUN_OFFLINE;
+
+	lockdep_assert_held(&ksm_thread_mutex);
+	if (run != KSM_RUN_UNMERGE && run != KSM_RUN_PAUSE)
+		WRITE_ONCE(ksm_run_before, run);
 }
 
 /* Have ksm_run be @run, and note what the user wants it to be. */
@@ -768,6 +863,7 @@ static int in_tree_stop(void)
 static void in_tree_resume(void)
 {
 	mutex_lock(&ksm_thread_mutex);
+	note_run();
 	set_run(ksm_run_before);
 	mutex_unlock(&ksm_thread_mutex);
 	wake_up_interruptible(&ksm_thread_wait);
@@ -829,14 +925,17 @@ static int carry_over(struct ksm_file *file)
 	return err;
 }
 
-/*
- * Some wait for ksm_thread_mutex. ksmd sleeps, and nobody else is in a file: they
- * get it, unless memory is going offline, which may take for ever.
- */
+/* Setting it waits for memory that is going offline, which may take for ever. */
+static bool needs_stable_tree(const struct ksm_file *file)
+{
+	return !strcmp(file->in_tree.attr.name, "max_page_sharing") ||
+	       !strcmp(file->in_tree.attr.name, "merge_across_nodes");
+}
+
+/* Some take ksm_thread_mutex: ksmd sleeps, and nobody else is in a file. */
 static int carry_back(struct ksm_file *file)
 {
-	unsigned long timeout = jiffies + TAKE_OVER_TIMEOUT;
-	char value[LONGEST_VALUE];
+	char value[LONGEST_VALUE], old[LONGEST_VALUE];
 	int err;
 
 	/* In-tree KSM still has it. */
@@ -848,12 +947,9 @@ static int carry_back(struct ksm_file *file)
 		return err;
 	if (is_run(file))
 		return kstrtoul(value, 10, &ksm_run_before);
-
-	while (READ_ONCE(ksm_run) & KSM_RUN_OFFLINE) {
-		if (time_after(jiffies, timeout))
-			return -EBUSY;
-		schedule_timeout_uninterruptible(1);
-	}
+	if (needs_stable_tree(file) && (READ_ONCE(ksm_run) & KSM_RUN_OFFLINE))
+		return get_value(&file->in_tree, old) ?:
+		       (strcmp(value, old) ? -EBUSY : 0);
 	return set_value(&file->in_tree, value);
 }
 
@@ -910,8 +1006,12 @@ static void give_files(const struct ksm_ops *ops)
 /* Nobody is in the provider's files any more when this returns. */
 static void take_files(void)
 {
+	unsigned long timeout = jiffies + GIVE_UP_AFTER;
+
 	WRITE_ONCE(ksm_files_state, KSM_FILES_LEAVING);
 	synchronize_srcu(&ksm_files_srcu);
+	while ((READ_ONCE(ksm_run) & KSM_RUN_OFFLINE) && time_before(jiffies, timeout))
+		schedule_timeout_uninterruptible(1);
 	carry_values(true);
 	WRITE_ONCE(ksm_files_state, KSM_FILES_OURS);
 	synchronize_srcu(&ksm_files_srcu);
@@ -1151,12 +1251,13 @@ static int unmerge_everyone(unsigned long timeout)
  */
 static int forget_records(void)
 {
-	unsigned long timeout = jiffies + TAKE_OVER_TIMEOUT;
+	unsigned long timeout = jiffies + GIVE_UP_AFTER;
 	ssize_t done;
 	int err;
 
 	/* Else it would have nothing to do. */
 	mutex_lock(&ksm_thread_mutex);
+	note_run();
 	set_run(KSM_RUN_STOP);
 	mutex_unlock(&ksm_thread_mutex);
 
@@ -1222,7 +1323,7 @@ static int unmerge_all(void)
 			if (everyone)
 				return -EBUSY;
 			everyone = true;
-			timeout = jiffies + TAKE_OVER_TIMEOUT;
+			timeout = jiffies + GIVE_UP_AFTER;
 		}
 
 		schedule_timeout_interruptible(msecs_to_jiffies(10));
@@ -1332,6 +1433,36 @@ static int move_mms(const struct ksm_ops *ops)
 	return 0;
 }
 
+/*
+ * With ksm_thread_mutex held, so that no writer to "run" who comes late starts ksmd
+ * before its list is empty, after which it finds nothing to do.
+ *
+ * -EAGAIN: there was one, and in-tree KSM may have merged pages again.
+ */
+static int switch_provider(const struct ksm_ops *ops)
+{
+	int err;
+
+	err = take_over_lock();
+	if (err)
+		return err;
+
+	if (ksm_run != KSM_RUN_UNMERGE) {
+		note_run();
+		set_run(KSM_RUN_UNMERGE);
+		err = -EAGAIN;
+		goto unlock;
+	}
+
+	set_provider(ops);
+	err = move_mms(ops);
+	if (err)
+		set_provider(NULL);
+unlock:
+	mutex_unlock(&ksm_thread_mutex);
+	return err;
+}
+
 /**
  * ksm_register_ops - let a module provide page merging
  * @ops: the hooks of the module
@@ -1383,26 +1514,17 @@ int ksm_register_ops(const struct ksm_ops *ops)
 	if (err)
 		goto open;
 
-	err = in_tree_unmerge();
+	do {
+		/* The wait in set_provider() cannot be given up: see that it will end. */
+		err = in_tree_unmerge() ?: wait_for_hooks() ?: switch_provider(ops);
+	} while (err == -EAGAIN);
 	if (err)
 		goto resume;
-
-	/* The wait in set_provider() cannot be given up: see that it will end. */
-	err = wait_for_hooks();
-	if (err)
-		goto resume;
-
-	set_provider(ops);
-	err = move_mms(ops);
-	if (err)
-		goto switch_back;
 
 	give_files(ops);
 	pr_info("ksm: page merging is provided by %s\n", module_name(ops->owner));
 	goto unlock;
 
-switch_back:
-	set_provider(NULL);
 resume:
 	in_tree_resume();
 open:
