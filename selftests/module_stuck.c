@@ -124,7 +124,7 @@ MODULE_TEST(gives_up_while_writers_wait)
 	second = knob_writer("run", "1");
 	usleep(500000);
 	pid = loader();
-	EXPECT_EQ(-ETIME, writer_result(pid, 2000));
+	EXPECT_EQ(-ETIME, writer_result(pid, 500));
 	EXPECT_EQ(-EBUSY, knob_set("sleep_millisecs", 5));
 	EXPECT_LE(0, knob("run"));
 	EXPECT_EQ(-EBUSY, writer_result(pid, IN_TIME_MS));

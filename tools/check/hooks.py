@@ -207,6 +207,15 @@ def under_way(hooks, _):
             writer.kill()
 
 
+def merging_goes_on(hooks, rksm):
+    """What rksm is told to do, in-tree KSM does when rksmctl has unloaded it, which writes 2."""
+    for run in ("1\n", "0\n"):
+        load(hooks, rksm)
+        (OURS / "run").write_text(run, encoding="ascii")
+        unload()
+        expect((KNOBS / "run").read_text(encoding="ascii") == run, f"run was {run}")
+
+
 def files_are_quiet(hooks, rksm):
     """The hooks come and go while the files that they change are read and written."""
     stop = threading.Event()
@@ -253,7 +262,8 @@ def expect(good, otherwise):
 def main():
     hooks, rksm = (Path(path).read_bytes() for path in sys.argv[1:])
     cases = {f"refused: {name}": (is_refused, spoil(hooks), says) for name, (spoil, says) in REFUSALS.items()}
-    cases |= {case.__name__: (case, hooks, rksm) for case in (cannot_be_disabled, disabling_waits, under_way, come_and_go, files_are_quiet)}
+    life = cannot_be_disabled, disabling_waits, under_way, come_and_go, merging_goes_on, files_are_quiet
+    cases |= {case.__name__: (case, hooks, rksm) for case in life}
     print(f"TAP version 13\n1..{len(cases)}")
     for number, (name, (case, *args)) in enumerate(cases.items(), 1):
         try:
