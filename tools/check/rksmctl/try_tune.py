@@ -25,6 +25,14 @@ def case_profiles_are_taken():
     expect(knob("pages_to_scan") == "1000", f"off has changed pages_to_scan: {knob('pages_to_scan')}")
 
 
+def case_pages_to_scan_without_the_advisor():
+    for profile, pages in (("gentle", "500"), ("balanced", "1000")):
+        rksmctl("tune", "auto", f"advisor_min_pages_to_scan={pages}", f"advisor_max_pages_to_scan={pages}")
+        wait_for(lambda pages=pages: knob("pages_to_scan") == pages)
+        rksmctl("tune", profile)
+        expect(knob("pages_to_scan") == pages, f"{profile}: pages_to_scan is {knob('pages_to_scan')}")
+
+
 def case_all_or_nothing():
     rksmctl("tune", "auto", "use_zero_pages=0")
     with holder(1000):

@@ -72,6 +72,16 @@ fn the_advisor_goes() {
     ));
 }
 
+/// The value is what the advisor has come to, and the kernel changes it when it goes.
+#[test]
+fn the_advisor_goes_and_the_value_stays() {
+    let root = system(&["machine", "rksm", "advised"]);
+    fs::write(root.path().join(KNOBS).join("pages_to_scan"), "500\n").unwrap();
+    assert_snapshot!(rksmctl(root.path(), &["tune", "gentle", "--dry-run"]));
+    let asked = ["tune", "pages_to_scan=500", "--dry-run"];
+    assert_snapshot!("the_advisor_would_change_it", rksmctl(root.path(), &asked));
+}
+
 #[test]
 fn no_knob() {
     let root = system(&["machine", "rksm"]);

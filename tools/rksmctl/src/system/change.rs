@@ -25,9 +25,17 @@ impl Change {
     ///
     /// What the kernel would refuse, as far as that can be known.
     pub fn new(provider: Provider, before: Settings, asked: Vec<Setting>) -> Result<Self, String> {
-        let (kept, mut wanted): (Vec<_>, Vec<_>) = asked
-            .into_iter()
-            .partition(|setting| before.get(setting.knob.name) == Some(&setting.value));
+        let asks_for = |name, value| {
+            let mut asked = asked.iter();
+            asked.any(|setting| setting.knob.name == name && setting.value == value)
+        };
+        // Whichever value the advisor has left, the kernel sets its default.
+        let advisor_goes =
+            before.get("advisor_mode") == Some("scan-time") && asks_for("advisor_mode", "none");
+        let (kept, mut wanted): (Vec<_>, Vec<_>) = asked.into_iter().partition(|setting| {
+            let name = setting.knob.name;
+            before.get(name) == Some(&setting.value) && !(advisor_goes && name == "pages_to_scan")
+        });
         wanted.sort_by_key(turn);
         let change = Self {
             provider,
@@ -40,11 +48,14 @@ impl Change {
             if change.before.get(name).is_none() {
                 return Err(format!("{provider} has no {name}"));
             }
-            if name == "pages_to_scan" && change.after("advisor_mode") == Some("scan-time") {
-                return Err("the advisor decides on pages_to_scan: \
-                            set advisor_mode=none as well, or its own limits"
-                    .into());
-            }
+        }
+        let mut asked = change.wanted.iter().chain(&change.kept);
+        if change.after("advisor_mode") == Some("scan-time")
+            && asked.any(|setting| setting.knob.name == "pages_to_scan")
+        {
+            return Err("the advisor decides on pages_to_scan: \
+                        set advisor_mode=none as well, or its own limits"
+                .into());
         }
         Ok(change)
     }
