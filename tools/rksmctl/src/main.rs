@@ -5,6 +5,9 @@
 //! One file a subcommand, in `commands`. What reads the system is in `system`, and knows nothing of how
 //! it is shown.
 
+// It panics where nobody reads, or the disk is full.
+#![deny(clippy::print_stdout)]
+
 mod cli;
 mod commands;
 mod failure;
@@ -14,7 +17,10 @@ mod signals;
 mod span;
 mod system;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser;
 
@@ -29,7 +35,8 @@ fn main() -> ExitCode {
             if failure::is_broken_pipe(&error) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("rksmctl: {error:#}");
+            // There may be nowhere to say it.
+            let _ = writeln!(io::stderr(), "rksmctl: {error:#}");
             ExitCode::from(Failure::status(&error))
         }
     }

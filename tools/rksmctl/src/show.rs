@@ -2,7 +2,22 @@
 
 //! Figures as people read them.
 
-use std::time::Duration;
+use std::{
+    io::{self, ErrorKind, Write as _},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+/// Prints what a command does. It is done even if nobody reads of it any more.
+pub fn say(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot print what is done")
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Bytes as MiB, with a sign where there is one.
 pub fn mib(bytes: i128) -> String {

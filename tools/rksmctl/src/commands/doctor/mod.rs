@@ -12,7 +12,7 @@ use anyhow::{bail, Result};
 
 use self::finding::{Finding, State};
 use crate::{
-    show::counted,
+    show::{counted, say},
     system::{kernel::Kernel, packages::Packages, System},
 };
 
@@ -32,13 +32,13 @@ pub struct Args {
 /// Ends with an error if something is a problem.
 pub fn run(system: &System, args: &Args) -> Result<()> {
     let findings = findings(system)?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
+    let text = if args.json {
+        serde_json::to_string_pretty(&findings)? + "\n"
     } else {
-        for finding in &findings {
-            print!("{}", shown(finding));
-        }
-    }
+        findings.iter().map(shown).collect()
+    };
+    // Who needs no more than the status may not read it.
+    say(&text)?;
     let problems = findings
         .iter()
         .filter(|finding| finding.state == State::Problem);

@@ -12,7 +12,7 @@ use anyhow::{bail, Result};
 use self::target::Target;
 use crate::{
     failure::{remedy, words, Failure},
-    show::counted,
+    show::{counted, say},
     system::{
         cgroup::Cgroup,
         enrolment::{Asker, Wish},
@@ -74,13 +74,19 @@ pub fn run(system: &System, args: &Args, wish: Wish) -> Result<()> {
         bail!("{}", why_not(system, wish));
     }
 
+    let mut said = Ok(());
     if let Some(service) = service {
         let file = next_start::write(system, service, wish, args.save)?;
-        println!("{service}, whenever it is started: {}.", file.display());
+        said = say(&format!(
+            "{service}, whenever it is started: {}.\n",
+            file.display()
+        ));
     }
     if !possible {
-        println!("What runs now stays as it is: {}.", why_not(system, wish));
-        return Ok(());
+        return said.and(say(&format!(
+            "What runs now stays as it is: {}.\n",
+            why_not(system, wish)
+        )));
     }
     match (&target, cgroup) {
         (Target::Process(pid) | Target::Guest(pid), _) => one(system, *pid, wish)?,
@@ -88,9 +94,9 @@ pub fn run(system: &System, args: &Args, wish: Wish) -> Result<()> {
             all(system, cgroup, wish)?;
             follow(system, cgroup, wish, args.follow)?;
         }
-        (_, None) => println!("It does not run now."),
+        (_, None) => say("It does not run now.\n")?,
     }
-    Ok(())
+    said
 }
 
 fn wrong(why: &str) -> Result<()> {
@@ -132,8 +138,7 @@ fn one(system: &System, pid: i32, wish: Wish) -> Result<()> {
     for (pid, answer) in asker.wait() {
         answer.map_err(|error| refused(pid, wish, &error))?;
     }
-    println!("Process {pid} is {}.", done(wish));
-    Ok(())
+    say(&format!("Process {pid} is {}.\n", done(wish)))
 }
 
 /// Asks, and says so where that takes long.
@@ -172,11 +177,11 @@ fn all(system: &System, cgroup: &Cgroup, wish: Wish) -> Result<()> {
         }
     }
     let what = counted(good, "process", "processes");
-    println!(
-        "{} has {what}, each is {}.",
+    say(&format!(
+        "{} has {what}, each is {}.\n",
         cgroup.path.display(),
         done(wish)
-    );
+    ))?;
     let others = bad.len();
     match bad.into_iter().next() {
         None => Ok(()),

@@ -16,6 +16,7 @@ use self::{
 };
 use crate::{
     failure::Failure,
+    show::say,
     system::{
         change::Change,
         knobs::{Setting, Settings},
@@ -63,12 +64,11 @@ pub struct Args {
 pub fn run(system: &System, args: &Args) -> Result<()> {
     if args.forget {
         saved::forget(system)?;
-        println!(
-            "{} is as it was shipped, and {} is disabled.",
+        return say(&format!(
+            "{} is as it was shipped, and {} is disabled.\n",
             saved::CONF,
             saved::UNIT
-        );
-        return Ok(());
+        ));
     }
     let provider = system.need_provider()?;
     if args.save {
@@ -81,21 +81,23 @@ pub fn run(system: &System, args: &Args) -> Result<()> {
         None => settings(&args.words, &before, provider, &mut left_out)?,
     };
     if asked.is_empty() && args.load.is_none() && !args.save {
-        print!("{}", show::knobs(provider, &before));
-        return Ok(());
+        return say(&show::knobs(provider, &before));
     }
 
     let change = Change::new(provider, before, asked).map_err(Failure::Usage)?;
-    print!("{}", show::change(&change, &left_out));
+    say(&show::change(&change, &left_out))?;
     if args.dry_run {
-        println!("Nothing is set: --dry-run.");
-        return Ok(());
+        return say("Nothing is set: --dry-run.\n");
     }
     change.make(system)?;
     if args.save {
         let now = Settings::read(system, provider)?;
         saved::save(system, &now).context("it holds until the next boot, and no longer")?;
-        println!("Saved to {}, and {} is enabled.", saved::CONF, saved::UNIT);
+        say(&format!(
+            "Saved to {}, and {} is enabled.\n",
+            saved::CONF,
+            saved::UNIT
+        ))?;
     }
     Ok(())
 }
