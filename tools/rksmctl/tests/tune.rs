@@ -2,10 +2,26 @@
 
 mod common;
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::Duration,
+};
 
 use common::{rksmctl, system};
 use insta::assert_snapshot;
+use nix::{
+    pty::openpty,
+    sys::{
+        signal::{kill, Signal},
+        termios::{tcflow, tcgetattr, tcsetattr, FlowArg, LocalFlags, SetArg},
+    },
+    unistd::{ttyname, Pid},
+};
 
 const KNOBS: &str = "sys/kernel/mm/rksm";
 
@@ -118,6 +134,47 @@ fn all_or_nothing() {
         "{said}"
     );
     assert!(said.ends_with("status 1\n"), "{said}");
+    assert_eq!(knob(root.path(), "pages_to_scan"), "1000\n");
+    assert_eq!(knob(root.path(), "run"), "1\n");
+}
+
+/// A terminal that is stopped can be read, and who writes to it waits.
+#[test]
+fn a_signal_has_it_undone() {
+    let root = system(&["machine", "rksm"]);
+    let pty = openpty(None, None).unwrap();
+    let mut termios = tcgetattr(&pty.slave).unwrap();
+    termios.local_flags.remove(LocalFlags::ECHO);
+    tcsetattr(&pty.slave, SetArg::TCSANOW, &termios).unwrap();
+    tcflow(&pty.slave, FlowArg::TCOOFF).unwrap();
+    // Each line with an end of file, for each time that it is read.
+    let mut master = File::from(pty.master);
+    master.write_all(&b"20\n\x04".repeat(8)).unwrap();
+    let path = root.path().join(KNOBS).join("sleep_millisecs");
+    fs::remove_file(&path).unwrap();
+    symlink(ttyname(&pty.slave).unwrap(), path).unwrap();
+
+    let child = Command::new(env!("CARGO_BIN_EXE_rksmctl"))
+        .arg("--root")
+        .arg(root.path())
+        .args(["tune", "pages_to_scan=7", "sleep_millisecs=9", "run=0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while knob(root.path(), "pages_to_scan") != "7\n" {
+        sleep(Duration::from_millis(10));
+    }
+    // Until it waits; all is undone as well if it does not yet.
+    sleep(Duration::from_millis(200));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("sleep_millisecs=9 is refused, and all knobs are as they were")
+            && said.contains("a signal came"),
+        "{said}"
+    );
     assert_eq!(knob(root.path(), "pages_to_scan"), "1000\n");
     assert_eq!(knob(root.path(), "run"), "1\n");
 }

@@ -2,12 +2,13 @@
 
 //! Setting several knobs: all of them, or none.
 
-use anyhow::{Context, Result};
+use anyhow::{anyhow, Result};
 
 use super::{
     knobs::{find, Setting, Settings},
     Provider, System,
 };
+use crate::signals;
 
 /// What is there, and what shall be.
 #[derive(Clone, Debug)]
@@ -73,18 +74,23 @@ impl Change {
             && !self.wanted.iter().any(|s| s.knob.name == "pages_to_scan")
     }
 
-    /// Sets it.
+    /// Sets it. A signal that is held (`signals::hold`) has it undone.
     ///
     /// # Errors
     ///
     /// What is refused; everything is as before then, or the error says what is not.
     pub fn make(&self, system: &System) -> Result<()> {
         for (index, Setting { knob, value }) in self.wanted.iter().enumerate() {
-            let Err(why) = system.write(self.provider.file(knob.name), value) else {
+            let done = if signals::came() {
+                Err(anyhow!("a signal came"))
+            } else {
+                system.write(self.provider.file(knob.name), value)
+            };
+            let Err(why) = done else {
                 continue;
             };
             // Even what was refused may have changed: run becomes 0 where not all can be unmerged.
-            let left = self.undo(system, &self.wanted[..=index])?;
+            let left = self.undo(system, &self.wanted[..=index]);
             let state = if left.is_empty() {
                 "all knobs are as they were".to_owned()
             } else {
@@ -96,7 +102,7 @@ impl Change {
     }
 
     /// Sets back what differs from before, and returns what is not to be had.
-    fn undo(&self, system: &System, done: &[Setting]) -> Result<Vec<&'static str>> {
+    fn undo(&self, system: &System, done: &[Setting]) -> Vec<&'static str> {
         let mut old: Vec<Setting> = done
             .iter()
             .filter_map(|setting| self.old(setting.knob.name))
@@ -115,14 +121,14 @@ impl Change {
 
         let mut left = Vec::new();
         for Setting { knob, value } in &old {
-            let now = Settings::read(system, self.provider).context("nothing is set back")?;
+            let now = Settings::read(system, self.provider).unwrap_or_default();
             if now.get(knob.name) != Some(value)
                 && system.write(self.provider.file(knob.name), value).is_err()
             {
                 left.push(knob.name);
             }
         }
-        Ok(left)
+        left
     }
 
     fn old(&self, name: &str) -> Option<Setting> {
@@ -142,5 +148,34 @@ fn turn(setting: &Setting) -> u8 {
         ("advisor_mode", _) => 3,
         ("run", _) => 4,
         _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_said_where_it_cannot_be_undone() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("sys/kernel/mm/rksm");
+        // It can neither be set nor be read.
+        fs::create_dir_all(folder.join("sleep_millisecs")).unwrap();
+        fs::write(folder.join("pages_to_scan"), "100").unwrap();
+        let mut before = Settings::default();
+        for name in ["pages_to_scan", "sleep_millisecs"] {
+            before.0.insert(name, "100".into());
+        }
+        let asked = ["pages_to_scan", "sleep_millisecs"].map(|name| Setting::new(name, "7"));
+        let asked = asked.map(Result::unwrap).to_vec();
+        let change = Change::new(Provider::Rksm, before, asked).unwrap();
+        let said = format!("{:#}", change.make(&System::new(root.path())).unwrap_err());
+        let start =
+            "sleep_millisecs=7 is refused, and sleep_millisecs could not be set back: cannot write";
+        assert!(said.starts_with(start), "{said}");
+        let pages = fs::read_to_string(folder.join("pages_to_scan")).unwrap();
+        assert_eq!(pages.trim(), "100");
     }
 }

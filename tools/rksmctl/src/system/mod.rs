@@ -137,7 +137,8 @@ impl System {
             .write(true)
             .truncate(true)
             .open(self.path(path))?;
-        io::Write::write_all(&mut file, format!("{text}\n").as_bytes())
+        // The kernel takes all of it at once. Who gives up when a signal comes does not begin again.
+        io::Write::write(&mut file, format!("{text}\n").as_bytes()).map(drop)
     }
 }
 

@@ -17,6 +17,7 @@ use self::{
 use crate::{
     failure::Failure,
     show::say,
+    signals,
     system::{
         change::Change,
         knobs::{Setting, Settings},
@@ -89,6 +90,7 @@ pub fn run(system: &System, args: &Args) -> Result<()> {
     if args.dry_run {
         return say("Nothing is set: --dry-run.\n");
     }
+    signals::hold()?;
     change.make(system)?;
     if args.save {
         let now = Settings::read(system, provider)?;
