@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 
+import signal
+import subprocess
+import time
 from pathlib import Path
 
+import machine
 from machine import expect, holder, knob, knobs, rksmctl, set_knob, wait_for
+from stuck import stuck
 
+# What sets the knobs for rksm.service.
+MODULES = Path(__file__).parents[3] / "dkms/modules"
 CONF = Path("/etc/rksm.conf")
 # Enough of a unit to be enabled and started.
 UNIT = Path("/etc/systemd/system/rksm.service")
@@ -47,6 +54,32 @@ def case_all_or_nothing():
         # run goes first where it makes room for the others.
         rksmctl("tune", *asked[:3], "run=2")
         expect(knob("max_page_sharing") == "300" and knob("run") == "2", knobs())
+
+
+def case_nothing_stays_of_what_is_refused():
+    set_knob("pages_to_scan", 1234)
+    set_knob("run", 1)
+    memory = ("memory = private(1000)", "fill(memory, lambda page: 1)", "ask(memory)")
+    before = knobs()
+    with stuck(*memory, "import time; time.sleep(5)") as process:
+        expect(int(knob("pages_sharing")) >= 900, "it is not merged")
+        # A signal ends the wait for it.
+        command = [machine.RKSMCTL, "tune", "sleep_millisecs=30", "run=2"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as tune:
+            time.sleep(2)
+            tune.send_signal(signal.SIGINT)
+            said = tune.communicate(timeout=60)[0]
+        expect("run=2 is refused, and all knobs are as they were" in said and tune.returncode == 1, said)
+        expect(knobs() == before, f"they are {knobs()}, and were {before}")
+        # The kernel gives up after ten seconds.
+        CONF.write_text("advisor_mode=scan-time\nrun=2\n", encoding="ascii")
+        try:
+            done = subprocess.run([MODULES, "apply"], capture_output=True, text=True, timeout=60, check=False)
+        finally:
+            CONF.unlink()
+        expect("run=2 is refused, and everything is as it was: " in done.stderr, done.stderr)
+        expect(knobs() == before, f"they are {knobs()}, and were {before}")
+        process.let_go()
 
 
 def case_shows_without_root():
