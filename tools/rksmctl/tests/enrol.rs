@@ -2,10 +2,17 @@
 
 mod common;
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
 
 use common::{rksmctl, system};
 use insta::assert_snapshot;
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use tempfile::TempDir;
 
 /// A system that prints what it is told to enrol and to release.
@@ -19,6 +26,33 @@ fn takes_numbers() -> TempDir {
         .unwrap();
     }
     root
+}
+
+/// It ends with the test.
+struct Follower(Child);
+
+impl Follower {
+    fn new(root: &Path, cgroup: &str) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_rksmctl"))
+            .arg("--root")
+            .arg(root)
+            .args(["enrol", cgroup, "--follow", "1"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn nginx(root: &Path) -> PathBuf {
+    root.join("sys/fs/cgroup/system.slice/nginx.service/cgroup.procs")
 }
 
 fn dropin(root: &Path, place: &str) -> String {
@@ -129,6 +163,73 @@ fn refused() {
         "{said}"
     );
     assert!(said.ends_with("status 1\n"), "{said}");
+}
+
+#[test]
+fn only_who_joins_is_asked() {
+    let root = takes_numbers();
+    let enrol = root.path().join("sys/kernel/mm/rksm/enrol");
+    let put = |path: &str| {
+        let new = enrol.with_file_name("new");
+        symlink(path, &new).unwrap();
+        fs::rename(new, &enrol).unwrap();
+    };
+    let mut follower = Follower::new(root.path(), "/system.slice");
+    let mut said = BufReader::new(follower.0.stdout.take().unwrap()).lines();
+    let mut next = || said.next().unwrap().unwrap();
+    let mut complains = BufReader::new(follower.0.stderr.take().unwrap()).lines();
+    assert_eq!([next(), next(), next()], ["300", "301", "302"]);
+    let merged = "merged from now on, and so is what it starts.";
+    assert_eq!(
+        next(),
+        format!("/system.slice has 3 processes, each is {merged}")
+    );
+
+    // What is refused does not end it.
+    put("/proc/sys/kernel/ostype");
+    fs::write(nginx(root.path()), "300\n301\n302\n303\n").unwrap();
+    let complaint = complains.next().unwrap().unwrap();
+    assert!(
+        complaint.starts_with("rksmctl: process 303: "),
+        "{complaint}"
+    );
+    put("/proc/self/fd/1");
+    fs::write(nginx(root.path()), "301\n302\n303\n304\n").unwrap();
+    assert_eq!(next(), "304");
+    assert_eq!(
+        next(),
+        format!("/system.slice has 1 more process, each is {merged}")
+    );
+
+    // The number is that of another process now.
+    fs::write(nginx(root.path()), "300\n304\n").unwrap();
+    assert_eq!(next(), "300");
+}
+
+/// Who opens a pipe that nobody reads waits.
+#[test]
+fn who_hangs_is_not_waited_for() {
+    let root = takes_numbers();
+    let enrol = root.path().join("sys/kernel/mm/rksm/enrol");
+    fs::remove_file(&enrol).unwrap();
+    mkfifo(&enrol, Mode::S_IRWXU).unwrap();
+    fs::write(nginx(root.path()), "300\n").unwrap();
+    let mut follower = Follower::new(root.path(), "/system.slice");
+    let mut complains = BufReader::new(follower.0.stderr.take().unwrap()).lines();
+    let complaint = complains.next().unwrap().unwrap();
+    assert!(
+        complaint.contains("still waiting for process 300"),
+        "{complaint}"
+    );
+    fs::write(nginx(root.path()), "300\n301\n").unwrap();
+    let complaint = complains.next().unwrap().unwrap();
+    assert!(
+        complaint.contains("still waiting for process 301"),
+        "{complaint}"
+    );
+    let mut said = [0; 8];
+    File::open(&enrol).unwrap().read_exact(&mut said).unwrap();
+    assert!(said == *b"300\n301\n" || said == *b"301\n300\n");
 }
 
 #[test]

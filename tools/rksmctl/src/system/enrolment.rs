@@ -3,14 +3,12 @@
 //! Having a process merged, or left alone, from outside.
 
 use std::{
-    collections::HashMap,
-    io,
-    sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender},
+    collections::HashSet,
+    io, mem,
+    sync::mpsc::{channel, Receiver, Sender},
     thread,
     time::Duration,
 };
-
-use anyhow::Result;
 
 use super::{Provider, System};
 
@@ -33,15 +31,20 @@ impl Wish {
     }
 }
 
+/// What the kernel says to the number of a process.
+pub type Answer = (i32, io::Result<()>);
+
 /// Writes numbers to the file. The kernel waits while a process holds its mmap lock, which may be for
 /// ever, so each has a thread that waits for it; nobody else does.
 pub struct Asker<'a> {
     system: &'a System,
     wish: Wish,
-    tell: Sender<(i32, io::Result<()>)>,
-    told: Receiver<(i32, io::Result<()>)>,
-    /// What each has said; `None` while it has not.
-    answers: HashMap<i32, Option<io::Result<()>>>,
+    tell: Sender<Answer>,
+    told: Receiver<Answer>,
+    asked: HashSet<i32>,
+    /// How many have not answered yet.
+    waiting: usize,
+    answers: Vec<Answer>,
 }
 
 impl<'a> Asker<'a> {
@@ -52,50 +55,69 @@ impl<'a> Asker<'a> {
             wish,
             tell,
             told,
-            answers: HashMap::new(),
+            asked: HashSet::new(),
+            waiting: 0,
+            answers: Vec::new(),
         }
     }
 
     pub fn has_asked(&self, pid: i32) -> bool {
-        self.answers.contains_key(&pid)
+        self.asked.contains(&pid)
+    }
+
+    /// Only these are there: the numbers of others may be those of new processes some day.
+    pub fn keep(&mut self, pids: &[i32]) {
+        self.asked.retain(|pid| pids.contains(pid));
     }
 
     /// Returns whether it has answered in time.
-    pub fn ask(&mut self, pid: i32) -> Result<bool> {
+    pub fn ask(&mut self, pid: i32) -> bool {
         let path = Provider::Rksm.file(self.wish.file());
         let (system, tell) = (self.system.clone(), self.tell.clone());
-        self.answers.insert(pid, None);
+        self.asked.insert(pid);
         // It ends when the kernel has answered, or with this program.
-        thread::Builder::new().spawn(move || {
+        let started = thread::Builder::new().spawn(move || {
             let answer = system.try_write(path, &pid.to_string());
             // Nobody may listen any more.
             let _ = tell.send((pid, answer));
-        })?;
-        while matches!(self.answers.get(&pid), Some(None)) {
-            match self.told.recv_timeout(TURN) {
-                Ok((pid, answer)) => self.answers.insert(pid, Some(answer)),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    return Ok(false)
-                }
-            };
+        });
+        if let Err(error) = started {
+            self.answers.push((pid, Err(error)));
+            return true;
         }
-        Ok(true)
+        self.waiting += 1;
+        while let Ok(answer) = self.told.recv_timeout(TURN) {
+            let is_it = answer.0 == pid;
+            self.take(answer);
+            if is_it {
+                return true;
+            }
+        }
+        false
     }
 
-    /// What all have said, when they have, in order.
-    pub fn wait(mut self) -> Vec<(i32, io::Result<()>)> {
-        while self.answers.values().any(Option::is_none) {
-            match self.told.recv() {
-                Ok((pid, answer)) => self.answers.insert(pid, Some(answer)),
-                Err(_) => break,
+    /// Until all have answered.
+    pub fn wait(&mut self) {
+        while self.waiting > 0 {
+            let Ok(answer) = self.told.recv() else {
+                return;
             };
+            self.take(answer);
         }
-        let mut answers: Vec<_> = self
-            .answers
-            .into_iter()
-            .filter_map(|(pid, answer)| Some((pid, answer?)))
-            .collect();
+    }
+
+    /// What was said since the last call, in order.
+    pub fn answers(&mut self) -> Vec<Answer> {
+        while let Ok(answer) = self.told.try_recv() {
+            self.take(answer);
+        }
+        let mut answers = mem::take(&mut self.answers);
         answers.sort_by_key(|(pid, _)| *pid);
         answers
+    }
+
+    fn take(&mut self, answer: Answer) {
+        self.waiting -= 1;
+        self.answers.push(answer);
     }
 }

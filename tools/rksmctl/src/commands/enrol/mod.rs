@@ -5,7 +5,12 @@
 mod next_start;
 mod target;
 
-use std::{io, path::Path, thread, time::Duration};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{bail, Result};
 
@@ -15,7 +20,7 @@ use crate::{
     show::{counted, say},
     system::{
         cgroup::Cgroup,
-        enrolment::{Asker, Wish},
+        enrolment::{Answer, Asker, Wish},
         Provider, System,
     },
 };
@@ -91,8 +96,11 @@ pub fn run(system: &System, args: &Args, wish: Wish) -> Result<()> {
     match (&target, cgroup) {
         (Target::Process(pid) | Target::Guest(pid), _) => one(system, *pid, wish)?,
         (_, Some(cgroup)) => {
-            all(system, cgroup, wish)?;
-            follow(system, cgroup, wish, args.follow)?;
+            let mut asker = Asker::new(system, wish);
+            match args.follow {
+                None => all(&mut asker, system, cgroup, wish)?,
+                Some(seconds) => follow(&mut asker, system, cgroup, wish, seconds)?,
+            }
         }
         (_, None) => say("It does not run now.\n")?,
     }
@@ -134,19 +142,26 @@ fn done(wish: Wish) -> &'static str {
 
 fn one(system: &System, pid: i32, wish: Wish) -> Result<()> {
     let mut asker = Asker::new(system, wish);
-    ask(&mut asker, pid)?;
-    for (pid, answer) in asker.wait() {
+    ask(&mut asker, pid);
+    asker.wait();
+    for (pid, answer) in asker.answers() {
         answer.map_err(|error| refused(pid, wish, &error))?;
     }
     say(&format!("Process {pid} is {}.\n", done(wish)))
 }
 
 /// Asks, and says so where that takes long.
-fn ask(asker: &mut Asker, pid: i32) -> Result<()> {
-    if !asker.ask(pid)? {
-        eprintln!("rksmctl: still waiting for process {pid}: it has much to unmerge, or its address space is locked");
+fn ask(asker: &mut Asker, pid: i32) {
+    if !asker.ask(pid) {
+        complain(&format!(
+            "still waiting for process {pid}: it has much to unmerge, or its address space is locked"
+        ));
     }
-    Ok(())
+}
+
+fn complain(what: &str) {
+    // There may be nowhere to say it.
+    let _ = writeln!(io::stderr(), "rksmctl: {what}");
 }
 
 fn refused(pid: i32, wish: Wish, error: &io::Error) -> anyhow::Error {
@@ -154,32 +169,15 @@ fn refused(pid: i32, wish: Wish, error: &io::Error) -> anyhow::Error {
     anyhow::anyhow!("process {pid}: {} ({why})", words(error))
 }
 
-/// All processes of a cgroup. What those start that were not asked yet is found by the next look.
-fn all(system: &System, cgroup: &Cgroup, wish: Wish) -> Result<()> {
-    let mut asker = Asker::new(system, wish);
-    loop {
-        let mut pids = cgroup.pids(system)?;
-        pids.retain(|pid| !asker.has_asked(*pid));
-        if pids.is_empty() {
-            break;
-        }
-        for pid in pids {
-            ask(&mut asker, pid)?;
-        }
-    }
-    let (mut good, mut bad) = (0, Vec::new());
-    for (pid, answer) in asker.wait() {
-        match answer.as_ref().map_err(|error| error.raw_os_error()) {
-            Ok(()) => good += 1,
-            // It has ended meanwhile, or is a kernel thread.
-            Err(Some(libc::ESRCH | libc::EINVAL)) => {}
-            Err(_) => bad.extend(answer.err().map(|error| refused(pid, wish, &error))),
-        }
-    }
-    let what = counted(good, "process", "processes");
+/// All processes of a cgroup.
+fn all(asker: &mut Asker, system: &System, cgroup: &Cgroup, wish: Wish) -> Result<()> {
+    ask_new(asker, system, cgroup)?;
+    asker.wait();
+    let (good, bad) = sorted(asker.answers(), wish);
     say(&format!(
-        "{} has {what}, each is {}.\n",
+        "{} has {}, each is {}.\n",
         cgroup.path.display(),
+        counted(good, "process", "processes"),
         done(wish)
     ))?;
     let others = bad.len();
@@ -190,18 +188,64 @@ fn all(system: &System, cgroup: &Cgroup, wish: Wish) -> Result<()> {
     }
 }
 
-fn follow(system: &System, cgroup: &Cgroup, wish: Wish, seconds: Option<u64>) -> Result<()> {
-    let Some(seconds) = seconds else {
-        return Ok(());
-    };
-    let mut known = cgroup.pids(system)?;
+/// The same, and who joins it later. Nobody is asked twice, and nobody else is waited for.
+fn follow(
+    asker: &mut Asker,
+    system: &System,
+    cgroup: &Cgroup,
+    wish: Wish,
+    seconds: u64,
+) -> Result<()> {
+    let mut names = ("process", "processes");
     loop {
-        thread::sleep(Duration::from_secs(seconds));
-        let pids = cgroup.pids(system)?;
-        if pids.iter().any(|pid| known.binary_search(pid).is_err()) {
-            // What was asked before answers at once.
-            all(system, cgroup, wish)?;
+        ask_new(asker, system, cgroup)?;
+        let (good, mut bad) = sorted(asker.answers(), wish);
+        let is_first = names.0 == "process";
+        if is_first && good == 0 && !bad.is_empty() {
+            // It will not be otherwise later.
+            return Err(bad.swap_remove(0));
         }
-        known = pids;
+        if is_first || good > 0 {
+            say(&format!(
+                "{} has {}, each is {}.\n",
+                cgroup.path.display(),
+                counted(good, names.0, names.1),
+                done(wish)
+            ))?;
+        }
+        for why in bad {
+            complain(&format!("{why:#}"));
+        }
+        names = ("more process", "more processes");
+        thread::sleep(Duration::from_secs(seconds));
     }
+}
+
+/// Asks who was not asked yet. What they start meanwhile is found by the next look.
+fn ask_new(asker: &mut Asker, system: &System, cgroup: &Cgroup) -> Result<()> {
+    loop {
+        let mut pids = cgroup.pids(system)?;
+        asker.keep(&pids);
+        pids.retain(|pid| !asker.has_asked(*pid));
+        if pids.is_empty() {
+            return Ok(());
+        }
+        for pid in pids {
+            ask(asker, pid);
+        }
+    }
+}
+
+/// How many have done so, and why others have not.
+fn sorted(answers: Vec<Answer>, wish: Wish) -> (u64, Vec<anyhow::Error>) {
+    let (mut good, mut bad) = (0, Vec::new());
+    for (pid, answer) in answers {
+        match answer.as_ref().map_err(|error| error.raw_os_error()) {
+            Ok(()) => good += 1,
+            // It has ended meanwhile, or is a kernel thread.
+            Err(Some(libc::ESRCH | libc::EINVAL)) => {}
+            Err(_) => bad.extend(answer.err().map(|error| refused(pid, wish, &error))),
+        }
+    }
+    (good, bad)
 }
