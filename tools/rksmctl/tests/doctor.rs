@@ -2,26 +2,13 @@
 
 mod common;
 
-use std::{
-    env, fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
-use common::{rksmctl_with, system};
+use common::{rksmctl_with_programs, system};
 use insta::assert_snapshot;
 
-/// With the programs that the system has.
 fn doctor(root: &Path, args: &[&str]) -> String {
-    let programs = root.join("bin");
-    for program in fs::read_dir(&programs).into_iter().flatten() {
-        let path = program.unwrap().path();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let all = [programs].into_iter().chain(env::split_paths(&path));
-    let path = env::join_paths(all.collect::<Vec<PathBuf>>()).unwrap();
-    rksmctl_with(root, &[&["doctor"], args].concat(), &[("PATH", &path)])
+    rksmctl_with_programs(root, &[&["doctor"], args].concat())
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use common::{rksmctl, system};
+use common::{rksmctl_with_programs as rksmctl, system};
 use insta::assert_snapshot;
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use tempfile::TempDir;
@@ -114,17 +114,16 @@ fn a_service_that_does_not_run() {
     assert_snapshot!(rksmctl(root.path(), &["enrol", "idle@1.service"]));
 }
 
+/// Users may call theirs what they like.
 #[test]
 fn a_service_of_a_user() {
     let root = takes_numbers();
     assert_snapshot!(rksmctl(root.path(), &["enrol", "editor.service"]));
+    let cgroup = "/user.slice/user-1000.slice/user@1000.service/app.slice/editor.service";
+    assert_snapshot!("by_its_cgroup", rksmctl(root.path(), &["enrol", cgroup]));
     assert_snapshot!(
         "not_saved",
-        rksmctl(root.path(), &["enrol", "editor.service", "--save"])
-    );
-    assert_snapshot!(
-        "of_two_users",
-        rksmctl(root.path(), &["enrol", "pipe.service"])
+        rksmctl(root.path(), &["enrol", cgroup, "--save"])
     );
 }
 

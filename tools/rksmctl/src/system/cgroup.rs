@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 
 use super::System;
 
@@ -31,23 +31,6 @@ impl Cgroup {
         system
             .exists(cgroup.folder().join("cgroup.procs"))
             .then_some(cgroup)
-    }
-
-    /// All that have this name, as units have.
-    pub fn named(system: &System, name: &str) -> Vec<Self> {
-        let mut found = Vec::new();
-        let mut folders = vec![Self {
-            path: PathBuf::from("/"),
-        }];
-        while let Some(cgroup) = folders.pop() {
-            if cgroup.path.file_name().is_some_and(|last| last == name) {
-                found.push(cgroup);
-            } else {
-                folders.extend(cgroup.children(system));
-            }
-        }
-        found.sort_by(|a, b| a.path.cmp(&b.path));
-        found
     }
 
     /// The processes in it and in those below.
@@ -90,22 +73,6 @@ fn parse(text: &str) -> Vec<i32> {
     // A process of another PID namespace is 0.
     let pids = text.lines().filter_map(|line| line.parse().ok());
     pids.filter(|pid| *pid > 0).collect()
-}
-
-/// The cgroup of a unit; `None` if it has none now.
-pub fn of_unit(system: &System, unit: &str) -> Result<Option<Cgroup>> {
-    let mut found = Cgroup::named(system, unit);
-    if found.len() > 1 {
-        let paths: Vec<_> = found
-            .iter()
-            .map(|cgroup| cgroup.path.display().to_string())
-            .collect();
-        bail!(
-            "several units are {unit}; name one by its cgroup: {}",
-            paths.join(", ")
-        );
-    }
-    Ok(found.pop())
 }
 
 /// The cgroup at a path that must be there.

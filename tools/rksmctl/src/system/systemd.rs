@@ -6,7 +6,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::{bail, Context, Result};
 
-use super::System;
+use super::{cgroup::Cgroup, System};
 
 /// Where units of the system may be.
 const UNITS: [&str; 5] = [
@@ -31,6 +31,19 @@ pub fn has_unit(system: &System, unit: &str) -> bool {
                 .iter()
                 .any(|folder| system.exists(Path::new(folder).join(&file)))
         })
+}
+
+/// The cgroup that a unit runs in: others may have cgroups of that name as well. `None` if it does not run.
+pub fn cgroup(system: &System, unit: &str) -> Option<Cgroup> {
+    let words = ["show", "--property=ControlGroup", "--value", "--", unit];
+    let done = Command::new("systemctl").args(words).output().ok()?;
+    let path = String::from_utf8(done.stdout).ok()?;
+    let path = path.trim();
+    // Where systemd does not run there are no units.
+    if !done.status.success() || path.is_empty() {
+        return None;
+    }
+    Cgroup::at(system, path)
 }
 
 /// `systemctl WHAT UNIT`, of the system that it is about.

@@ -4,7 +4,14 @@
 
 #![allow(dead_code)] // no test needs all of it
 
-use std::{ffi::OsStr, fs, path::Path, process::Command};
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use tempfile::TempDir;
 
@@ -31,6 +38,19 @@ pub fn system(names: &[&str]) -> TempDir {
 /// What rksmctl prints, what it complains of, and its status.
 pub fn rksmctl(root: &Path, args: &[&str]) -> String {
     rksmctl_with(root, args, &[])
+}
+
+/// As [`rksmctl`], with the programs that the system has.
+pub fn rksmctl_with_programs(root: &Path, args: &[&str]) -> String {
+    let programs = root.join("bin");
+    for program in fs::read_dir(&programs).into_iter().flatten() {
+        let path = program.unwrap().path();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let all = [programs].into_iter().chain(env::split_paths(&path));
+    let path = env::join_paths(all.collect::<Vec<PathBuf>>()).unwrap();
+    rksmctl_with(root, args, &[("PATH", &path)])
 }
 
 /// As [`rksmctl`], with other variables in its environment.

@@ -41,7 +41,7 @@ Examples:
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The number of a process, a cgroup (/...), a unit, or the name of a guest.
+    /// The number of a process, a cgroup (/...), a unit of the system, or the name of a guest.
     ///
     /// What a process starts inherits it. Of a cgroup or unit all processes that are there are meant, and
     /// so is what they start. What joins a cgroup from outside does not inherit it: --follow. What systemd
@@ -59,7 +59,7 @@ pub struct Args {
 pub fn run(system: &System, args: &Args, wish: Wish) -> Result<()> {
     let target = Target::find(system, &args.target)?;
     let service = match &target {
-        Target::Unit(name, cgroup) if is_started_by_system(name, cgroup.as_ref()) => Some(name),
+        Target::Unit(name, _) if name.ends_with(".service") => Some(name),
         _ => None,
     };
     let cgroup = match &target {
@@ -109,15 +109,6 @@ pub fn run(system: &System, args: &Args, wish: Wish) -> Result<()> {
 
 fn wrong(why: &str) -> Result<()> {
     Err(Failure::Usage(why.into()).into())
-}
-
-/// Whether the manager of the system starts it, and not that of a user: it reads other files.
-fn is_started_by_system(name: &str, cgroup: Option<&Cgroup>) -> bool {
-    let of_user = |cgroup: &Cgroup| {
-        let mut parts = cgroup.path.components().rev().skip(1);
-        parts.any(|part| part.as_os_str().to_string_lossy().starts_with("user@"))
-    };
-    name.ends_with(".service") && !cgroup.is_some_and(of_user)
 }
 
 fn why_not(system: &System, wish: Wish) -> String {

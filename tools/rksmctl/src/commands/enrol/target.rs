@@ -20,7 +20,7 @@ pub enum Target {
     /// The QEMU of a guest.
     Guest(i32),
     Cgroup(Cgroup),
-    /// A unit, and its cgroup if it runs.
+    /// A unit of the system, and its cgroup if it runs.
     Unit(String, Option<Cgroup>),
 }
 
@@ -37,14 +37,16 @@ impl Target {
             return Ok(Self::Cgroup(cgroup::at(system, name)?));
         }
         if KINDS.iter().any(|kind| name.ends_with(kind)) {
-            return unit(system, name)?.with_context(|| format!("there is no unit {name}"));
+            return unit(system, name).with_context(|| {
+                format!("the system has no unit {name}; one of a user is named by its cgroup")
+            });
         }
 
-        let service = unit(system, &format!("{name}.service"))?;
+        let service = unit(system, &format!("{name}.service"));
         let mut guests = guests(system, name)?;
         match (guests.len(), service) {
             (0, Some(service)) => Ok(service),
-            (0, None) => bail!("nothing is called {name}: no guest, and no service"),
+            (0, None) => bail!("nothing is called {name}: no guest, and no service of the system"),
             (1, None) => Ok(Self::Guest(guests.remove(0))),
             (1, Some(_)) => wrong(format!(
                 "{name} is a guest, process {}, and a service: say {name}.service or the number",
@@ -65,12 +67,10 @@ fn wrong(why: String) -> Result<Target> {
     Err(Failure::Usage(why).into())
 }
 
-fn unit(system: &System, name: &str) -> Result<Option<Target>> {
-    let cgroup = cgroup::of_unit(system, name)?;
-    if cgroup.is_none() && !systemd::has_unit(system, name) {
-        return Ok(None);
-    }
-    Ok(Some(Target::Unit(name.to_owned(), cgroup)))
+fn unit(system: &System, name: &str) -> Option<Target> {
+    let cgroup = systemd::cgroup(system, name);
+    (cgroup.is_some() || systemd::has_unit(system, name))
+        .then(|| Target::Unit(name.to_owned(), cgroup))
 }
 
 fn guests(system: &System, name: &str) -> Result<Vec<i32>> {
