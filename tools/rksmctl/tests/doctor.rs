@@ -45,3 +45,19 @@ fn another_kernel() {
     fs::remove_dir_all(root.path().join("sys")).unwrap();
     assert_snapshot!(doctor(root.path(), &[]));
 }
+
+/// What it says of the livepatch, by whether that is enabled and in transition.
+#[test]
+fn the_livepatch_waits() {
+    let root = system(&["machine", "rksm", "unit", "debian"]);
+    let folder = root.path().join("sys/kernel/livepatch/rksm_hooks");
+    let mut text = String::new();
+    for (enabled, transition) in [("1", "1"), ("0", "1"), ("0", "0")] {
+        fs::write(folder.join("enabled"), enabled).unwrap();
+        fs::write(folder.join("transition"), transition).unwrap();
+        let said = doctor(root.path(), &[]);
+        let (_, from) = said.split_at(said.find("livepatch ").unwrap());
+        text.extend(from.split_inclusive('\n').take(2));
+    }
+    assert_snapshot!(text);
+}

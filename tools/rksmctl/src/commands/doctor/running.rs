@@ -47,12 +47,24 @@ fn provider(system: &System) -> Finding {
 fn livepatch(system: &System) -> Finding {
     let name = "livepatch";
     let says = |file| system.read(Path::new("/sys/kernel/livepatch/rksm_hooks").join(file));
+    // The state in which threads are that it waits for.
+    let waits = |state| {
+        Finding::warning(
+            name,
+            "rksm_hooks waits for a thread to leave what it redirects",
+            format!(
+                "grep -l '^{state}$' /proc/[0-9]*/task/*/patch_state says for which ones; wait"
+            ),
+        )
+    };
     match (says("enabled").as_deref(), says("transition").as_deref()) {
-        (Ok("1"), Ok("0")) => Finding::ok(name, "rksm_hooks is in place"),
+        (Ok("1"), Ok("1")) => waits(0),
+        (Ok("0"), Ok("1")) => waits(1),
+        (Ok("1"), _) => Finding::ok(name, "rksm_hooks is in place"),
         (Ok(_), _) => Finding::warning(
             name,
-            "rksm_hooks waits for a process to leave what it redirects",
-            "grep -L '^-1$' /proc/[0-9]*/patch_state says for which ones; wait, or end them",
+            "rksm_hooks is loaded, and redirects nothing",
+            "rmmod rksm_hooks; it comes again with rksm",
         ),
         (Err(_), _) => Finding::ok(name, "none of rksm: rksm_hooks is not loaded"),
     }
