@@ -138,7 +138,7 @@ fn start_write(system: &System, file: &'static str, pid: i32, tell: Sender<Event
 
 fn write(system: &System, file: &str, pid: i32) -> Result<String> {
     if system.provider() != Some(Provider::Rksm) {
-        return Err(anyhow!("to {file} processes needs rksm: rksmctl load"));
+        return Err(anyhow!("to {file} processes needs rksm: modprobe rksm"));
     }
     let path = Provider::Rksm.file(file);
     if !system.exists(&path) {

@@ -20,7 +20,7 @@ use crate::system::{
     overview::Overview,
     owner::Owner,
     processes::{Merged, Process, Processes},
-    Provider,
+    Provider, System,
 };
 
 fn process(pid: i32, command: &str, user: &str, cgroup: &str, guest: &str, pages: u64) -> Process {
@@ -360,4 +360,14 @@ fn quits() {
     assert_eq!(state().update(Event::End), Task::Quit);
     assert_eq!(press(&mut state(), "a"), Task::Everybody(true));
     assert_eq!(press(&mut state(), "aa"), Task::Everybody(false));
+}
+
+#[test]
+fn enrolling_needs_rksm() {
+    let root = tempfile::tempdir().unwrap();
+    let why = super::write(&System::new(root.path()), "enrol", 1).unwrap_err();
+    assert_eq!(
+        why.to_string(),
+        "to enrol processes needs rksm: modprobe rksm"
+    );
 }
