@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Error;
+use nix::unistd::geteuid;
 
 /// What has an exit status of its own. All other errors have 1.
 #[derive(Debug)]
@@ -58,11 +59,18 @@ pub fn words(error: &io::Error) -> String {
 
 /// What to do where the kernel refuses a write to a knob, or a read, with this error.
 pub fn remedy(error: &io::Error, path: &Path) -> &'static str {
+    remedy_for(geteuid().is_root(), error, path)
+}
+
+fn remedy_for(root: bool, error: &io::Error, path: &Path) -> &'static str {
     let name = path.file_name().unwrap_or_default();
     match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) if root => {
+            "not even root may: a security module, lockdown or a namespace forbids it"
+        }
         Some(libc::EACCES | libc::EPERM) => "needs root",
         Some(libc::EROFS) => "sysfs is mounted read-only here, as in a container",
-        Some(libc::EBUSY) if name == "run" => {
+        Some(libc::EBUSY) if name == "run" || name == "scope" => {
             "a process holds on to merged pages, on its way out or with its address space locked; try again"
         }
         Some(libc::EBUSY) if name == "max_page_sharing" || name == "merge_across_nodes" => {
@@ -78,5 +86,26 @@ pub fn remedy(error: &io::Error, path: &Path) -> &'static str {
         Some(libc::ESRCH) => "there is no such process",
         Some(libc::ENOENT | libc::ENODEV) => "it is not there (any more)",
         _ => "the kernel's log may say more (dmesg)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies() {
+        let remedy = |root, number, file| {
+            let error = io::Error::from_raw_os_error(number);
+            remedy_for(root, &error, Path::new(file))
+        };
+        assert_eq!(remedy(false, libc::EACCES, "run"), "needs root");
+        assert!(remedy(true, libc::EACCES, "enrol").starts_with("not even root may"));
+        let holds = remedy(true, libc::EBUSY, "run");
+        assert!(holds.starts_with("a process holds on to merged pages"));
+        assert_eq!(
+            remedy(true, libc::EBUSY, "/sys/kernel/mm/rksm/scope"),
+            holds
+        );
     }
 }
