@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use common::{rksmctl, system};
+use common::{rksmctl, rksmctl_with_programs, system};
 use insta::assert_snapshot;
 use nix::{
     pty::openpty,
@@ -218,6 +218,31 @@ fn saved_and_forgotten() {
     assert_snapshot!("forgotten", rksmctl(root.path(), &["tune", "--forget"]));
     assert!(conf().contains("\n#pages_to_scan="), "{}", conf());
     assert!(!link.is_symlink());
+}
+
+/// Somebody's own file is not lost.
+#[test]
+fn forgotten_and_kept() {
+    let root = system(&["machine", "rksm", "unit"]);
+    let conf = root.path().join("etc/rksm.conf");
+    fs::write(&conf, "# why we do so\nrun=1\n").unwrap();
+    assert_snapshot!(rksmctl(root.path(), &["tune", "--forget"]));
+    let old = fs::read_to_string(conf.with_extension("conf.old")).unwrap();
+    assert_eq!(old, "# why we do so\nrun=1\n");
+    // As it was shipped it is not kept.
+    let said = rksmctl(root.path(), &["tune", "--forget"]);
+    assert!(!said.contains("rksm.conf.old"), "{said}");
+}
+
+/// It is set and written down, and then systemctl fails.
+#[test]
+fn saved_in_part() {
+    let root = system(&["machine", "rksm", "unit"]);
+    fs::create_dir_all(root.path().join("bin")).unwrap();
+    let systemctl = "#!/bin/sh\necho no bus >&2\nexit 1\n";
+    fs::write(root.path().join("bin/systemctl"), systemctl).unwrap();
+    let said = rksmctl_with_programs(root.path(), &["tune", "gentle", "--save"]);
+    assert_snapshot!(said);
 }
 
 #[test]

@@ -87,10 +87,37 @@ pub fn save(system: &System, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Undoes [`save`]: the file is as it was shipped, and the unit is disabled. Nothing is unloaded.
-pub fn forget(system: &System) -> Result<()> {
+/// Undoes [`save`]: the file is as it was shipped, and the unit is disabled. Nothing is unloaded. What was
+/// written by somebody else is kept, and the name of that file returned.
+pub fn forget(system: &System) -> Result<Option<String>> {
     systemd::call(system, UNIT, "disable")?;
-    write(system, SHIPPED)
+    let kept = keep(system)?;
+    write(system, SHIPPED)?;
+    Ok(kept)
+}
+
+/// Makes a copy of the file, unless it has nothing but what [`save`] writes, or is as it was shipped.
+fn keep(system: &System) -> Result<Option<String>> {
+    // There may be none, or none that is text.
+    let text = fs::read(system.path(CONF)).unwrap_or_default();
+    if text.is_empty() || text == SHIPPED.as_bytes() || is_saved(&text) {
+        return Ok(None);
+    }
+    let old = format!("{CONF}.old");
+    fs::copy(system.path(CONF), system.path(&old))
+        .with_context(|| format!("cannot write {old}"))?;
+    Ok(Some(old))
+}
+
+/// Whether it is as [`text`] makes it, and nobody has changed it since.
+fn is_saved(file: &[u8]) -> bool {
+    let Some(found) = str::from_utf8(file).ok().and_then(|file| parse(file).ok()) else {
+        return false;
+    };
+    let settings = found
+        .into_iter()
+        .map(|Setting { knob, value }| (knob.name, value));
+    text(&Settings(settings.collect())).as_bytes() == file
 }
 
 /// Puts the file in its place when it is complete.

@@ -57,16 +57,17 @@ pub struct Args {
     save: bool,
     /// Takes back what --save did: /etc/rksm.conf is as it was shipped, and rksm.service is disabled.
     ///
-    /// What is set and loaded now stays so.
+    /// What is set and loaded now stays so. A file that --save did not write is kept as /etc/rksm.conf.old.
     #[arg(long, conflicts_with_all = ["words", "load", "save", "dry_run"])]
     forget: bool,
 }
 
 pub fn run(system: &System, args: &Args) -> Result<()> {
     if args.forget {
-        saved::forget(system)?;
+        let kept = saved::forget(system)?;
+        let kept = kept.map_or(String::new(), |old| format!(" What it was is in {old}."));
         return say(&format!(
-            "{} is as it was shipped, and {} is disabled.\n",
+            "{} is as it was shipped, and {} is disabled.{kept}\n",
             saved::CONF,
             saved::UNIT
         ));
@@ -94,7 +95,7 @@ pub fn run(system: &System, args: &Args) -> Result<()> {
     change.make(system)?;
     if args.save {
         let now = Settings::read(system, provider)?;
-        saved::save(system, &now).context("it holds until the next boot, and no longer")?;
+        saved::save(system, &now).context("it is set, but not all of --save is done")?;
         say(&format!(
             "Saved to {}, and {} is enabled.\n",
             saved::CONF,
