@@ -42,8 +42,8 @@ pub struct Asker<'a> {
     tell: Sender<Answer>,
     told: Receiver<Answer>,
     asked: HashSet<i32>,
-    /// How many have not answered yet.
-    waiting: usize,
+    /// Those that have not answered yet.
+    waiting: HashSet<i32>,
     answers: Vec<Answer>,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Asker<'a> {
             tell,
             told,
             asked: HashSet::new(),
-            waiting: 0,
+            waiting: HashSet::new(),
             answers: Vec::new(),
         }
     }
@@ -65,9 +65,12 @@ impl<'a> Asker<'a> {
         self.asked.contains(&pid)
     }
 
-    /// Only these are there: the numbers of others may be those of new processes some day.
+    /// Only these are there: the numbers of others may be those of new processes some day, when they have
+    /// answered.
     pub fn keep(&mut self, pids: &[i32]) {
-        self.asked.retain(|pid| pids.contains(pid));
+        let waiting = &self.waiting;
+        self.asked
+            .retain(|pid| pids.contains(pid) || waiting.contains(pid));
     }
 
     /// Returns whether it has answered in time.
@@ -85,7 +88,7 @@ impl<'a> Asker<'a> {
             self.answers.push((pid, Err(error)));
             return true;
         }
-        self.waiting += 1;
+        self.waiting.insert(pid);
         while let Ok(answer) = self.told.recv_timeout(TURN) {
             let is_it = answer.0 == pid;
             self.take(answer);
@@ -98,7 +101,7 @@ impl<'a> Asker<'a> {
 
     /// Until all have answered.
     pub fn wait(&mut self) {
-        while self.waiting > 0 {
+        while !self.waiting.is_empty() {
             let Ok(answer) = self.told.recv() else {
                 return;
             };
@@ -117,7 +120,7 @@ impl<'a> Asker<'a> {
     }
 
     fn take(&mut self, answer: Answer) {
-        self.waiting -= 1;
+        self.waiting.remove(&answer.0);
         self.answers.push(answer);
     }
 }
