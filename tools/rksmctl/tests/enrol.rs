@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -27,6 +27,9 @@ fn takes_numbers() -> TempDir {
     }
     root
 }
+
+const FOR_GOOD: &str = "etc/rksm.conf";
+const UNTIL_BOOT: &str = "run/rksm.until-boot.conf";
 
 /// It ends with the test.
 struct Follower(Child);
@@ -51,12 +54,17 @@ impl Drop for Follower {
     }
 }
 
-fn nginx(root: &Path) -> PathBuf {
-    root.join("sys/fs/cgroup/system.slice/nginx.service/cgroup.procs")
+/// Who looks sees all of these, or none.
+fn nginx_has(root: &Path, pids: &str) {
+    let file = root.join("sys/fs/cgroup/system.slice/nginx.service/cgroup.procs");
+    let new = file.with_extension("new");
+    fs::write(&new, pids.replace(' ', "\n")).unwrap();
+    fs::rename(new, file).unwrap();
 }
 
-fn dropin(root: &Path, place: &str) -> String {
-    let path = format!("{place}/systemd/system/nginx.service.d/rksm.conf");
+fn dropin(root: &Path, path: &str) -> String {
+    let (place, name) = path.split_once('/').unwrap();
+    let path = format!("{place}/systemd/system/nginx.service.d/{name}");
     fs::read_to_string(root.join(path)).unwrap_or_default()
 }
 
@@ -93,19 +101,36 @@ fn a_cgroup() {
 fn a_service() {
     let root = takes_numbers();
     assert_snapshot!(rksmctl(root.path(), &["enrol", "nginx"]));
-    assert!(dropin(root.path(), "run").ends_with("[Service]\nMemoryKSM=yes\n"));
+    assert!(dropin(root.path(), UNTIL_BOOT).ends_with("[Service]\nMemoryKSM=yes\n"));
 
     assert_snapshot!(
         "a_service_for_good",
         rksmctl(root.path(), &["release", "nginx.service", "--save"])
     );
-    assert!(dropin(root.path(), "etc").ends_with("[Service]\nMemoryKSM=no\n"));
-    assert_eq!(dropin(root.path(), "run"), "");
+    assert!(dropin(root.path(), FOR_GOOD).ends_with("[Service]\nMemoryKSM=no\n"));
+    assert_eq!(dropin(root.path(), UNTIL_BOOT), "");
 
-    // Another file in /run would not count.
+    // What is not saved leaves alone what is, and counts until the next boot: it is later by name.
     rksmctl(root.path(), &["enrol", "nginx.service"]);
-    assert!(dropin(root.path(), "etc").ends_with("MemoryKSM=yes\n"));
-    assert_eq!(dropin(root.path(), "run"), "");
+    assert!(dropin(root.path(), FOR_GOOD).ends_with("MemoryKSM=no\n"));
+    assert!(dropin(root.path(), UNTIL_BOOT).ends_with("MemoryKSM=yes\n"));
+    assert!(UNTIL_BOOT.split_once('/').unwrap().1 > FOR_GOOD.split_once('/').unwrap().1);
+
+    assert_snapshot!(
+        "a_service_forgotten",
+        rksmctl(root.path(), &["release", "nginx", "--forget"])
+    );
+    for place in ["etc", "run"] {
+        let folder = root
+            .path()
+            .join(place)
+            .join("systemd/system/nginx.service.d");
+        assert!(!folder.exists());
+    }
+    assert_snapshot!(
+        "nothing_to_forget",
+        rksmctl(root.path(), &["enrol", "nginx.service", "--forget"])
+    );
 }
 
 #[test]
@@ -186,14 +211,14 @@ fn only_who_joins_is_asked() {
 
     // What is refused does not end it.
     put("/proc/sys/kernel/ostype");
-    fs::write(nginx(root.path()), "300\n301\n302\n303\n").unwrap();
+    nginx_has(root.path(), "300 301 302 303");
     let complaint = complains.next().unwrap().unwrap();
     assert!(
         complaint.starts_with("rksmctl: process 303: "),
         "{complaint}"
     );
     put("/proc/self/fd/1");
-    fs::write(nginx(root.path()), "301\n302\n303\n304\n").unwrap();
+    nginx_has(root.path(), "301 302 303 304");
     assert_eq!(next(), "304");
     assert_eq!(
         next(),
@@ -201,7 +226,7 @@ fn only_who_joins_is_asked() {
     );
 
     // The number is that of another process now.
-    fs::write(nginx(root.path()), "300\n304\n").unwrap();
+    nginx_has(root.path(), "300 304");
     assert_eq!(next(), "300");
 }
 
@@ -212,7 +237,7 @@ fn who_hangs_is_not_waited_for() {
     let enrol = root.path().join("sys/kernel/mm/rksm/enrol");
     fs::remove_file(&enrol).unwrap();
     mkfifo(&enrol, Mode::S_IRWXU).unwrap();
-    fs::write(nginx(root.path()), "300\n").unwrap();
+    nginx_has(root.path(), "300");
     let mut follower = Follower::new(root.path(), "/system.slice");
     let mut complains = BufReader::new(follower.0.stderr.take().unwrap()).lines();
     let complaint = complains.next().unwrap().unwrap();
@@ -220,7 +245,7 @@ fn who_hangs_is_not_waited_for() {
         complaint.contains("still waiting for process 300"),
         "{complaint}"
     );
-    fs::write(nginx(root.path()), "300\n301\n").unwrap();
+    nginx_has(root.path(), "300 301");
     let complaint = complains.next().unwrap().unwrap();
     assert!(
         complaint.contains("still waiting for process 301"),

@@ -30,6 +30,7 @@ Examples:
   rksmctl enrol 4711                                 a process, and what it starts from now on
   rksmctl enrol nginx.service                        a unit, now and when it is started again
   rksmctl enrol nginx.service --save                 the same after a reboot
+  rksmctl enrol nginx.service --forget               its unit decides again when it is started
   rksmctl enrol web                                  the guest that QEMU knows as web
   rksmctl enrol /user.slice --follow 10              a cgroup, and whoever joins it
 ";
@@ -54,9 +55,17 @@ pub struct Args {
     /// Goes on, and looks for processes that have joined the cgroup after so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     follow: Option<u64>,
+    /// For a service: takes back what enrol and release have written for when it is started again.
+    ///
+    /// Its unit decides then. What runs now stays as it is.
+    #[arg(long, conflicts_with_all = ["save", "follow"])]
+    forget: bool,
 }
 
 pub fn run(system: &System, args: &Args, wish: Wish) -> Result<()> {
+    if args.forget {
+        return forget(system, &args.target);
+    }
     let target = Target::find(system, &args.target)?;
     let service = match &target {
         Target::Unit(name, _) if name.ends_with(".service") => Some(name),
@@ -105,6 +114,23 @@ pub fn run(system: &System, args: &Args, wish: Wish) -> Result<()> {
         (_, None) => say("It does not run now.\n")?,
     }
     said
+}
+
+/// The service itself may be gone.
+fn forget(system: &System, name: &str) -> Result<()> {
+    if name.contains('/') {
+        return wrong("there is something to forget only for a service of the system");
+    }
+    let service = match name.strip_suffix(".service") {
+        Some(_) => name.to_owned(),
+        None => format!("{name}.service"),
+    };
+    if !next_start::forget(system, &service)? {
+        bail!("neither enrol nor release has written anything for {service}");
+    }
+    say(&format!(
+        "{service}, whenever it is started: as its unit says.\n"
+    ))
 }
 
 fn wrong(why: &str) -> Result<()> {

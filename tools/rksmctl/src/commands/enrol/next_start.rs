@@ -3,16 +3,25 @@
 //! What a service starts later, when it is started again: a process of systemd's, which inherits nothing.
 //! systemd calls prctl() for it where the unit says so.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 
 use crate::system::{enrolment::Wish, systemd, System};
 
-/// Where the drop-in goes: until the next boot, or for good.
+/// Where the drop-in goes: for good, or until the next boot. The second counts where there are both, as
+/// the later by name.
 fn file(unit: &str, keep: bool) -> PathBuf {
-    let folder = if keep { "/etc" } else { "/run" };
-    PathBuf::from(format!("{folder}/systemd/system/{unit}.d/rksm.conf"))
+    let (folder, name) = if keep {
+        ("/etc", "rksm.conf")
+    } else {
+        ("/run", "rksm.until-boot.conf")
+    };
+    PathBuf::from(format!("{folder}/systemd/system/{unit}.d/{name}"))
 }
 
 /// Writes it, and returns where it is.
@@ -25,13 +34,9 @@ pub fn write(system: &System, unit: &str, wish: Wish, keep: bool) -> Result<Path
         "# Written by rksmctl {}.\n[Service]\nMemoryKSM={says}\n",
         wish.file()
     );
-    // Of two files of one name, that in /etc counts.
-    let temporary = system.path(file(unit, false));
-    if keep && temporary.exists() {
-        fs::remove_file(&temporary)
-            .with_context(|| format!("cannot remove {}", temporary.display()))?;
+    if keep {
+        remove(system, &file(unit, false))?;
     }
-    let keep = keep || system.exists(file(unit, true));
     let file = file(unit, keep);
     let path = system.path(&file);
     let put = || {
@@ -39,8 +44,37 @@ pub fn write(system: &System, unit: &str, wish: Wish, keep: bool) -> Result<Path
         fs::write(&path, text)
     };
     put().with_context(|| format!("cannot write {}", file.display()))?;
+    reload(system)?;
+    Ok(file)
+}
+
+/// Takes back what was written, and returns whether there was anything.
+pub fn forget(system: &System, unit: &str) -> Result<bool> {
+    let mut found = false;
+    for keep in [false, true] {
+        found |= remove(system, &file(unit, keep))?;
+    }
+    if found {
+        reload(system)?;
+    }
+    Ok(found)
+}
+
+/// Returns whether it was there.
+fn remove(system: &System, file: &Path) -> Result<bool> {
+    let path = system.path(file);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        done => done.with_context(|| format!("cannot remove {}", file.display()))?,
+    }
+    // Others may have files there.
+    let _ = fs::remove_dir(path.parent().unwrap_or(&path));
+    Ok(true)
+}
+
+fn reload(system: &System) -> Result<()> {
     if system.is_real() {
         systemd::reload(system)?;
     }
-    Ok(file)
+    Ok(())
 }
