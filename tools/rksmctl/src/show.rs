@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Figures as people read them.
+//! Figures and names as people read them.
 
 use std::{
     io::{self, ErrorKind, Write as _},
@@ -17,6 +17,12 @@ pub fn say(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A name that others have chosen, in one line that does nothing to a terminal and may stand in XML.
+pub fn plain(name: &str) -> String {
+    let is_harmful = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
+    name.replace(is_harmful, "\u{fffd}")
 }
 
 /// Bytes as MiB, with a sign where there is one.
@@ -110,6 +116,14 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names() {
+        assert_eq!(plain("Bücher (1) <&>"), "Bücher (1) <&>");
+        for harmful in ['\0', '\n', '\u{1b}', '\u{7f}', '\u{9b}', '\u{ffff}'] {
+            assert_eq!(plain(&format!("a{harmful}[2J")), "a\u{fffd}[2J");
+        }
+    }
 
     #[test]
     fn figures() {

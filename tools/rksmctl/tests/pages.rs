@@ -194,6 +194,27 @@ fn many_mappings() {
 }
 
 #[test]
+fn a_name_does_nothing_to_terminals_and_pictures() {
+    let root = process();
+    let smaps = root.path().join("proc/1201/smaps");
+    let text = fs::read_to_string(&smaps).unwrap();
+    let text = text.replace("[heap]", "/tmp/\u{1b}[2J<\u{ffff}");
+    // Where procfs looks for a number.
+    let text = text.replace("/lib/c.so", "/SYSV");
+    fs::write(&smaps, text).unwrap();
+    let picture = root.path().join("map.svg");
+    let said = rksmctl(root.path(), &["pages", "1201"])
+        + &rksmctl(
+            root.path(),
+            &["pages", "1201", "--svg", picture.to_str().unwrap()],
+        )
+        + &fs::read_to_string(&picture).unwrap();
+    assert!(!said.contains(['\u{1b}', '\u{ffff}']), "{said}");
+    assert_eq!(said.matches("/tmp/\u{fffd}[2J").count(), 2, "{said}");
+    assert_eq!(said.matches(" /SYSV ").count(), 2, "{said}");
+}
+
+#[test]
 fn no_such_process() {
     assert_snapshot!(pages(&process(), &["999"]));
 }

@@ -179,6 +179,29 @@ fn guests() {
 }
 
 #[test]
+fn what_others_have_named_is_plain() {
+    let root = healthy();
+    nobody_asks(root.path());
+    let escape = "\u{1b}[2J";
+    set(
+        root.path(),
+        "proc/1201/cmdline",
+        &format!("qemu-system-x86_64\0-object\0memory-backend-{escape},share=on\0"),
+    );
+    uses(
+        root.path(),
+        1202,
+        &format!("a:{escape}"),
+        &[("RssAnon", 800 * MIB)],
+    );
+    let fds = root.path().join("proc/1202/fd");
+    fs::create_dir_all(&fds).unwrap();
+    stat(root.path(), 1202, 0, 0, 0, true);
+    symlink(format!("/dev/vfio/{escape}"), fds.join("3")).unwrap();
+    assert_snapshot!(why(&root, &[]));
+}
+
+#[test]
 fn shared_memory() {
     let root = healthy();
     uses(

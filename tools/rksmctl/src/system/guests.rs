@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::show::plain;
+
 /// Why the memory of a guest cannot be merged, or is not to be.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Obstacles {
@@ -27,7 +29,9 @@ pub fn obstacles(cmdline: &str) -> Option<Obstacles> {
             _ if !pair[0].starts_with('-') => {}
             "machine" | "M" => found.machine(&properties(value)),
             "object" => found.object(&properties(value)),
-            "mem-path" if is_huge(value) => found.kind.push(format!("-mem-path {value}")),
+            "mem-path" if is_huge(value) => {
+                found.kind.push(format!("-mem-path {}", plain(value)));
+            }
             _ => {}
         }
     }
@@ -42,14 +46,14 @@ impl Obstacles {
         if let Some(name) = told.get("confidential-guest-support") {
             self.kind.push(format!(
                 "memory encrypted by {} (-machine confidential-guest-support)",
-                name.as_str().unwrap_or_default()
+                plain(name.as_str().unwrap_or_default())
             ));
         }
     }
 
     fn object(&mut self, told: &Map<String, Value>) {
-        let of = |name| told.get(name).and_then(Value::as_str).unwrap_or_default();
-        let kind = of("qom-type");
+        let of = |name| plain(told.get(name).and_then(Value::as_str).unwrap_or_default());
+        let (kind, path) = (of("qom-type"), of("mem-path"));
         if !kind.starts_with("memory-backend-") {
             return;
         }
@@ -58,16 +62,15 @@ impl Obstacles {
         }
         if is(told, "hugetlb", true) {
             self.kind.push(format!("{kind},hugetlb=on"));
-        } else if is_huge(of("mem-path")) {
-            self.kind
-                .push(format!("{kind},mem-path={}", of("mem-path")));
+        } else if is_huge(&path) {
+            self.kind.push(format!("{kind},mem-path={path}"));
         } else if is(told, "share", true) {
             self.kind.push(format!("{kind},share=on"));
-        } else if matches!(kind, "memory-backend-memfd" | "memory-backend-shm")
+        } else if matches!(kind.as_str(), "memory-backend-memfd" | "memory-backend-shm")
             && !is(told, "share", false)
         {
             // These share if nothing else is said.
-            self.kind.push(kind.to_owned());
+            self.kind.push(kind);
         }
     }
 }
@@ -126,6 +129,20 @@ mod tests {
         );
         assert_eq!(obstacles("/usr/bin/vim\0-machine\0mem-merge=off\0"), None);
         assert_eq!(obstacles(""), None);
+    }
+
+    #[test]
+    fn what_was_told_is_plain() {
+        for told in [
+            "-mem-path\0/dev/hugepages/\u{1b}[2J",
+            "-object\0memory-backend-\u{1b}[2J,share=on",
+            "-object\0memory-backend-file,mem-path=/hugepages/\u{1b}[2J",
+            "-object\0{\"qom-type\":\"memory-backend-\\u001b[2J\",\"share\":true}",
+            "-machine\0q35,confidential-guest-support=\u{1b}[2J",
+        ] {
+            let kind = of(told).kind.concat();
+            assert!(kind.contains("\u{fffd}[2J"), "{kind:?}");
+        }
     }
 
     #[test]

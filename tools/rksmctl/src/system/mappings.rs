@@ -4,13 +4,10 @@
 
 use std::{fmt, io, time::Duration};
 
-use procfs::{
-    process::{MMapPath, MemoryMap, MemoryMaps, VmFlags},
-    FromBufRead,
-};
 use serde::Serialize;
 
 use super::{patience::Patience, System};
+use crate::show::plain;
 
 /// For smaps the kernel looks at all pages.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -64,70 +61,84 @@ pub fn read(system: &System, patience: &Patience, pid: i32, all: bool) -> io::Re
     parse(&text, all).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+/// A mapping begins with a line `START-END RIGHTS OFFSET DEVICE INODE NAME`; then come lines
+/// `FIELD: VALUE`. The kernel has no name break a line.
 fn parse(text: &str, all: bool) -> Option<Vec<Mapping>> {
-    let maps = MemoryMaps::from_buf_read(text.as_bytes()).ok()?;
-    // procfs does not know this flag.
-    let droppable = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("VmFlags:"))
-        .map(|flags| flags.split_whitespace().any(|flag| flag == "dp"));
-    Some(
-        maps.into_iter()
-            .zip(droppable)
-            .map(|(map, droppable)| Mapping::new(&map, droppable, all))
-            .collect(),
-    )
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for line in text.lines() {
+        if let Some(mapping) = Mapping::begin(line) {
+            mappings.push(mapping);
+        } else if let (Some(mapping), Some((field, value))) =
+            (mappings.last_mut(), line.split_once(':'))
+        {
+            mapping.take(field, value, all)?;
+        }
+    }
+    Some(mappings)
 }
 
 impl Mapping {
-    fn new(map: &MemoryMap, droppable: bool, all: bool) -> Self {
-        let of = |name| map.extension.map.get(name).copied().unwrap_or(0);
-        Self {
-            start: map.address.0,
-            end: map.address.1,
-            name: name_of(&map.pathname),
-            why_not: why_not(map.extension.vm_flags, droppable, all),
-            resident: of("Rss") + of("Shared_Hugetlb") + of("Private_Hugetlb"),
-            anonymous: of("Anonymous"),
-            swapped: of("Swap"),
-            merged: map.extension.map.get("KSM").copied(),
+    /// `None` where this is no first line.
+    fn begin(line: &str) -> Option<Self> {
+        let mut rest = line;
+        let mut word = || {
+            let (word, more) = rest.split_once(' ').unwrap_or((rest, ""));
+            rest = more.trim_start();
+            word
+        };
+        let (start, end) = word().split_once('-')?;
+        let address = |text| u64::from_str_radix(text, 16).ok();
+        let (start, end) = (address(start)?, address(end)?);
+        for _ in ["rights", "offset", "device", "inode"] {
+            word();
         }
+        Some(Self {
+            start,
+            end,
+            name: plain(rest),
+            why_not: None,
+            resident: 0,
+            anonymous: 0,
+            swapped: 0,
+            merged: None,
+        })
+    }
+
+    /// `None` where a size is none.
+    fn take(&mut self, field: &str, value: &str, all: bool) -> Option<()> {
+        let size = || -> Option<u64> {
+            let kib: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
+            kib.checked_mul(1024)
+        };
+        match field {
+            "Rss" | "Shared_Hugetlb" | "Private_Hugetlb" => self.resident += size()?,
+            "Anonymous" => self.anonymous = size()?,
+            "Swap" => self.swapped = size()?,
+            "KSM" => self.merged = Some(size()?),
+            "VmFlags" => self.why_not = why_not(value, all),
+            _ => {}
+        }
+        Some(())
     }
 }
 
 /// As the kernel's vma_ksm_compatible() has it.
-fn why_not(flags: VmFlags, droppable: bool, all: bool) -> Option<WhyNot> {
-    let any = |these| flags.intersects(these);
-    if flags.contains(VmFlags::MG) {
+fn why_not(flags: &str, all: bool) -> Option<WhyNot> {
+    let any = |these: &[&str]| flags.split_whitespace().any(|flag| these.contains(&flag));
+    if any(&["mg"]) {
         None
-    } else if any(VmFlags::HT) {
+    } else if any(&["ht"]) {
         Some(WhyNot::Hugetlb)
-    } else if any(VmFlags::IO | VmFlags::PF | VmFlags::MM | VmFlags::DE) {
+    } else if any(&["io", "pf", "mm", "de"]) {
         Some(WhyNot::Device)
-    } else if any(VmFlags::SH | VmFlags::MS) {
+    } else if any(&["sh", "ms"]) {
         Some(WhyNot::Shared)
-    } else if droppable {
+    } else if any(&["dp"]) {
         Some(WhyNot::Droppable)
     } else if all {
         None
     } else {
         Some(WhyNot::Unadvised)
-    }
-}
-
-fn name_of(path: &MMapPath) -> String {
-    match path {
-        MMapPath::Path(path) => path.display().to_string(),
-        MMapPath::Heap => "[heap]".into(),
-        MMapPath::Stack => "[stack]".into(),
-        MMapPath::TStack(thread) => format!("[stack:{thread}]"),
-        MMapPath::Vdso => "[vdso]".into(),
-        MMapPath::Vvar => "[vvar]".into(),
-        MMapPath::Vsyscall => "[vsyscall]".into(),
-        MMapPath::Anonymous => String::new(),
-        MMapPath::Rollup => "[rollup]".into(),
-        MMapPath::Vsys(key) => format!("SysV {key:x}"),
-        MMapPath::Other(name) => format!("[{name}]"),
     }
 }
 
@@ -153,5 +164,27 @@ mod tests {
         assert_eq!(of("rd wr mr mw me de ht", true), Some(WhyNot::Hugetlb));
         assert_eq!(of("rd mr de pf io", true), Some(WhyNot::Device));
         assert_eq!(of("rd wr mr mw me wf dp", true), Some(WhyNot::Droppable));
+    }
+
+    #[test]
+    fn names() {
+        let of = |name: &str| {
+            let text = format!("7f000000-7f200000 rw-s 00000000 00:01 7    {name}\nRss:  4 kB\n");
+            let mappings = parse(&text, false).unwrap();
+            assert_eq!((mappings[0].end, mappings[0].resident), (0x7f20_0000, 4096));
+            mappings[0].name.clone()
+        };
+        for name in [
+            "",
+            "[heap]",
+            "[anon:pool: a]",
+            "/usr/lib/a b  c: d",
+            "/memfd:m (deleted)",
+            "/SYSV",
+            "/SYSV00000007 (deleted)",
+        ] {
+            assert_eq!(of(name), name);
+        }
+        assert_eq!(of("/tmp/\u{1b}[2J"), "/tmp/\u{fffd}[2J");
     }
 }

@@ -115,6 +115,12 @@ impl System {
         Ok(text.trim().to_owned())
     }
 
+    /// The whole text of a file that a process has a say in. What is not UTF-8 in it is replaced.
+    pub fn text(&self, path: impl AsRef<Path>) -> io::Result<String> {
+        let bytes = fs::read(self.path(path))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// The value in a file.
     pub fn value<T: FromStr>(&self, path: impl AsRef<Path>) -> Result<T> {
         let path = path.as_ref();

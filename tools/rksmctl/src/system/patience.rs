@@ -70,7 +70,7 @@ impl Worker {
         let (tell, told) = mpsc::channel();
         thread::Builder::new().spawn(move || {
             for path in asked {
-                let text = fs::read_to_string(&path);
+                let text = fs::read(&path).map(|text| String::from_utf8_lossy(&text).into_owned());
                 lock(&waiting).remove(&path);
                 // Nobody may wait any more.
                 let _ = tell.send(text);

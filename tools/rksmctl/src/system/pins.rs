@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, fs, io};
 
 use super::System;
+use crate::show::plain;
 
 /// How the names of devices begin that pin what they are given.
 const DEVICES: [&str; 4] = [
@@ -32,11 +33,11 @@ impl Pins {
             let Ok(target) = fs::read_link(entry.path()) else {
                 continue;
             };
-            let target = target.to_string_lossy().into_owned();
+            let target = plain(&target.to_string_lossy());
             if target == RING {
                 let number = entry.file_name();
                 let info = format!("/proc/{pid}/fdinfo/{}", number.to_string_lossy());
-                let info = fs::read_to_string(system.path(info)).unwrap_or_default();
+                let info = system.text(info).unwrap_or_default();
                 pins.registered += registered(&info);
             } else if !DEVICES.iter().any(|name| target.starts_with(name)) {
                 continue;

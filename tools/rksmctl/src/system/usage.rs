@@ -3,10 +3,12 @@
 //! What memory a process uses, as `/proc/PID/status` has it: anybody may read that, and it waits for
 //! no lock of the process.
 
-use procfs::{process::Status, FromRead};
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use super::System;
+use crate::show::plain;
 
 /// In bytes.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -27,16 +29,22 @@ pub struct Usage {
 impl Usage {
     /// `None` for what has no memory of its own, or is gone.
     pub fn read(system: &System, pid: i32) -> Option<Self> {
-        let status = Status::from_file(system.path(format!("/proc/{pid}/status"))).ok()?;
-        let bytes = |kib: Option<u64>| kib.unwrap_or(0) * 1024;
-        status.vmsize?;
+        let text = system.text(format!("/proc/{pid}/status")).ok()?;
+        let fields: HashMap<&str, &str> = text
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name, value.trim()))
+            .collect();
+        let kib = |name| -> Option<u64> { fields.get(name)?.strip_suffix(" kB")?.parse().ok() };
+        let bytes = |name| kib(name).unwrap_or(0) * 1024;
+        kib("VmSize")?;
         Some(Self {
-            command: status.name,
-            anonymous: bytes(status.rssanon),
-            shared: bytes(status.rssshmem),
-            huge: bytes(status.hugetlbpages),
-            pinned: bytes(status.vmpin),
-            locked: bytes(status.vmlck),
+            command: plain(fields.get("Name")?),
+            anonymous: bytes("RssAnon"),
+            shared: bytes("RssShmem"),
+            huge: bytes("HugetlbPages"),
+            pinned: bytes("VmPin"),
+            locked: bytes("VmLck"),
         })
     }
 }
