@@ -8,6 +8,9 @@ use anyhow::Result;
 
 use super::{processes::pids, Provider, System};
 
+/// The kernel's PF_KTHREAD.
+const KERNEL_THREAD: u64 = 1 << 21;
+
 /// The CPU time that the scanners have used since each was started.
 pub fn cpu_time(system: &System, provider: Provider) -> Result<Duration> {
     Ok(all(system, provider)?.values().sum())
@@ -62,13 +65,17 @@ fn of_thread(system: &System, provider: Provider, pid: i32) -> Option<Duration> 
     if !is_scanner(name, provider) {
         return None;
     }
-    // utime and stime are the fields 14 and 15, and the state is 3.
-    let ticks: u64 = after
+    // utime and stime are the fields 14 and 15, the flags 9, and the state is 3.
+    let fields: Vec<u64> = after
         .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
+        .skip(6)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    let (flags, ticks) = (fields.first()?, fields.get(5)? + fields.get(6)?);
+    // Any process may give itself such a name.
+    if flags & KERNEL_THREAD == 0 {
+        return None;
+    }
     Some(Duration::from_millis(
         ticks * 1000 / procfs::ticks_per_second(),
     ))
@@ -89,8 +96,20 @@ mod tests {
     fn thread(root: &Path, pid: i32, name: &str, ticks: u64) {
         let proc = root.join(format!("proc/{pid}"));
         fs::create_dir_all(&proc).unwrap();
-        let text = format!("{pid} ({name}) S 2 0 0 0 -1 0 0 0 0 0 0 {ticks} 0 0\n");
+        let text = format!("{pid} ({name}) S 2 0 0 0 -1 2129984 0 0 0 0 0 {ticks} 0 0\n");
         fs::write(proc.join("stat"), text).unwrap();
+    }
+
+    #[test]
+    fn a_process_with_such_a_name_is_no_scanner() {
+        let root = tempfile::TempDir::new().unwrap();
+        let system = System::new(root.path());
+        thread(root.path(), 30, "ksmd", procfs::ticks_per_second());
+        thread(root.path(), 31, "ksmd", 0);
+        let user = "31 (ksmd) S 1 31 31 0 -1 4194560 0 0 0 0 900000 900000 0 0\n";
+        fs::write(root.path().join("proc/31/stat"), user).unwrap();
+        let time = cpu_time(&system, Provider::InTree).unwrap();
+        assert_eq!(time, Duration::from_secs(1));
     }
 
     #[test]
