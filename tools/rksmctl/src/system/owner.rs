@@ -2,12 +2,13 @@
 
 //! Whose a process is: user, cgroup, unit, container, guest.
 
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{collections::HashMap, fs, os::unix::fs::MetadataExt};
 
 use nix::unistd::{Uid, User};
 use serde::Serialize;
 
 use super::{patience::Patience, System};
+use crate::show::plain;
 
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Owner {
@@ -19,19 +20,36 @@ pub struct Owner {
     pub guest: Option<String>,
 }
 
+/// Of users. To ask for one may take long: the network may know.
+#[derive(Debug, Default)]
+pub struct Names(HashMap<u32, String>);
+
+impl Names {
+    fn of(&mut self, uid: u32) -> String {
+        let name = self.0.entry(uid).or_insert_with(|| name_of(uid));
+        name.clone()
+    }
+}
+
 impl Owner {
-    /// What cannot be read is left empty.
+    /// As [`Self::look`], of one process.
     pub fn read(system: &System, pid: i32) -> Self {
+        Self::look(system, &Patience::default(), &mut Names::default(), pid)
+    }
+
+    /// What cannot be read is left empty.
+    pub fn look(system: &System, patience: &Patience, names: &mut Names, pid: i32) -> Self {
         let proc = system.path(format!("/proc/{pid}"));
         let uid = fs::metadata(&proc).map_or(0, |data| data.uid());
-        let read = |name| fs::read_to_string(proc.join(name)).unwrap_or_default();
+        let told = system.text(format!("/proc/{pid}/cgroup"));
+        let told = told.unwrap_or_default();
         // They are in its memory, so that reading them takes its mmap lock.
-        let arguments = Patience::default().read(&proc.join("cmdline"));
+        let arguments = patience.read(&proc.join("cmdline"));
         let arguments = arguments.unwrap_or_default();
         Self {
             uid,
-            user: name_of(uid),
-            cgroup: cgroup(&read("cgroup")).to_owned(),
+            user: names.of(uid),
+            cgroup: plain(cgroup(&told)),
             guest: guest(&arguments),
         }
     }
@@ -44,7 +62,7 @@ impl Owner {
 
 fn name_of(uid: u32) -> String {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    user.map_or_else(|| uid.to_string(), |user| user.name)
+    user.map_or_else(|| uid.to_string(), |user| plain(&user.name))
 }
 
 /// Of the lines in /proc/PID/cgroup the one of version 2.
@@ -70,7 +88,7 @@ fn guest(cmdline: &str) -> Option<String> {
     words.next().filter(|program| program.contains("qemu"))?;
     words.find(|word| *word == "-name" || *word == "--name")?;
     let name = words.next()?.split(',').next()?;
-    Some(name.strip_prefix("guest=").unwrap_or(name).to_owned())
+    Some(plain(name.strip_prefix("guest=").unwrap_or(name)))
 }
 
 #[cfg(test)]
@@ -86,8 +104,20 @@ mod tests {
             Some("web".into())
         );
         assert_eq!(name(&format!("{qemu}web\0")), Some("web".into()));
+        assert_eq!(
+            name(&format!("{qemu}\u{1b}[2J\0")),
+            Some("\u{fffd}[2J".into())
+        );
         assert_eq!(name("/usr/bin/qemu-system-x86_64\0-nographic\0"), None);
         assert_eq!(name("/usr/bin/vim\0-name\0x\0"), None);
+    }
+
+    #[test]
+    fn a_name_is_asked_for_once() {
+        let mut names = Names::default();
+        assert_eq!(names.of(0), name_of(0));
+        names.0.insert(0, "known".into());
+        assert_eq!(names.of(0), "known");
     }
 
     #[test]

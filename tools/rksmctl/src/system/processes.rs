@@ -7,7 +7,12 @@ use std::{collections::HashMap, fs, io};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{owner::Owner, patience::Patience, System};
+use super::{
+    owner::{Names, Owner},
+    patience::Patience,
+    System,
+};
+use crate::show::plain;
 
 /// `/proc/PID/ksm_stat`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
@@ -26,6 +31,12 @@ pub struct Merged {
 }
 
 impl Merged {
+    /// `None` for what has no memory of its own: kernel threads and the dead.
+    pub fn read(system: &System, patience: &Patience, pid: i32) -> io::Result<Option<Self>> {
+        let text = patience.read(&system.path(format!("/proc/{pid}/ksm_stat")))?;
+        Ok((!text.is_empty()).then(|| Self::parse(&text)))
+    }
+
     fn parse(text: &str) -> Self {
         let words: HashMap<&str, &str> = text
             .lines()
@@ -81,17 +92,26 @@ pub struct Processes {
 }
 
 impl Processes {
-    pub fn read(system: &System, patience: &Patience) -> Result<Self> {
-        Self::look(system, patience, false)
-    }
-
     /// `everybody`: with those that have nothing merged and did not ask for it either.
-    pub fn look(system: &System, patience: &Patience, everybody: bool) -> Result<Self> {
+    pub fn look(
+        system: &System,
+        patience: &Patience,
+        names: &mut Names,
+        everybody: bool,
+    ) -> Result<Self> {
         let mut found = Self::default();
         for pid in pids(system)? {
-            match Process::read(system, patience, pid) {
-                Ok(Some(process)) if everybody || process.merged.is_concerned() => {
-                    found.concerned.push(process);
+            match Merged::read(system, patience, pid) {
+                Ok(Some(merged)) if everybody || merged.is_concerned() => {
+                    // Else it has gone.
+                    if let Ok(command) = system.text(format!("/proc/{pid}/comm")) {
+                        found.concerned.push(Process {
+                            pid,
+                            command: plain(command.trim_end()),
+                            owner: Owner::look(system, patience, names, pid),
+                            merged,
+                        });
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => match error.kind() {
@@ -106,24 +126,6 @@ impl Processes {
             .concerned
             .sort_by_key(|process| (std::cmp::Reverse(process.merged.pages()), process.pid));
         Ok(found)
-    }
-}
-
-impl Process {
-    /// `None` for what has no memory of its own: kernel threads and the dead.
-    pub fn read(system: &System, patience: &Patience, pid: i32) -> io::Result<Option<Self>> {
-        let text = patience.read(&system.path(format!("/proc/{pid}/ksm_stat")))?;
-        if text.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(Self {
-            pid,
-            command: fs::read_to_string(system.path(format!("/proc/{pid}/comm")))?
-                .trim_end()
-                .to_owned(),
-            owner: Owner::read(system, pid),
-            merged: Merged::parse(&text),
-        }))
     }
 }
 

@@ -15,6 +15,7 @@ use prometheus_client::{
 
 use crate::system::{
     overview::{Looker, Overview},
+    owner::Names,
     patience::Patience,
     processes::{Process, Processes},
     Provider, System,
@@ -24,6 +25,7 @@ use crate::system::{
 pub struct Reader {
     looker: Looker,
     patience: Patience,
+    names: Names,
     /// How many processes have metrics of their own.
     limit: usize,
 }
@@ -33,6 +35,7 @@ impl Reader {
         Self {
             looker: Looker::default(),
             patience: Patience::default(),
+            names: Names::default(),
             limit,
         }
     }
@@ -46,7 +49,7 @@ impl Reader {
         };
         let metrics = Metrics {
             overview,
-            processes: Processes::read(system, &self.patience)?,
+            processes: Processes::look(system, &self.patience, &mut self.names, false)?,
             limit: self.limit,
         };
         let mut registry = Registry::with_prefix("ksm");

@@ -14,7 +14,9 @@ use super::{
     state::{Event, Snapshot},
     Last,
 };
-use crate::system::{overview::Looker, patience::Patience, processes::Processes, System};
+use crate::system::{
+    overview::Looker, owner::Names, patience::Patience, processes::Processes, System,
+};
 
 /// Has it look each `interval`, and at once when it is told whether to look for everybody.
 pub fn start(system: System, interval: Duration, tell: Sender<Event>) -> Result<Sender<bool>> {
@@ -24,10 +26,11 @@ pub fn start(system: System, interval: Duration, tell: Sender<Event>) -> Result<
         let start = Instant::now();
         let mut looker = Looker::default();
         let patience = Patience::default();
+        let mut names = Names::default();
         let mut everybody = false;
         loop {
             let overview = looker.look(&system);
-            let processes = Processes::look(&system, &patience, everybody);
+            let processes = Processes::look(&system, &patience, &mut names, everybody);
             let trouble = overview.as_ref().err().or(processes.as_ref().err());
             let snapshot = Snapshot {
                 at: start.elapsed(),

@@ -14,7 +14,7 @@ use crate::system::{
     memory, nodes,
     patience::Patience,
     pins::Pins,
-    processes::{self, Merged, Process},
+    processes::{self, Merged},
     usage::Usage,
     Provider, System,
 };
@@ -118,8 +118,8 @@ impl Case {
             usage,
             ..Subject::default()
         };
-        match Process::read(system, patience, pid) {
-            Ok(Some(process)) => subject.merged = Some(process.merged),
+        match Merged::read(system, patience, pid) {
+            Ok(Some(merged)) => subject.merged = Some(merged),
             Ok(None) => return,
             Err(error) => match error.kind() {
                 io::ErrorKind::PermissionDenied => self.hidden += 1,
