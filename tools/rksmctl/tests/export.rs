@@ -121,6 +121,19 @@ fn of_no_process() {
 }
 
 #[test]
+fn a_process_of_any_name() {
+    let root = system(&["machine", "rksm"]);
+    fs::write(
+        root.path().join("proc/1201/comm"),
+        b"\xff\x1b[2J\"} 1\rksm_x\n",
+    )
+    .unwrap();
+    let said = rksmctl(root.path(), &["export"]);
+    let name = "command=\"\u{fffd}\u{fffd}[2J\\\"} 1\u{fffd}ksm_x\"";
+    assert_eq!(said.matches(name).count(), 5, "{said}");
+}
+
+#[test]
 fn without_ksm() {
     let root = system(&["machine"]);
     let file = root.path().join("ksm.prom");
@@ -192,12 +205,43 @@ fn listen(root: &Path) -> (Child, String) {
 
 fn ask(address: &str, method: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.to_owned(), body.to_owned())
+}
+
+#[test]
+fn nobody_holds_it_up() {
+    let root = system(&["machine", "rksm"]);
+    let (mut child, address) = listen(root.path());
+    let send = |what: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(what.as_bytes()).unwrap();
+        stream
+    };
+    // These say nothing, announce what does not come, and ask again and again without reading.
+    let post =
+        format!("POST /metrics HTTP/1.1\r\nHost: {address}\r\nContent-Length: 100000000\r\n\r\n");
+    let get = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.extend([send(""), send(&post), send(&get.repeat(1000))]);
+    }
+    let (head, _) = ask(&address, "GET", "/metrics");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let long = format!("GET /{} HTTP/1.1\r\nHost: {address}", "x".repeat(9000));
+    let mut stream = send(&long);
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
+
+    held.extend([send(""), send(&post)]);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]
