@@ -13,10 +13,15 @@ use std::{
 use anyhow::{bail, Context, Result};
 use serde::{de::DeserializeOwned, Deserialize, Serialize};
 
-use crate::system::{counters::Counters, machine::Machine, overview::Overview, Provider};
+use crate::{
+    show::plain,
+    system::{counters::Counters, machine::Machine, overview::Overview, Provider},
+};
 
 const FORMAT: &str = "rksmctl-recording";
 const VERSION: u32 = 1;
+/// Seconds since 1970 when the year 10000 begins, which no date is written for.
+const LAST: f64 = 253_402_300_799.0;
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Header {
@@ -49,6 +54,18 @@ pub struct Sample {
     pub seconds: f64,
     /// Nobody merges pages where there is none.
     pub reading: Option<Reading>,
+}
+
+impl Sample {
+    /// With names that do no harm.
+    fn plain(mut self) -> Self {
+        let reading = self.reading.as_mut();
+        if let Some(settings) = reading.and_then(|reading| reading.settings.as_mut()) {
+            let names = settings.iter();
+            *settings = names.map(|(name, to)| (plain(name), plain(to))).collect();
+        }
+        self
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -113,9 +130,10 @@ impl Recording {
                 break;
             };
             match parse::<Sample>(&text) {
+                Ok(sample) if sample.seconds > LAST => bail!("line {number}: its time is none"),
                 Ok(sample) if sample.seconds >= last => {
                     last = sample.seconds;
-                    recording.samples.push(sample);
+                    recording.samples.push(sample.plain());
                 }
                 Ok(_) => bail!("line {number}: it is older than the line before"),
                 Err(_) if !whole => recording.cut = true,
@@ -145,7 +163,10 @@ fn header(text: &[u8]) -> Result<Header> {
     }
     let kind: Kind = parse(text).context("no recording of rksmctl record")?;
     if kind.format != FORMAT {
-        bail!("no recording of rksmctl record, but a {}", kind.format);
+        bail!(
+            "no recording of rksmctl record, but a {}",
+            plain(&kind.format)
+        );
     }
     if kind.version != VERSION {
         bail!(
@@ -153,7 +174,15 @@ fn header(text: &[u8]) -> Result<Header> {
             kind.version
         );
     }
-    parse(text)
+    let mut header: Header = parse(text)?;
+    if header.began as f64 > LAST {
+        bail!("its time is none");
+    }
+    // It may be a foreign one.
+    for name in [&mut header.machine.host, &mut header.machine.kernel] {
+        *name = plain(name);
+    }
+    Ok(header)
 }
 
 fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
@@ -161,7 +190,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
         // Each line is line 1 for the parser.
         let words = error.to_string();
         let words = words.split(" at line ").next().unwrap_or(&words);
-        anyhow::anyhow!("column {}: {words}", error.column())
+        anyhow::anyhow!("column {}: {}", error.column(), plain(words))
     })
 }
 
@@ -220,6 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn names_are_plain() {
+        let escape = "\\u001b[2J";
+        let text = text(&[0.0])
+            .replace("\"host\":\"host\"", &format!("\"host\":\"{escape}\""))
+            .replace("7.3", escape);
+        let recording = Recording::read(text.as_bytes()).unwrap();
+        let machine = recording.header.machine;
+        assert_eq!([machine.host, machine.kernel], ["\u{fffd}[2J"; 2]);
+        for wrong in ["rksmctl-recording", "rksm"] {
+            let said = complaint(&text.replace(&format!("\"{wrong}\""), &format!("\"{escape}\"")));
+            assert!(said.contains("\u{fffd}[2J"), "{said}");
+            assert!(!said.contains('\u{1b}'), "{said}");
+        }
+    }
+
+    #[test]
     fn what_is_damaged_is_named() {
         assert_eq!(complaint(""), "it is empty");
         assert_eq!(complaint(&text(&[])), "it has no samples");
@@ -233,6 +278,11 @@ mod tests {
         assert_eq!(
             complaint(&text(&[0.0, 2.0, 1.0])),
             "line 4: it is older than the line before"
+        );
+        assert_eq!(complaint(&text(&[0.0, 1e300])), "line 3: its time is none");
+        assert_eq!(
+            complaint(&text(&[0.0]).replace("\"began\":1", "\"began\":253402300800")),
+            "line 1: its time is none"
         );
         let damaged = text(&[0.0, 1.0, 2.0]).replace("1.0", "1.x");
         assert!(complaint(&damaged).starts_with("line 3: no sample: column "));

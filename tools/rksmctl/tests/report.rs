@@ -83,6 +83,21 @@ fn the_end_is_cut_off() {
 }
 
 #[test]
+fn a_foreign_one_does_no_harm() {
+    let text = recording()
+        .replacen("build<1>", "\\u001b[2J", 1)
+        .replace("\"pages_to_scan\":\"4000\"", "\"pages_to_scan\":\"\\u001b[2J\"");
+    let harmful = ['\u{1b}', '\u{9b}'];
+    for option in [&[][..], &["--svg"], &["--html"]] {
+        let (said, drawn) = report(&text, option);
+        assert!(said.ends_with("status 0\n"), "{said}");
+        let all = said + &drawn;
+        assert!(all.contains("\u{fffd}[2J"), "{all}");
+        assert!(!all.contains(harmful), "{all}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let text = recording();
     let mut said = String::new();
@@ -90,6 +105,8 @@ fn what_is_wrong_is_named() {
         text.replacen("\"seconds\":7.001", "\"seconds\":seven", 1),
         text.replacen("\"seconds\":7.001", "\"seconds\":3.001", 1),
         text.replacen("\"version\":1", "\"version\":9", 1),
+        text.replacen("\"seconds\":7.001", "\"seconds\":1e300", 1),
+        text.replacen("\"began\":1764547200", "\"began\":253402300800", 1),
         text[..40].to_owned(),
         "\u{7f}ELF".to_owned(),
         String::new(),
