@@ -281,6 +281,20 @@ fn slow() {
 }
 
 #[test]
+fn stopped_in_a_pass() {
+    let root = healthy();
+    // It says nothing of how long a pass takes.
+    rksm(root.path(), &[("pass_millisecs", 2_400_000)]);
+    assert!(why(&root, &[]).contains("None of the known reasons"));
+    // That it took long then is no reason to scan less.
+    rksm(root.path(), &[("last_pass_millisecs", 2_400_000)]);
+    assert_snapshot!(why(&root, &[]));
+    // Nor does any pages_to_scan make up for such a sleep.
+    rksm(root.path(), &[("sleep_millisecs", u32::MAX.into())]);
+    assert!(!why(&root, &[]).contains("tune pages_to_scan="));
+}
+
+#[test]
 fn nodes() {
     let root = healthy();
     rksm(root.path(), &[("merge_across_nodes", 0)]);
@@ -333,6 +347,7 @@ fn volatile() {
     let root = healthy();
     rksm(root.path(), &[("pages_volatile", 800_000)]);
     assert_snapshot!(why(&root, &[]));
+    assert_snapshot!(why(&root, &["1201"]));
 }
 
 #[test]

@@ -19,11 +19,8 @@ pub enum By {
 
 /// About how long a pass takes at least. `None` where nothing can be said.
 pub fn of_a_pass(case: &Case) -> Option<(Duration, By)> {
-    let known = [
-        case.counters.last_pass_millisecs,
-        case.counters.pass_millisecs,
-    ];
-    let known = Duration::from_millis(known.into_iter().flatten().max().unwrap_or(0));
+    // How long the one under way takes says nothing: merging may have been stopped meanwhile.
+    let known = Duration::from_millis(case.counters.last_pass_millisecs.unwrap_or(0));
     let estimate = rate(case).map(|(rate, by)| (pages(case) as f64 / rate, by));
     match estimate {
         Some((seconds, by)) if seconds > known.as_secs_f64() => Some((
@@ -55,11 +52,12 @@ fn rate(case: &Case) -> Option<(f64, By)> {
     (batch > 0 && sleep > 0).then(|| (batch as f64 * 1000.0 / sleep as f64, By::Settings))
 }
 
-/// What `pages_to_scan` has a pass take `seconds`, as far as the CPU can.
-pub fn pages_to_scan(case: &Case, seconds: u64) -> u64 {
+/// What `pages_to_scan` has a pass take `seconds`, as far as the CPU can. `None` where as much is set, or
+/// where it cannot be set.
+pub fn pages_to_scan(case: &Case, seconds: u64) -> Option<u64> {
+    let set = case.settings.number("pages_to_scan")?;
     let sleep = case.settings.number("sleep_millisecs").unwrap_or(20).max(1);
-    let scanners = case.settings.number("scanners").unwrap_or(1);
-    (pages(case).saturating_mul(sleep))
-        .div_ceil(seconds * 1000 * scanners)
-        .clamp(100, u32::MAX.into())
+    let scanners = case.settings.number("scanners").unwrap_or(1).max(1);
+    let wanted = (pages(case).saturating_mul(sleep)).div_ceil(seconds * 1000 * scanners);
+    (wanted > set && wanted <= u32::MAX.into()).then_some(wanted)
 }

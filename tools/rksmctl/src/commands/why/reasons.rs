@@ -65,6 +65,14 @@ fn finding(
     })
 }
 
+/// Behind what the counters say, which do not say it of one process.
+fn of_the_system(case: &Case) -> &'static str {
+    match case.pid {
+        Some(_) => " of the system",
+        None => "",
+    }
+}
+
 /// The first few, and how many are left.
 fn few(mut lines: Vec<String>) -> Vec<String> {
     let left = lines.len().saturating_sub(NAMED);
@@ -345,8 +353,10 @@ fn slow(case: &Case) -> Option<Finding> {
         },
     ];
     let remedy = if setting("advisor_mode") == "none" {
-        let advised = pace::pages_to_scan(case, GOAL_SECONDS);
-        format!("rksmctl tune pages_to_scan={advised}, which has a pass take {GOAL_SECONDS} s, or advisor_mode=scan-time")
+        match pace::pages_to_scan(case, GOAL_SECONDS) {
+            Some(advised) => format!("rksmctl tune pages_to_scan={advised}, which has a pass take {GOAL_SECONDS} s, or advisor_mode=scan-time"),
+            None => "none, if merging was stopped meanwhile; else rksmctl tune advisor_mode=scan-time, or a smaller sleep_millisecs".into(),
+        }
     } else {
         "let the advisor have more: rksmctl tune advisor_max_cpu=..., advisor_max_pages_to_scan=... or a shorter advisor_target_scan_time".into()
     };
@@ -374,8 +384,9 @@ fn nodes(case: &Case) -> Option<Finding> {
                 nodes.join(", ")
             ),
             format!(
-                "{} found no equal on their node",
-                counted(alone, "page", "pages")
+                "{}{} found no equal on their node",
+                counted(alone, "page", "pages"),
+                of_the_system(case)
             ),
         ],
         "rksmctl tune run=2, then merge_across_nodes=1 and run=1: it saves more, and some memory is farther away",
@@ -426,9 +437,10 @@ fn volatile(case: &Case) -> Option<Finding> {
         return None;
     }
     let mut evidence = vec![format!(
-        "{} of {} tracked pages are volatile ({}), after {} passes",
+        "{} of {} tracked pages{} are volatile ({}), after {} passes",
         grouped(volatile.into()),
         grouped(tracked.into()),
+        of_the_system(case),
         percent(volatile as f64, tracked as f64),
         grouped(counters.full_scans.into())
     )];
@@ -437,7 +449,7 @@ fn volatile(case: &Case) -> Option<Finding> {
     }
     finding(
         "volatile",
-        "Most pages change between two looks",
+        format!("Most pages{} change between two looks", of_the_system(case)),
         evidence,
         "memory that is written to all the time is not worth merging; if it rests now and then, shorter passes find that: a larger pages_to_scan, or more scanners",
     )
@@ -487,11 +499,12 @@ fn different(case: &Case) -> Option<Finding> {
     }
     finding(
         "different",
-        "Most pages have no equal",
+        format!("Most pages{} have no equal", of_the_system(case)),
         vec![format!(
-            "{} of {} tracked pages are unshared ({})",
+            "{} of {} tracked pages{} are unshared ({})",
             grouped(alone.into()),
             grouped(tracked.into()),
+            of_the_system(case),
             percent(alone as f64, tracked as f64)
         )],
         "only more of the same helps: guests of one image, processes of one program",
