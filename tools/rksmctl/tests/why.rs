@@ -146,6 +146,41 @@ fn the_process_has_not_asked() {
 }
 
 #[test]
+fn older_kernels_do_not_say_who_has_asked() {
+    let root = system(&["machine", "in-tree"]);
+    let older = |pid, items| {
+        let text = format!(
+            "ksm_rmap_items {items}\nksm_zero_pages 0\nksm_merging_pages 0\nksm_process_profit 0\n"
+        );
+        set(root.path(), &format!("proc/{pid}/ksm_stat"), &text);
+        uses(root.path(), pid, "qemu", &[("RssAnon", 20 * MIB)]);
+    };
+    older(1, 0);
+    older(1201, 0);
+    older(1202, 500);
+    assert!(why(&root, &[]).contains("None of the known reasons"));
+
+    // Only the flags of its memory say of one.
+    let smaps = "proc/1201/smaps";
+    let heap = |flags| mapping(0x7000_0000, 20 * MIB, "[heap]", flags);
+    set(root.path(), smaps, &heap("rd wr mr mw me ac mg"));
+    assert!(!why(&root, &["1201"]).contains("not asked"));
+    set(root.path(), smaps, &heap("rd wr mr mw me ac"));
+    let said = why(&root, &["1201"]);
+
+    older(1202, 0);
+    for name in ["shared", "sharing", "unshared", "volatile"] {
+        set(
+            root.path(),
+            &format!("sys/kernel/mm/ksm/pages_{name}"),
+            "0\n",
+        );
+    }
+    set(root.path(), "sys/kernel/mm/ksm/ksm_zero_pages", "0\n");
+    assert_snapshot!(said + &why(&root, &[]));
+}
+
+#[test]
 fn left_out() {
     let root = healthy();
     set(root.path(), &format!("{RKSM}/scope"), "madvise [all]\n");

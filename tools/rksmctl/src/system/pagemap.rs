@@ -137,7 +137,7 @@ impl Looker {
 
     /// What is there from `start` on, and where to go on.
     fn regions(&self, start: u64, end: u64) -> io::Result<(Vec<Region>, u64)> {
-        match scan(&self.pagemap, start, end) {
+        match ask(|categories| scan(&self.pagemap, start, end, categories)) {
             Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => self.entries(start, end),
             result => result,
         }
@@ -297,8 +297,18 @@ pub struct ScanArg {
 
 nix::ioctl_readwrite!(pagemap_scan, b'f', 16, ScanArg);
 
+/// Asks for all categories that the kernel knows. Before 6.15 it knows no guards.
+fn ask<T>(kernel: impl Fn(u64) -> io::Result<T>) -> io::Result<T> {
+    match kernel(Region::ALL) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            kernel(Region::ALL & !Region::GUARD)
+        }
+        result => result,
+    }
+}
+
 /// The first regions from `start` on, and where the kernel stopped.
-fn scan(pagemap: &File, start: u64, end: u64) -> io::Result<(Vec<Region>, u64)> {
+fn scan(pagemap: &File, start: u64, end: u64, categories: u64) -> io::Result<(Vec<Region>, u64)> {
     let mut regions = vec![Region::default(); AT_ONCE];
     let mut arg = ScanArg {
         size: size_of::<ScanArg>() as u64,
@@ -308,7 +318,7 @@ fn scan(pagemap: &File, start: u64, end: u64) -> io::Result<(Vec<Region>, u64)> 
         vec_len: regions.len() as u64,
         max_pages: PAGES_AT_ONCE,
         category_anyof_mask: Region::PRESENT | Region::SWAPPED,
-        return_mask: Region::ALL,
+        return_mask: categories,
         ..ScanArg::default()
     };
     // SAFETY: `vec` has room for `vec_len` regions, and nobody else has it.
@@ -320,4 +330,25 @@ fn scan(pagemap: &File, start: u64, end: u64) -> io::Result<(Vec<Region>, u64)> 
         end
     };
     Ok((regions, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_kernels_know_no_guards() {
+        let wrong = |number| io::Error::from_raw_os_error(number);
+        let knows = |known: u64| {
+            ask(|categories| match categories & !known {
+                0 => Ok(categories),
+                _ => Err(wrong(libc::EINVAL)),
+            })
+        };
+        assert_eq!(knows(u64::MAX).unwrap(), Region::ALL);
+        assert_eq!(knows(0xff).unwrap(), Region::ALL & 0xff);
+        assert!(knows(0).is_err());
+        let error = ask::<()>(|_| Err(wrong(libc::ENOTTY))).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOTTY));
+    }
 }

@@ -24,10 +24,10 @@ pub struct Merged {
     pub merging_pages: u64,
     /// Bytes, after records.
     pub profit: i64,
-    /// It has asked for all its memory, by prctl().
-    pub merge_any: bool,
-    /// It has asked for some of its memory at least.
-    pub mergeable: bool,
+    /// It has asked for all its memory, by prctl(). Older kernels, as 6.12, do not say.
+    pub merge_any: Option<bool>,
+    /// It has asked for some of its memory at least. As above.
+    pub mergeable: Option<bool>,
 }
 
 impl Merged {
@@ -49,7 +49,7 @@ impl Merged {
                 .and_then(|n| u64::try_from(n).ok())
                 .unwrap_or(0)
         };
-        let says_yes = |name| words.get(name) == Some(&"yes");
+        let says_yes = |name| words.get(name).map(|word| *word == "yes");
         Self {
             rmap_items: count("ksm_rmap_items"),
             zero_pages: number("ksm_zero_pages").unwrap_or(0),
@@ -62,7 +62,18 @@ impl Merged {
 
     /// Whether there is anything to say of it.
     pub fn is_concerned(&self) -> bool {
-        *self != Self::default()
+        let silent = Self {
+            merge_any: None,
+            mergeable: None,
+            ..*self
+        };
+        silent != Self::default() || self.has_asked() == Some(true)
+    }
+
+    /// `None` where the kernel does not say.
+    pub fn has_asked(&self) -> Option<bool> {
+        let told = [self.merge_any, self.mergeable];
+        told.into_iter().flatten().reduce(|one, other| one || other)
     }
 
     /// Pages that it shares with others or that are the zero page.
@@ -152,11 +163,19 @@ mod tests {
             zero_pages: -1,
             merging_pages: 5,
             profit: -300,
-            merge_any: true,
-            mergeable: false,
+            merge_any: Some(true),
+            mergeable: Some(false),
         };
         assert_eq!(merged, wanted);
         assert_eq!(merged.pages(), 5);
         assert!(!Merged::parse("").is_concerned());
+
+        // As in 6.12.
+        let (older, _) = text.split_once("ksm_merge_any").unwrap();
+        let merged = Merged::parse(older);
+        assert_eq!(merged.has_asked(), None);
+        assert!(merged.is_concerned());
+        assert_eq!(Merged::parse("ksm_mergeable: no").has_asked(), Some(false));
+        assert!(!Merged::parse("ksm_mergeable: no").is_concerned());
     }
 }

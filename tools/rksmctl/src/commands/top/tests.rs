@@ -38,8 +38,8 @@ fn process(pid: i32, command: &str, user: &str, cgroup: &str, guest: &str, pages
             zero_pages: pages as i64 / 10,
             merging_pages: pages,
             profit: (pages + pages / 10) as i64 * 4096 - pages as i64 * 60,
-            merge_any: false,
-            mergeable: true,
+            merge_any: Some(false),
+            mergeable: Some(true),
         },
     }
 }

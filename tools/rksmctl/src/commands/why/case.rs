@@ -171,8 +171,22 @@ impl Case {
 
 impl Subject {
     pub fn has_asked(&self) -> bool {
-        self.merged
-            .is_some_and(|merged| merged.mergeable || merged.merge_any)
+        self.merged.is_some_and(|merged| {
+            let on_record = merged.rmap_items > 0 || merged.pages() > 0;
+            let told = merged.has_asked();
+            told.unwrap_or_else(|| on_record || self.has_advised())
+        })
+    }
+
+    /// Whether it is known if it has asked.
+    pub fn is_known(&self) -> bool {
+        let told = self.merged.and_then(|merged| merged.has_asked());
+        told.is_some() || self.mappings.is_some()
+    }
+
+    fn has_advised(&self) -> bool {
+        let mut mappings = self.mappings.iter().flatten();
+        mappings.any(|mapping| mapping.why_not.is_none())
     }
 
     /// Bytes, as far as the kernel counts them.

@@ -109,22 +109,25 @@ fn how_to_ask(case: &Case) -> String {
 }
 
 fn unasked(case: &Case) -> Option<Finding> {
-    let hidden = |subject: &Subject| subject.merged.is_none();
-    // Where some cannot be seen, that something is tracked says that somebody has.
+    // Where it is not known of some, that something is tracked says that somebody has.
     if case.is_for_all() || case.concerned().next().is_some() {
         return None;
     }
-    if case.subjects.iter().any(hidden) && (case.pid.is_some() || case.counters.tracked() > 0) {
+    let all_known = case.subjects.iter().all(Subject::is_known);
+    let is_tracked = case.counters.tracked() > 0 || case.counters.ksm_zero_pages > 0;
+    if !all_known && (case.pid.is_some() || is_tracked) {
         return None;
     }
     if let Some(subject) = case.only() {
+        let seen = match subject.merged.and_then(|merged| merged.has_asked()) {
+            Some(_) => "ksm_mergeable and ksm_merge_any are no",
+            None => "no mapping has the flag mg",
+        };
+        let size = mib(subject.usage.anonymous.into());
         return finding(
             "unasked",
             "The process has not asked for merging",
-            vec![format!(
-                "ksm_mergeable and ksm_merge_any are no, with {} of anonymous memory",
-                mib(subject.usage.anonymous.into())
-            )],
+            vec![format!("{seen}, with {size} of anonymous memory")],
             how_to_ask(case),
         );
     }
@@ -134,14 +137,14 @@ fn unasked(case: &Case) -> Option<Finding> {
         .filter(|subject| subject.usage.anonymous > 0)
         .collect();
     largest.sort_by_key(|subject| Reverse(subject.usage.anonymous));
-    let mut evidence = vec![format!(
-        "ksm_mergeable and ksm_merge_any are no for {}",
-        counted(
-            case.subjects.iter().filter(|s| !hidden(s)).count() as u64,
-            "process",
-            "processes"
-        )
-    )];
+    let known = case.subjects.iter().filter(|subject| subject.is_known());
+    let mut evidence = vec![match known.count() {
+        0 => "no page is on record".to_owned(),
+        known => format!(
+            "ksm_mergeable and ksm_merge_any are no for {}",
+            counted(known as u64, "process", "processes")
+        ),
+    }];
     evidence.extend(largest.iter().take(NAMED).map(|subject| {
         let size = mib(subject.usage.anonymous.into());
         format!("{} could: {size} of anonymous memory", subject.name())
