@@ -32,6 +32,20 @@ fn as_text() {
 }
 
 #[test]
+fn a_change_after_nobody_was_there() {
+    let text = recording();
+    let lines: Vec<&str> = text.lines().collect();
+    let line = |second: usize| lines[second + 1].replace("\"seconds\":", "\"seconds\":1");
+    let nobody = line(20);
+    assert!(nobody.ends_with("\"reading\":null}"), "{nobody}");
+    let nobody = nobody.replace("120.001", "15");
+    // What was set before is not said again.
+    let text = [lines[0], &line(0), &nobody, &line(8), &line(10)].join("\n") + "\n";
+    let said = report(&text, &[]).0;
+    assert!(said.contains("pages_to_scan 1000 -> 4000"), "{said}");
+}
+
+#[test]
 fn as_svg() {
     let (said, svg) = report(&recording(), &["--svg"]);
     assert_eq!(said, "status 0\n");
@@ -84,9 +98,10 @@ fn the_end_is_cut_off() {
 
 #[test]
 fn a_foreign_one_does_no_harm() {
-    let text = recording()
-        .replacen("build<1>", "\\u001b[2J", 1)
-        .replace("\"pages_to_scan\":\"4000\"", "\"pages_to_scan\":\"\\u001b[2J\"");
+    let text = recording().replacen("build<1>", "\\u001b[2J", 1).replace(
+        "\"pages_to_scan\":\"4000\"",
+        "\"pages_to_scan\":\"\\u001b[2J\"",
+    );
     let harmful = ['\u{1b}', '\u{9b}'];
     for option in [&[][..], &["--svg"], &["--html"]] {
         let (said, drawn) = report(&text, option);

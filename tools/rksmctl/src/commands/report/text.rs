@@ -12,6 +12,7 @@ use super::figures::{self, Line};
 use crate::{
     recording::Recording,
     show::{counted, duration, grouped, mib, percent},
+    system::Provider,
 };
 
 /// How many changes are named.
@@ -189,7 +190,8 @@ fn work(recording: &Recording) -> Work {
 fn events(recording: &Recording) -> Vec<(f64, String)> {
     let mut events = Vec::new();
     let mut provider = Some(recording.header.provider);
-    let mut settings: Option<&BTreeMap<String, String>> = None;
+    // What was set last, of each: it is not recorded again where it is as before.
+    let mut known: Vec<(Provider, &BTreeMap<String, String>)> = Vec::new();
     for sample in &recording.samples {
         let now = sample.reading.as_ref().map(|reading| reading.provider);
         if now != provider {
@@ -197,25 +199,34 @@ fn events(recording: &Recording) -> Vec<(f64, String)> {
                 format!("merging by {now}")
             });
             events.push((sample.seconds, what));
-            // The knobs of another one are no changes.
-            settings = None;
         }
         provider = now;
-        let Some(new) = sample.reading.as_ref().and_then(|r| r.settings.as_ref()) else {
+        let Some(reading) = &sample.reading else {
             continue;
         };
+        let Some(new) = &reading.settings else {
+            continue;
+        };
+        // The knobs of another one are no changes.
+        let old = known
+            .iter_mut()
+            .find(|(provider, _)| *provider == reading.provider);
+        let before = old.as_ref().map(|(_, settings)| *settings);
         let advised = new.get("advisor_mode").is_some_and(|mode| mode != "none");
         for (name, value) in new {
             // The advisor sets it after each pass.
             if advised && name == "pages_to_scan" {
                 continue;
             }
-            let old = settings.and_then(|settings| settings.get(name));
+            let old = before.and_then(|settings| settings.get(name));
             if let Some(old) = old.filter(|old| *old != value) {
                 events.push((sample.seconds, format!("{name} {old} -> {value}")));
             }
         }
-        settings = Some(new);
+        match old {
+            Some((_, settings)) => *settings = new,
+            None => known.push((reading.provider, new)),
+        }
     }
     events
 }
