@@ -21,9 +21,8 @@ fn color(provider: Provider) -> RGBColor {
 
 /// Saved memory, the scanners' CPU and the length of passes, one below the other.
 pub fn svg(recording: &Recording) -> Result<String> {
-    let recording = figures::thinned(recording);
     let mut text = String::new();
-    draw(&recording, &mut text).map_err(|error| anyhow!("cannot draw: {error}"))?;
+    draw(recording, &mut text).map_err(|error| anyhow!("cannot draw: {error}"))?;
     Ok(text)
 }
 
@@ -44,9 +43,10 @@ fn draw<'a>(recording: &Recording, text: &'a mut String) -> Result<(), Box<dyn E
         ),
         ("Length of a pass", "seconds", figures::passes(recording)),
     ];
-    for (number, (caption, unit, lines)) in charts.iter().enumerate() {
+    for (number, (caption, unit, lines)) in charts.into_iter().enumerate() {
+        let lines = figures::thinned(lines);
         // What the colours mean is said once, where lines rise and leave the corner free.
-        chart(&parts[number], caption, unit, lines, &clock, number == 0)?;
+        chart(&parts[number], caption, unit, &lines, &clock, number == 0)?;
     }
     area.present()?;
     drop(parts);

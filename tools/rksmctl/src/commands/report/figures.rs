@@ -2,6 +2,8 @@
 
 //! What is worked out of a recording: curves over time.
 
+use std::cmp::Ordering;
+
 use crate::{
     recording::{Reading, Recording, Sample},
     system::Provider,
@@ -23,6 +25,14 @@ pub fn saved(recording: &Recording) -> Vec<Line> {
     lines(recording, |_, sample, reading| {
         let point = (sample.seconds, reading.counters.saved() as f64 * mib);
         vec![point]
+    })
+}
+
+/// MiB saved after records.
+pub fn profit(recording: &Recording) -> Vec<Line> {
+    lines(recording, |_, sample, reading| {
+        let bytes = reading.counters.general_profit as f64;
+        vec![(sample.seconds, bytes / f64::from(1 << 20))]
     })
 }
 
@@ -99,22 +109,92 @@ fn lines(
     lines
 }
 
-/// A recording with fewer samples, for charts: a week has 600 000. Counters only grow, so what is
-/// worked out between two samples that stay is the average between them.
-pub fn thinned(recording: &Recording) -> Recording {
-    let step = recording.samples.len().div_ceil(POINTS).max(1);
-    let last = recording.samples.len().saturating_sub(1);
-    let mut provider = None;
-    let samples = recording.samples.iter().enumerate();
-    let samples = samples.filter(|(index, sample)| {
-        let now = sample.reading.as_ref().map(|reading| reading.provider);
-        // Where the provider changes, both sides stay.
-        let changed = std::mem::replace(&mut provider, now) != now;
-        changed || index % step == 0 || *index == last
-    });
-    Recording {
-        header: recording.header.clone(),
-        samples: samples.map(|(_, sample)| sample.clone()).collect(),
-        cut: recording.cut,
+/// The average over time, or that of the points where they take none.
+pub fn over_time(lines: &[Line]) -> f64 {
+    let (mut time, mut area) = (0.0, 0.0);
+    for step in lines.iter().flat_map(|line| line.points.windows(2)) {
+        let length = step[1].0 - step[0].0;
+        time += length;
+        area += length * (step[0].1 + step[1].1) / 2.0;
+    }
+    if time > 0.0 {
+        area / time
+    } else {
+        of_points(lines)
+    }
+}
+
+/// The average of all points.
+pub fn of_points(lines: &[Line]) -> f64 {
+    let points = || lines.iter().flat_map(|line| &line.points);
+    points().map(|point| point.1).sum::<f64>() / points().count() as f64
+}
+
+/// Curves with fewer points, for charts: a week has 600 000. Of those side by side the least and the most
+/// stay.
+pub fn thinned(mut lines: Vec<Line>) -> Vec<Line> {
+    let all: usize = lines.iter().map(|line| line.points.len()).sum();
+    let step = (2 * all).div_ceil(POINTS);
+    if step > 2 {
+        for line in &mut lines {
+            line.points = extremes(&line.points, step);
+        }
+    }
+    lines
+}
+
+/// Of each so many points two, and the first and the last of all.
+fn extremes(points: &[(f64, f64)], step: usize) -> Vec<(f64, f64)> {
+    let mut kept: Vec<_> = points.first().copied().into_iter().collect();
+    for part in points.chunks(step) {
+        let least = part.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+        let most = part.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        let mut both = [least, most];
+        both.sort_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
+        kept.extend(both.into_iter().flatten());
+    }
+    kept.extend(points.last());
+    kept.dedup();
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(points: impl IntoIterator<Item = (f64, f64)>) -> Line {
+        Line {
+            provider: Provider::Rksm,
+            points: points.into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn averages() {
+        // Often at 10, and for most of the time at 20.
+        let lines = [
+            line([(0.0, 10.0), (1.0, 10.0), (2.0, 10.0)]),
+            line([(3.0, 20.0), (11.0, 20.0)]),
+        ];
+        assert_eq!(over_time(&lines), 18.0);
+        assert_eq!(of_points(&lines), 14.0);
+        assert_eq!(over_time(&[line([(1.0, 7.0)])]), 7.0);
+    }
+
+    #[test]
+    fn peaks_stay() {
+        let mut points: Vec<_> = (0..100_000).map(|at| (f64::from(at), 5.0)).collect();
+        points[33_333].1 = 9.0;
+        points[33_334].1 = 1.0;
+        let long = vec![line(points.clone())];
+        let thin = thinned(long).remove(0).points;
+        assert!(thin.len() < 1200, "{}", thin.len());
+        for kept in [0, 33_333, 33_334, 99_999] {
+            assert!(thin.contains(&points[kept]), "{kept}");
+        }
+        assert!(thin.is_sorted_by(|a, b| a.0 < b.0));
+        // A short one is as it was.
+        let short = vec![line(points[..900].iter().copied())];
+        assert_eq!(thinned(short.clone()), short);
     }
 }

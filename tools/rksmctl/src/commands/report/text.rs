@@ -47,7 +47,8 @@ fn write_to(out: &mut String, recording: &Recording) -> std::fmt::Result {
     writeln!(out, "Merging by     {}", header.provider)?;
     writeln!(out)?;
 
-    let saved = Spread::of(&figures::saved(recording));
+    let over_time = |lines: &[Line]| Spread::of(lines, figures::over_time);
+    let saved = over_time(&figures::saved(recording));
     writeln!(
         out,
         "{:15}{:>12}{:>12}{:>12}{:>12}{:>12}",
@@ -55,17 +56,18 @@ fn write_to(out: &mut String, recording: &Recording) -> std::fmt::Result {
     )?;
     let as_mib = |value: f64| mib((value * f64::from(1 << 20)).round() as i128);
     row(out, "Saved", saved, as_mib)?;
-    row(out, "Profit", Spread::of(&profit(recording)), as_mib)?;
-    let of_one = |value: f64| percent(value, 100.0);
     row(
         out,
-        "Scanner CPU",
-        Spread::of(&figures::cpu(recording)),
-        of_one,
+        "Profit",
+        over_time(&figures::profit(recording)),
+        as_mib,
     )?;
-    let passes = figures::passes(recording);
+    let of_one = |value: f64| percent(value, 100.0);
+    let cpu = over_time(&figures::cpu(recording));
+    row(out, "Scanner CPU", cpu, of_one)?;
+    let passes = Spread::of(&figures::passes(recording), figures::of_points);
     let time = |value: f64| duration(Duration::from_secs_f64(value.max(0.0)));
-    row(out, "Pass", Spread::of(&passes), time)?;
+    row(out, "Pass", passes, time)?;
     writeln!(out)?;
 
     let done = work(recording);
@@ -105,7 +107,7 @@ struct Spread {
 }
 
 impl Spread {
-    fn of(lines: &[Line]) -> Option<Self> {
+    fn of(lines: &[Line], average: fn(&[Line]) -> f64) -> Option<Self> {
         let values = || {
             lines
                 .iter()
@@ -116,7 +118,7 @@ impl Spread {
             last: values().last()?,
             least: values().fold(f64::INFINITY, f64::min),
             most: values().fold(f64::NEG_INFINITY, f64::max),
-            average: values().sum::<f64>() / values().count() as f64,
+            average: average(lines),
         })
     }
 }
@@ -141,22 +143,6 @@ fn row(
         write!(out, "{:>12}", show(value))?;
     }
     writeln!(out)
-}
-
-/// MiB that are saved after records.
-fn profit(recording: &Recording) -> Vec<Line> {
-    let readings = recording
-        .samples
-        .iter()
-        .filter_map(|sample| Some((sample.seconds, sample.reading.as_ref()?)));
-    let points = readings.map(|(seconds, reading)| {
-        let bytes = reading.counters.general_profit as f64;
-        (seconds, bytes / f64::from(1 << 20))
-    });
-    vec![Line {
-        provider: recording.header.provider,
-        points: points.collect(),
-    }]
 }
 
 /// What was done from the first sample to the last.
