@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::fs;
+
 use common::{rksmctl, system};
 use insta::assert_snapshot;
 
@@ -33,6 +35,23 @@ fn without_ksm() {
 fn in_trouble() {
     let root = system(&["machine", "rksm", "trouble"]);
     assert_snapshot!(rksmctl(root.path(), &["status"]));
+}
+
+#[test]
+fn nobody_has_asked() {
+    let root = system(&["machine", "rksm"]);
+    let set = |name: &str, to: &str| {
+        let path = root.path().join("sys/kernel/mm/rksm").join(name);
+        fs::write(path, to).unwrap();
+    };
+    for name in ["shared", "sharing", "unshared", "volatile"] {
+        set(&format!("pages_{name}"), "0\n");
+    }
+    let says_so = || rksmctl(root.path(), &["status"]).contains("nobody has asked");
+    // Somebody has, whose pages are full of zeroes.
+    assert!(!says_so());
+    set("ksm_zero_pages", "0\n");
+    assert!(says_so());
 }
 
 #[test]

@@ -185,7 +185,8 @@ fn warnings(settings: &Settings, counters: &Counters) -> Vec<String> {
             counted(counters.stable_node_chains, "page", "pages"),
         ));
     }
-    if settings.get("run") == Some("1") && counters.full_scans > 1 && tracked == 0 {
+    let none = tracked == 0 && counters.ksm_zero_pages <= 0;
+    if settings.get("run") == Some("1") && counters.full_scans > 1 && none {
         warnings.push("nobody has asked for merging; rksmctl why says who could".into());
     }
     warnings
