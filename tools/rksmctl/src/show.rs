@@ -19,6 +19,17 @@ pub fn say(text: &str) -> Result<()> {
     }
 }
 
+use crate::system::knobs::Settings;
+
+/// What `run` is set to.
+pub fn running(settings: &Settings) -> &'static str {
+    match settings.get("run") {
+        Some("1") => "scans and merges",
+        Some("2") => "stopped, and everything was unmerged",
+        _ => "stopped; what is merged stays so",
+    }
+}
+
 /// A name that others have chosen, in one line that does nothing to a terminal and may stand in XML.
 pub fn plain(name: &str) -> String {
     let is_harmful = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');

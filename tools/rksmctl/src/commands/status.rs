@@ -14,7 +14,7 @@ use crossterm::{cursor, execute, terminal};
 use serde::Serialize;
 
 use crate::{
-    show::{counted, duration, grouped, mib, percent},
+    show::{counted, duration, grouped, mib, percent, running},
     system::{counters::Counters, knobs::Settings, memory::Memory, scanners, Provider, System},
 };
 
@@ -90,14 +90,6 @@ impl Status {
             counters,
             settings,
         })
-    }
-
-    fn running(&self) -> String {
-        match self.settings.get("run") {
-            Some("1") => "scans and merges".into(),
-            Some("2") => "stopped, and everything was unmerged".into(),
-            _ => "stopped; what is merged stays so".into(),
-        }
     }
 
     fn pace(&self) -> String {
@@ -203,7 +195,12 @@ impl fmt::Display for Status {
             )
         };
 
-        writeln!(f, "Merging by     {}: {}", self.provider, self.running())?;
+        writeln!(
+            f,
+            "Merging by     {}: {}",
+            self.provider,
+            running(&self.settings)
+        )?;
         writeln!(f, "Pace           {}", self.pace())?;
         writeln!(f)?;
         writeln!(

@@ -17,7 +17,7 @@ use super::{
     state::{Mode, State},
 };
 use crate::{
-    show::{counted, duration, grouped, mib, percent},
+    show::{counted, duration, grouped, mib, percent, running},
     system::overview::Overview,
 };
 
@@ -87,7 +87,7 @@ fn draw_title(state: &State, frame: &mut Frame, area: Rect) {
         (None, _) => "looking".into(),
         (Some(_), None) => "nobody merges pages now".into(),
         (Some(_), Some(overview)) => {
-            format!("{}: {}", overview.provider, running(overview))
+            format!("{}: {}", overview.provider, running(&overview.settings))
         }
     };
     let order = if state.inverted { ", inverted" } else { "" };
@@ -100,14 +100,6 @@ fn draw_title(state: &State, frame: &mut Frame, area: Rect) {
     frame.render_widget(Paragraph::new(title.as_str()).style(BOLD), area);
     if title.chars().count() + how.len() + 2 <= room {
         frame.render_widget(Paragraph::new(how).alignment(Alignment::Right), area);
-    }
-}
-
-fn running(overview: &Overview) -> &'static str {
-    match overview.settings.get("run") {
-        Some("1") => "scans and merges",
-        Some("2") => "stopped, and everything was unmerged",
-        _ => "stopped; what is merged stays so",
     }
 }
 
