@@ -39,5 +39,7 @@ def case_answers_over_http():
             urllib.request.urlopen(url + "x", timeout=60)
         except urllib.error.HTTPError as error:
             expect(error.code == 404, error)
+        else:
+            raise machine.Unexpected("what is not there is found")
         server.send_signal(signal.SIGTERM)
         expect(server.wait(30) == 0, "it does not end well")
