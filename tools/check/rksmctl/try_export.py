@@ -7,6 +7,7 @@ import urllib.request
 
 import machine
 from machine import expect, holder, knob, rksmctl, set_knob, wait_for
+from servant import servant
 
 
 def figures(text):
@@ -26,6 +27,26 @@ def case_exports_what_is_merged():
         name = f'ksm_process_merged_bytes{{pid="{process.pid}",command="python3",guest=""}}'
         expect(metrics[name] == 4096 * 1000, metrics)
         expect(metrics['ksm_processes{state="hidden"}'] == 0, metrics)
+
+
+def rename(name):
+    return f"open('/proc/self/comm', 'wb').write({name})"
+
+
+def case_a_process_of_any_name():
+    with servant("memory = private(10)", "ask(memory)", rename(b"\xff\x1b[2J")) as process:
+        name = f'{{pid="{process.pid}",command="\ufffd\ufffd[2J",guest=""}}'
+        text = rksmctl("export")
+        expect(name in text, text)
+
+
+def case_a_process_with_such_a_name_is_no_scanner():
+    set_knob("run", 0)
+    before = figures(rksmctl("export"))["ksm_scanner_cpu_seconds_total"]
+    busy = "import time", "while time.process_time() < 2: pass"
+    with servant(rename(b"rksmd"), *busy):
+        after = figures(rksmctl("export"))["ksm_scanner_cpu_seconds_total"]
+    expect(after - before < 1, f"{after - before} s of CPU time")
 
 
 def case_answers_over_http():

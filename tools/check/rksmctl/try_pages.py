@@ -130,3 +130,17 @@ def case_busy():
         expect("is busy with its address space" in said, said)
         process.let_go()
         expect("mappings" in rksmctl("pages", process.pid), "it cannot be looked at")
+
+
+def case_a_file_of_any_name():
+    # The kernel gives shared memory of System V names that begin so.
+    for name, shown in (("/SYSV", "/SYSV"), ("/tmp/\x1b[2J", "/tmp/\ufffd[2J")):
+        path = Path(name)
+        path.write_bytes(bytes(4096))
+        try:
+            file = f"file = open({name!r}, 'r+b')"
+            with servant(file, "memory = mmap.mmap(file.fileno(), PAGE)", "memory[0] = 1") as process:
+                text = rksmctl("pages", process.pid, area(process))
+                expect(f" {shown} " in text and "\x1b" not in text, text)
+        finally:
+            path.unlink()
