@@ -331,7 +331,7 @@ MODULE_TEST(hammered_by_readers)
 		usleep(1000);
 	EXPECT_EQ(0, load());
 	EXPECT_EQ(0, unload());
-	EXPECT_LT(HAMMERS, *reads);
+	EXPECT_LT(HAMMERS, (long)*reads);
 	kill_all(pids, HAMMERS);
 }
 

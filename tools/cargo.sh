@@ -19,6 +19,15 @@ cd "$repo/tools/$crate"
 name=$(sed -n 's/^name = "\(.*\)"/\1/p' Cargo.toml)
 
 lock cargo
+# cargo goes by the age of files, and takes what another clone has built from newer
+# ones for its own.
+mapfile -d '' -t files < <(find . -type f ! -name '*.new' -print0 | sort -z)
+content=$(hash_of "${files[@]}" </dev/null)
+if [ "$(cat "$CARGO_TARGET_DIR/$name.content" 2>/dev/null)" != "$content" ]; then
+	rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/"$name"-*
+	mkdir -p "$CARGO_TARGET_DIR"
+	echo "$content" >"$CARGO_TARGET_DIR/$name.content"
+fi
 case ${2:-} in
 '')
 	step "$crate" "building $name (about 1 minute from nothing)" \
