@@ -32,13 +32,8 @@ impl Names {
 }
 
 impl Owner {
-    /// As [`Self::look`], of one process.
-    pub fn read(system: &System, pid: i32) -> Self {
-        Self::look(system, &Patience::default(), &mut Names::default(), pid)
-    }
-
     /// What cannot be read is left empty.
-    pub fn look(system: &System, patience: &Patience, names: &mut Names, pid: i32) -> Self {
+    pub fn read(system: &System, patience: &Patience, names: &mut Names, pid: i32) -> Self {
         let proc = system.path(format!("/proc/{pid}"));
         let uid = fs::metadata(&proc).map_or(0, |data| data.uid());
         let told = system.text(format!("/proc/{pid}/cgroup"));

@@ -119,7 +119,7 @@ impl Processes {
                         found.concerned.push(Process {
                             pid,
                             command: plain(command.trim_end()),
-                            owner: Owner::look(system, patience, names, pid),
+                            owner: Owner::read(system, patience, names, pid),
                             merged,
                         });
                     }

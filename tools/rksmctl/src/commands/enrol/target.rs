@@ -8,7 +8,8 @@ use crate::{
     failure::Failure,
     system::{
         cgroup::{self, Cgroup},
-        owner::Owner,
+        owner::{Names, Owner},
+        patience::Patience,
         processes::pids,
         systemd, System,
     },
@@ -74,6 +75,10 @@ fn unit(system: &System, name: &str) -> Option<Target> {
 }
 
 fn guests(system: &System, name: &str) -> Result<Vec<i32>> {
-    let is_it = |pid: &i32| Owner::read(system, *pid).guest.as_deref() == Some(name);
+    let (patience, mut names) = (Patience::default(), Names::default());
+    let is_it = |pid: &i32| {
+        let owner = Owner::read(system, &patience, &mut names, *pid);
+        owner.guest.as_deref() == Some(name)
+    };
     Ok(pids(system)?.into_iter().filter(is_it).collect())
 }
