@@ -20,40 +20,20 @@
 		SKIP(return, "this provider enrols nobody from outside"); \
 } while (0)
 
-/* What nobody has advised, all equal. */
-static char *equal_pages(uint64_t seed)
-{
-	char *map = map_pages(N);
-
-	if (map)
-		fill_all(map, N, seed);
-	return map;
-}
-
-static bool gets_merged(char *map)
-{
-	int i;
-
-	for (i = 0; i < 20 && !all_ksm(map, N); i++)
-		if (!ksm_passes(1))
-			return false;
-	return all_ksm(map, N);
-}
-
 static int peer_unasked(struct peer *p, void *arg)
 {
-	char *map = equal_pages(1);
+	char *map = equal_pages(N, 1);
 	pid_t pid;
 
 	CHECK(map);
 	CHECK(peer_meet(p));
 	CHECK(peer_meet(p));	/* enrolled */
 	CHECK(prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) == 1);
-	CHECK(gets_merged(map));
+	CHECK(gets_merged(map, N));
 	pid = fork_child();
 	if (pid == 0)
 		_exit(!(prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) == 1 &&
-			gets_merged(equal_pages(2))));
+			gets_merged(equal_pages(N, 2), N)));
 	CHECK(wait_child(pid) == 0);
 	CHECK(peer_meet(p));
 	CHECK(peer_meet(p));	/* released */
@@ -87,11 +67,11 @@ KSM_TEST(enrolled_and_released)
 
 static int peer_with_advice(struct peer *p, void *arg)
 {
-	char *map = equal_pages(3);
+	char *map = equal_pages(N, 3);
 
 	CHECK(map);
 	CHECK(!madvise(map, N * pagesize, MADV_MERGEABLE));
-	CHECK(gets_merged(map));
+	CHECK(gets_merged(map, N));
 	CHECK(peer_meet(p));
 	CHECK(peer_meet(p));	/* released */
 	CHECK(all_ksm(map, N));
@@ -114,7 +94,7 @@ KSM_TEST(advice_holds)
 
 static int peer_left_out(struct peer *p, void *arg)
 {
-	char *map = equal_pages(4);
+	char *map = equal_pages(N, 4);
 
 	CHECK(map);
 	CHECK(peer_meet(p));

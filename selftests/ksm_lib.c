@@ -346,6 +346,16 @@ bool ksm_settles(long shared, long sharing)
 	return false;
 }
 
+bool gets_merged(char *map, size_t n)
+{
+	int i;
+
+	for (i = 0; i < 20 && !all_ksm(map, n); i++)
+		if (!ksm_passes(1))
+			return false;
+	return all_ksm(map, n) && distinct_pfns(map, n) == 1;
+}
+
 struct counter_value {
 	const char *name;
 	long value;

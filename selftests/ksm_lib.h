@@ -77,6 +77,8 @@ bool ksm_passes(unsigned int n);
 bool ksm_until(bool (*cond)(void *arg), void *arg);
 /* Both counters reach these values, and keep them for two more passes. */
 bool ksm_settles(long shared, long sharing);
+/* All of them are merged into one, a few passes from now. */
+bool gets_merged(char *map, size_t n);
 /* The scanner makes exactly one pass and rests; leaves run at 0. */
 bool ksm_step(void);
 /* A counter reaches a value. */
@@ -100,7 +102,9 @@ char *map_pages(size_t n);
 int watch_writes(char *map, size_t size);
 int watch_accesses(char *map, size_t size);
 char *page_of(char *map, size_t i);
-/* The same with a word in each that no other page has, and advised; NULL: it failed. */
+/* All with this content, and not advised; NULL: it failed. */
+char *equal_pages(size_t n, uint64_t seed);
+/* Pages with a word in each that no other has, and advised; NULL: it failed. */
 char *different_pages(size_t n, uint64_t seed);
 /* 4 KiB that follow from the seed alone, and nothing else has. */
 void fill(char *page, uint64_t seed);

@@ -107,6 +107,15 @@ void fill_all(char *map, size_t n, uint64_t seed)
 		fill(page_of(map, n), seed);
 }
 
+char *equal_pages(size_t n, uint64_t seed)
+{
+	char *map = map_pages(n);
+
+	if (map)
+		fill_all(map, n, seed);
+	return map;
+}
+
 bool all_hold(char *map, size_t n, uint64_t seed)
 {
 	while (n--)

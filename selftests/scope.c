@@ -31,27 +31,6 @@ FIXTURE_TEARDOWN_PARENT(scope)
 
 #define SCOPE_TEST(name)	TEST_F_TIMEOUT(scope, name, TEST_SECONDS)
 
-/* What a process has that nobody has advised. */
-static char *unasked_pages(uint64_t seed)
-{
-	char *map = map_pages(N);
-
-	if (map)
-		fill_all(map, N, seed);
-	return map;
-}
-
-/* All of them are merged, a few passes from now. */
-static bool gets_merged(char *map)
-{
-	int i;
-
-	for (i = 0; i < 20 && !all_ksm(map, N); i++)
-		if (!ksm_passes(1))
-			return false;
-	return all_ksm(map, N) && distinct_pfns(map, N) == 1;
-}
-
 static bool scope_is(const char *shown)
 {
 	char text[64];
@@ -77,11 +56,11 @@ SCOPE_TEST(knob)
 
 static int peer_unasked(struct peer *p, void *arg)
 {
-	char *map = unasked_pages(1);
+	char *map = equal_pages(N, 1);
 
 	CHECK(map);
 	CHECK(peer_meet(p));
-	CHECK(gets_merged(map));
+	CHECK(gets_merged(map, N));
 	CHECK(merging_pages(0) >= N);
 	CHECK(peer_meet(p));	/* both are merged */
 	CHECK(peer_meet(p));	/* and back at the smaller scope */
@@ -95,7 +74,7 @@ static int peer_unasked(struct peer *p, void *arg)
 /* Two processes that know nothing of merging; one goes on to ask for some. */
 SCOPE_TEST(all_and_back)
 {
-	char *map = unasked_pages(1), *asked = unasked_pages(1);
+	char *map = equal_pages(N, 1), *asked = equal_pages(N, 1);
 	struct peer p;
 
 	ASSERT_TRUE(map && asked);
@@ -103,8 +82,8 @@ SCOPE_TEST(all_and_back)
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_EQ(0, knob_write("scope", "all"));
 	ASSERT_TRUE(peer_meet(&p));
-	EXPECT_TRUE(gets_merged(map));
-	EXPECT_TRUE(gets_merged(asked));
+	EXPECT_TRUE(gets_merged(map, N));
+	EXPECT_TRUE(gets_merged(asked, N));
 	EXPECT_EQ(pfn_of(0, map), pfn_of(p.pid, map));
 	ASSERT_TRUE(peer_meet(&p));
 	ASSERT_EQ(0, madvise(asked, N * pagesize, MADV_MERGEABLE));
@@ -132,19 +111,19 @@ SCOPE_TEST(all_and_back)
 
 static int is_found(void)
 {
-	char *map = unasked_pages(2);
+	char *map = equal_pages(N, 2);
 
-	CHECK(map && gets_merged(map) && all_hold(map, N, 2));
+	CHECK(map && gets_merged(map, N) && all_hold(map, N, 2));
 	return 0;
 }
 
 static int is_left_out(void)
 {
-	char *map = unasked_pages(3), *asked = unasked_pages(3);
+	char *map = equal_pages(N, 3), *asked = equal_pages(N, 3);
 
 	CHECK(map && asked);
 	CHECK(!madvise(asked, N * pagesize, MADV_MERGEABLE));
-	CHECK(gets_merged(asked));
+	CHECK(gets_merged(asked, N));
 	CHECK(ksm_passes(4));
 	CHECK(none_ksm(map, N));
 	CHECK(all_hold(map, N, 3));
@@ -224,10 +203,10 @@ SCOPE_TEST(left_out)
 	/* Until it asks for everything, and drops that again. */
 	pid = fork_child();
 	if (pid == 0) {
-		char *map = unasked_pages(4);
+		char *map = equal_pages(N, 4);
 
 		_exit(!(map && !prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0) &&
-			gets_merged(map) &&
+			gets_merged(map, N) &&
 			!prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0) &&
 			none_ksm(map, N) && ksm_passes(4) && none_ksm(map, N) &&
 			all_hold(map, N, 4)));
@@ -238,12 +217,12 @@ SCOPE_TEST(left_out)
 /* Saying no gives back what was merged, at once. */
 SCOPE_TEST(leaves)
 {
-	char *map = unasked_pages(5);
+	char *map = equal_pages(N, 5);
 
 	ASSERT_NE(NULL, map);
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_EQ(0, knob_write("scope", "all"));
-	ASSERT_TRUE(gets_merged(map));
+	ASSERT_TRUE(gets_merged(map, N));
 	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
 	EXPECT_TRUE(none_ksm(map, N));
 	EXPECT_TRUE(all_hold(map, N, 5));
@@ -255,15 +234,15 @@ SCOPE_TEST(leaves)
 /* The same for one that asked for everything but a part, which was merged unasked. */
 SCOPE_TEST(leaves_with_a_part_unasked)
 {
-	char *map = unasked_pages(9), *asked = unasked_pages(9);
+	char *map = equal_pages(N, 9), *asked = equal_pages(N, 9);
 
 	ASSERT_TRUE(map && asked);
 	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
 	ASSERT_EQ(0, madvise(map, N * pagesize, MADV_UNMERGEABLE));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_EQ(0, knob_write("scope", "all"));
-	ASSERT_TRUE(gets_merged(map));
-	ASSERT_TRUE(gets_merged(asked));
+	ASSERT_TRUE(gets_merged(map, N));
+	ASSERT_TRUE(gets_merged(asked, N));
 	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
 	EXPECT_TRUE(none_ksm(map, N));
 	EXPECT_TRUE(none_ksm(asked, N));
@@ -277,13 +256,13 @@ SCOPE_TEST(leaves_with_a_part_unasked)
 /* run=2 finds what was merged unasked, in children too. */
 SCOPE_TEST(run_2)
 {
-	char *map = unasked_pages(6);
+	char *map = equal_pages(N, 6);
 	pid_t pid;
 
 	ASSERT_NE(NULL, map);
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_EQ(0, knob_write("scope", "all"));
-	ASSERT_TRUE(gets_merged(map));
+	ASSERT_TRUE(gets_merged(map, N));
 	pid = fork_child();
 	if (pid == 0) {
 		for (;;)
@@ -302,19 +281,19 @@ SCOPE_TEST(run_2)
 /* What moves is unmerged first, advised or not. */
 SCOPE_TEST(mremap)
 {
-	char *map = unasked_pages(7), *to = map_pages(N);
+	char *map = equal_pages(N, 7), *to = map_pages(N);
 
 	ASSERT_TRUE(map && to);
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_EQ(0, knob_write("scope", "all"));
-	ASSERT_TRUE(gets_merged(map));
+	ASSERT_TRUE(gets_merged(map, N));
 	ASSERT_EQ(0, knob_set("run", 0));
 	ASSERT_EQ(to, mremap(map, N * pagesize, N * pagesize,
 			     MREMAP_MAYMOVE | MREMAP_FIXED, to));
 	EXPECT_TRUE(none_ksm(to, N));
 	EXPECT_TRUE(all_hold(to, N, 7));
 	ASSERT_EQ(0, knob_set("run", 1));
-	EXPECT_TRUE(gets_merged(to));
+	EXPECT_TRUE(gets_merged(to, N));
 }
 
 static void nothing(int signal)
@@ -326,13 +305,13 @@ SCOPE_TEST(mremap_is_not_interrupted)
 {
 	const struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = {};
 	const struct sigaction handler = { .sa_handler = nothing };
-	char *map = unasked_pages(10), *to = map_pages(N), *swap;
+	char *map = equal_pages(N, 10), *to = map_pages(N), *swap;
 	int i, failed = 0;
 
 	ASSERT_TRUE(map && to);
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_EQ(0, knob_write("scope", "all"));
-	ASSERT_TRUE(gets_merged(map));
+	ASSERT_TRUE(gets_merged(map, N));
 	ASSERT_EQ(0, sigaction(SIGALRM, &handler, NULL));
 	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
 	for (i = 0; i < 5000; i++) {
@@ -350,7 +329,7 @@ SCOPE_TEST(mremap_is_not_interrupted)
 /* Zero pages are given back too. */
 SCOPE_TEST(zero_pages)
 {
-	char *map = unasked_pages(8);
+	char *map = equal_pages(N, 8);
 	long mine;
 
 	ASSERT_NE(NULL, map);
