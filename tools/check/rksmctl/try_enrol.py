@@ -38,7 +38,8 @@ def case_a_process():
         rksmctl("enrol", process.pid)
         wait_for(lambda: merged(process.pid) >= 900)
         rksmctl("release", process.pid)
-        expect(merged(process.pid) == 0, f"{merged(process.pid)} pages are merged after release")
+        # The count in /proc is that of the records, which are forgotten when the scanner comes by.
+        wait_for(lambda: merged(process.pid) == 0)
 
 
 def case_a_cgroup_and_who_joins_it():
