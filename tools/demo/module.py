@@ -28,7 +28,8 @@ def insmod(module):
 
 def values(folder):
     """What its files show, of those that stand still while nothing is merged."""
-    return {path.name: path.read_text() for path in (MM / folder).iterdir() if path.stat().st_mode & 0o200}
+    both = [path for path in (MM / folder).iterdir() if path.stat().st_mode & 0o600 == 0o600]
+    return {path.name: path.read_text() for path in both}
 
 
 def load(module):
