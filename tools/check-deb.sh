@@ -79,10 +79,11 @@ inside() {
 	DEBIAN_DISK=$disk "$repo/tools/debian-chroot.sh" --root bash -O extglob -c "$1"
 }
 
-# machine STAGE [FOLDER]: boots it, or the copy of it that is there.
+# machine STAGE [FOLDER]: boots it, or the copy of it that is there. With several
+# CPUs that are emulated, guests in the machine die now and then.
 machine() {
 	local folder=${2:-$work}
-	RKSM=0 VM_GUESTS=${VM_GUESTS:-1} RKSM_RUN=$(steps "$1") VM_ROOT=$folder VM_DISK=$folder/root.img \
+	RKSM=0 VM_CPUS=1 RKSM_RUN=$(steps "$1") VM_ROOT=$folder VM_DISK=$folder/root.img \
 		VM_LOG=$logs/$1.kernel.log VM_TIMEOUT=900 run "$1" "$repo/tools/vm.sh" debian >"$logs/$1.out"
 }
 
@@ -131,9 +132,9 @@ booted() {
 }
 
 # secure: on a copy, a kernel that is locked down, then Secure Boot, without DKMS's
-# key and with it. Guests are not wanted, and QEMU is to be the better one.
+# key and with it.
 secure() {
-	local VM_GUESTS=0 disk=$work/secure/root.img
+	local disk=$work/secure/root.img
 	VM_KOPT=lockdown=integrity machine locked "$work/secure"
 	export VM_UEFI=$work/secure/uefi
 	machine refused "$work/secure"

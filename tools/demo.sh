@@ -18,7 +18,8 @@ else
 	kernel=$out/kernel
 fi
 
-export RKSM=0 VM_GUESTS=1 VM_MEM=${VM_MEM:-2G} VM_TIMEOUT=${VM_TIMEOUT:-600}
+# One CPU: with several that are emulated, guests in the machine die now and then.
+export RKSM=0 VM_CPUS=${VM_CPUS:-1} VM_MEM=${VM_MEM:-2G} VM_TIMEOUT=${VM_TIMEOUT:-600}
 printf -v RKSM_RUN '%q ' "$python" "$repo/tools/demo/run" --module "$out/rksm.ko" \
 	--kernel "$kernel" --image "$image" --logs "$repo/build/log/demo"
 export RKSM_RUN

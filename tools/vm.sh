@@ -22,9 +22,7 @@ if of_debian "$name"; then
 	[ -e /usr/lib/qemu/virtiofsd ] || "$repo/tools/packages.sh" virtiofsd >&2
 	debian=$("$repo/tools/debian-root.sh")
 	root=${VM_ROOT:-$debian}
-	args=(--kernel "$root/vmlinuz" --initrd "$root/initrd.img")
-	# Which QEMU is better for what, vm.py says.
-	[ "${VM_GUESTS:-0}" = 1 ] || args+=(--tree "$debian/tree")
+	args=(--kernel "$root/vmlinuz" --initrd "$root/initrd.img" --tree "$debian/tree")
 	[ -z "${VM_UEFI:-}" ] || args+=(--uefi "$VM_UEFI")
 	if [ -n "${VM_DISK:-}" ]; then
 		# Half a copy must not be taken for one.
