@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import kernel_tests
@@ -31,9 +32,10 @@ MACHINES_AT_ONCE = 2
 PROGRAMS = ("bench", "rksmctl")
 TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
 # How many of a test's rounds are done there, in percent: all with --full.
-ROUNDS = {"debug": 25, "debian": 50}
+ROUNDS = {"debug": 25, "plain": 50, "debian": 50}
 # Seconds after which a machine is stuck; several times what it needs.
 TIMEOUT = {"plain": 1800, "debug": 4000, "uml": 1200, "debian": 2400, "arm64": 3600}
+TIMEOUT_DROP_IN = 1800
 # With more than one CPU, User-Mode Linux flushes no TLB but its own: whatever
 # write-protects a page, in-tree KSM too, loses writes of the others.
 CPUS = {"plain": "2", "debug": "2", "uml": "1", "debian": "2", "arm64": "2"}
@@ -161,9 +163,15 @@ class Check:
     def run(self, names):
         """Builds one kernel after the other; the tests of one run meanwhile."""
         with ThreadPoolExecutor(MACHINES_AT_ONCE) as machines:
-            booted = [machines.submit(self.boot, *built) for built in map(self.build, names) if built]
+            booted = []
+            for name in names:
+                if built := self.build(name):
+                    booted.append(machines.submit(self.boot, *built))
+                    if name == "debian":
+                        booted += [machines.submit(self.demo), machines.submit(self.drop_in, built[1])]
         for machine in booted:
-            self.judge(*machine.result())
+            judge = machine.result()
+            judge()
 
     def build(self, name):
         """One kernel, its module and its tests: (name, source, tests)."""
@@ -219,7 +227,43 @@ class Check:
         started = time.monotonic()
         status = subprocess.run([REPO / "tools/vm.sh", name], env=env, check=False).returncode
         say(f"{name}: the machine ran for {time.monotonic() - started:.0f} s")
-        return name, source, out, status
+        return partial(self.judge, name, source, out, status)
+
+    def demo(self):
+        say("demo: boot and run it")
+        log = LOGS / "check-demo/demo.log"
+        status = run_logged([str(REPO / "tools/demo.sh"), "debian"], log)
+
+        def judge():
+            results = ktap.Results()
+            for how, name in re.findall(r"^(ok|FAIL) +([^,(]*[^,( ])", read(log), re.MULTILINE):
+                results.case(f"demo/{name}", how == "ok")
+            results.case(f"demo/its end (status {status})", status == 0)
+            self.report("demo", results, log)
+
+        return judge
+
+    def drop_in(self, source):
+        """Debian's own tools, with each provider of page merging."""
+        say("drop-in: boot with Debian's tools for KSM")
+        out = LOGS / "check-dropin"
+        shutil.rmtree(out, ignore_errors=True)
+        found, kernel_log, log = out / "dropin.ktap", out / KERNEL_LOG, out / "machine.log"
+        env = dict(os.environ, RKSM="0", VM_LOG=str(kernel_log), VM_TIMEOUT=str(TIMEOUT_DROP_IN))
+        module = "build/debian/rksm"
+        env["RKSM_RUN"] = f"/usr/bin/python3 -B tools/check/dropin {module}_hooks.ko {module}.ko build/rksmctl >'{found}'"
+        command = 'VM_ROOT=$("$0/debian-tools.sh") && export VM_ROOT && exec "$0/vm.sh" debian'
+        status = run_logged(["bash", "-c", command, str(REPO / "tools")], log, env=env)
+
+        def judge():
+            results = ktap.parse(read(found), source, "drop-in")
+            results.case(f"drop-in/the machine ran to its end (status {status})", status == 0)
+            bad = klog.findings(kernel_log)
+            results.case("drop-in/kernel log", not bad)
+            self.complain(bad[:20])
+            self.report("drop-in", results, found if found.exists() else log)
+
+        return judge
 
     def judge(self, name, source, out, status):
         """What the machine left behind."""
@@ -331,10 +375,10 @@ def read(path):
     return path.read_text(errors="replace") if path.exists() else ""
 
 
-def run_logged(command, path):
+def run_logged(command, path, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as log:
-        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False, **options).returncode
 
 
 def main():

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0
+"""rksmctl top, on the screen that one has over ssh."""
+
+import machine
+from machine import expect, holder
+from merging import PAGES, scan
+from screen import screen
+
+PROVIDER = {"ksm": "the kernel's own KSM: ", "rksm": "rksm: "}
+
+
+def shown(group, user):
+    scan()
+    with holder(PAGES, user=user) as process, screen(f"runuser -u {user} -- {machine.RKSMCTL} top") as top:
+
+        def is_whole(lines):
+            text = "\n".join(lines)
+            return PROVIDER[group] in text and f"{process.pid} python3" in text and lines[23].startswith("q quit")
+
+        top.wait_for(is_whole)
+        text = "\n".join(top.lines())
+        expect(("needs root" in text) == (user == "nobody"), text)
+        top.press("q")
+        machine.wait_for(top.has_ended)
+
+
+def case_top_as_root(group):
+    shown(group, "root")
+
+
+def case_top_as_user(group):
+    shown(group, "nobody")

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Who follows the tracepoints. Those of each provider are in its own group, and begin with its name."""
+
+import re
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+from daemons import said
+from machine import expect
+from merging import merged, scan
+
+
+
+def events(group):
+    return [f"{group}_{name}" for name in ("start_scan", "stop_scan", "merge_with_ksm_page")]
+
+
+def case_trace_cmd(group):
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "trace.dat")
+        said("trace-cmd", "start", "-e", group)
+        with merged():
+            said("trace-cmd", "stop")
+        said("trace-cmd", "extract", "-o", file)
+        report = said("trace-cmd", "report", file)
+        for event in events(group):
+            expect(f" {event}: " in report, f"no {event}: {report[-2000:]}")
+        said("trace-cmd", "reset")
+
+
+def case_bpftrace(group):
+    probes = " ".join(f"tracepoint:{group}:{event} {{ @{event} = count(); }}" for event in events(group))
+    command = ["bpftrace", "-B", "line", "-e", f'BEGIN {{ printf("ready\\n"); }} {probes}']
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tracer:
+        for line in tracer.stdout:
+            if line == "ready\n":
+                break
+        with merged():
+            scan()
+        tracer.send_signal(signal.SIGINT)
+        counts = dict(re.findall(r"^@(\w+): (\d+)$", tracer.communicate(timeout=120)[0], re.MULTILINE))
+    expect(all(int(counts.get(event, 0)) for event in events(group)), counts)
