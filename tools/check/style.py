@@ -147,6 +147,39 @@ def rust_is_formatted(repo):
     yield from run([str(repo / "tools/fmt.sh"), "--check"], repo)
 
 
+def blocks_say_what_they_are(repo):
+    """A block without an info string might be one whose commands nobody runs:
+    tools/check/documents runs those of `console`."""
+    for name, path in tracked(repo):
+        if name.endswith(".md"):
+            fences = [line for line in enumerate(path.read_text().splitlines(), 1) if line[1].startswith("```")]
+            for number, fence in fences[::2]:
+                if fence == "```":
+                    yield f"{name}:{number}: a block without an info string: console, sh or text"
+
+
+# In tools/demo/run: the name of a step, and in live.py, that of a column.
+STEP = re.compile(r'\.step\(f?"(.+?)"\)')
+COLUMN = re.compile(r'^    "(.+?)": lambda', re.MULTILINE)
+
+
+def the_demo_prints_what_readme_shows(repo):
+    """But for figures: each line of a step, and no step is missing."""
+    shown = (repo / "README.md").read_text().splitlines()
+    steps = STEP.findall((repo / "tools/demo/run").read_text())
+    ended = r"(, .+)? \(\d+\.\d s\)"
+    patterns = [re.compile("ok    " + re.sub(r"\\\{.+?\\\}", ".+", re.escape(step)) + ended) for step in steps]
+    lines = [line for line in shown if line.startswith("ok    ")]
+    for line in lines:
+        if not any(pattern.fullmatch(line) for pattern in patterns):
+            yield f"README.md: the demo has no such step: {line}"
+    for step, pattern in zip(steps, patterns):
+        if not any(pattern.fullmatch(line) for line in lines):
+            yield f"README.md: a step of the demo is missing: {step}"
+    if " ".join(COLUMN.findall((repo / "tools/demo/live.py").read_text())) not in shown:
+        yield "README.md: the demo's table has other columns"
+
+
 def run(command, repo):
     result = subprocess.run(command, cwd=repo, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -164,6 +197,8 @@ CHECKS = (
     scripts_are_clean,
     builds_only_where_it_was_tried,
     rust_is_formatted,
+    blocks_say_what_they_are,
+    the_demo_prints_what_readme_shows,
 )
 
 
