@@ -9,7 +9,7 @@ RKSM ?= 1
 export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_DIMM VM_ICOUNT VM_TIMEOUT VM_LOG VM_KOPT VM_DISK SEED ONLY
 export RKSM_RUN := $(value RUN)
 
-.PHONY: all kernel vm demo check check-deb check-full torture bench deb fmt clippy clean help
+.PHONY: all kernel vm demo check check-deb check-full docs torture bench deb fmt clippy clean help
 
 all:
 	@tools/build.sh $(KERNEL)
@@ -35,6 +35,9 @@ check-deb:
 
 check-full:
 	@KDIR= tools/check.sh --full $(KERNELS)
+
+docs:
+	@tools/docs.sh
 
 torture: export TORTURE_SECONDS := $(SECONDS)
 torture:
@@ -75,6 +78,8 @@ make check-full
               make check with nothing left out on the debug kernel, ten minutes
               of torture on each kernel, Debian's rt-amd64, an emulated arm64,
               make check-deb, and a summary
+make docs     runs the commands that the documents show, in the debian machine,
+              and puts into them what is printed now
 make torture  everything at random, and each byte must be right
 make deb      build/rksm-dkms_*_all.deb and build/rksm-tools_*_amd64.deb, for
               Debian 13 with its own kernel

@@ -283,6 +283,9 @@ class Check:
             self.report(f"{name}: livepatch", ktap.parse(read(hooks), source, f"{name}/hooks"), hooks)
             tool = out / "rksmctl.ktap"
             self.report(f"{name}: rksmctl", ktap.parse(read(tool), source, f"{name}/rksmctl"), tool)
+            shown = out / "documents.ktap"
+            results = ktap.parse(read(shown), source, f"{name}/documents")
+            self.report(f"{name}: what the documents show", results, shown)
         self.aftermath(name, out, kernel_log)
 
     def kunit(self, name, out, source):

@@ -53,6 +53,8 @@ fi
 if [ "$set" = debian ]; then
 	note "rksmctl"
 	/usr/bin/python3 -B tools/check/rksmctl build/rksmctl >"$results/rksmctl.ktap" 2>&1
+	note "what the documents show"
+	/usr/bin/python3 -B tools/check/documents build/rksmctl >"$results/documents.ktap" 2>&1
 fi
 
 note "unloading"
