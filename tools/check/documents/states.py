@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import machine
-from try_why import guest
+from guest import guest
 
 MODULES = Path(__file__).parents[3] / "dkms/modules"
 RKSM_KO = Path(os.environ["RKSM_KO"]).resolve()

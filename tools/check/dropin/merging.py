@@ -2,10 +2,10 @@
 """Memory that is merged, and processes that have it merged."""
 
 import contextlib
-import subprocess
 from pathlib import Path
 
-from machine import expect, holder, knob, set_knob, wait_for
+import guest as qemu
+from machine import holder, knob, set_knob, wait_for
 
 PAGES = 1000
 
@@ -43,15 +43,9 @@ def passes(count):
     wait_for(lambda: number("full_scans") > first + count)
 
 
-@contextlib.contextmanager
 def guest(mib, merge):
-    """QEMU with a guest that has not been started; all of its memory is there, and zero."""
-    command = ["qemu-system-x86_64", "-enable-kvm", "-cpu", "qemu64", "-S", "-nodefaults", "-display", "none"]
-    command += ["-machine", f"q35,mem-merge={merge},memory-backend=m", "-qmp", "stdio", "-m", f"{mib}M"]
-    command += ["-object", f"memory-backend-ram,id=m,size={mib}M,prealloc=on"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            expect("QMP" in process.stdout.readline(), "QEMU does not start")
-            yield process
-        finally:
-            process.kill()
+    """All of its memory is there, and zero."""
+    memory = f"memory-backend-ram,id=m,size={mib}M,prealloc=on"
+    machine = f"q35,mem-merge={merge},memory-backend=m"
+    # ksmtuned knows no other.
+    return qemu.guest("-enable-kvm", "-cpu", "qemu64", "-machine", machine, "-m", f"{mib}M", "-object", memory)

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 
+from guest import guest
 from machine import Skipped, expect, holder, knob, rksmctl, set_knob, wait_for
 from servant import servant
 from stuck import stuck
@@ -82,26 +83,13 @@ def case_left_out():
         is_gone("left-out", process.pid)
 
 
-@contextlib.contextmanager
-def guest(*options):
-    """QEMU with a machine that has not been started: its memory is there."""
-    program = shutil.which("qemu-system-x86_64")
-    if not program:
-        raise Skipped("no QEMU here")
-    command = [program, "-S", "-nodefaults", "-display", "none", "-qmp", "stdio", "-m", "64", *options]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            expect("QMP" in process.stdout.readline(), "QEMU does not start")
-            yield process
-        finally:
-            process.kill()
-
-
 def case_guests():
     scan()
     with guest("-machine", "q35,mem-merge=off") as process:
         applies("guests")
         applies("unasked", process.pid)
+        rksmctl("enrol", process.pid)
+        is_gone("guests")
     shared = "memory-backend-memfd,id=m,size=64M,share=on"
     with guest("-machine", "q35,memory-backend=m", "-object", shared) as process:
         applies("guests", process.pid)

@@ -190,7 +190,8 @@ fn guests(case: &Case) -> Option<Finding> {
         .iter()
         .filter_map(|subject| {
             let obstacles = subject.obstacles.as_ref()?;
-            let off = obstacles.off.iter().filter(|_| !case.is_for_all());
+            let merged_all_the_same = case.is_for_all() || subject.has_asked();
+            let off = obstacles.off.iter().filter(|_| !merged_all_the_same);
             let told: Vec<&str> = off.chain(&obstacles.kind).map(String::as_str).collect();
             (!told.is_empty()).then(|| format!("{}: {}", subject.name(), told.join(", ")))
         })
