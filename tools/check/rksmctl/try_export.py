@@ -19,7 +19,7 @@ def case_exports_what_is_merged():
     set_knob("pages_to_scan", 5000)
     set_knob("run", 1)
     with holder(1000) as process:
-        wait_for(lambda: int(knob("pages_sharing")) == 999)
+        wait_for(lambda: int(knob("pages_shared")) + int(knob("pages_sharing")) == 1000)
         set_knob("run", 0)
         metrics = figures(rksmctl("export"))
         expect(metrics["ksm_sharing_bytes"] == 4096 * int(knob("pages_sharing")), metrics)
