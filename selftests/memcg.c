@@ -84,7 +84,7 @@ static bool within_limit(const char *group, long pages)
 struct member {
 	const char *group;
 	uint64_t seed;		/* 0: zero pages */
-	bool unkillable;
+	bool unkillable, unasked;
 };
 
 enum { LOOK = 1, UNMERGE };
@@ -104,7 +104,7 @@ static int peer_member(struct peer *p, void *arg)
 		else
 			memset(page_of(map, i), 0, pagesize);
 	}
-	CHECK(!madvise(map, N * pagesize, MADV_MERGEABLE));
+	CHECK(m->unasked || !madvise(map, N * pagesize, MADV_MERGEABLE));
 	CHECK(peer_meet(p));
 	while ((question = peer_swap(p, 0)) > 0) {
 		answer = 0;
@@ -258,6 +258,32 @@ MEMCG_TEST(unmerge_kills_inside)
 	EXPECT_TRUE(anon_becomes("b", N));
 	EXPECT_EQ(0, ask(&pb, LOOK));
 	EXPECT_EQ(0, end_member(&pb));
+}
+
+/* Somebody else has it unmerge: nobody is killed for it, and nothing is lost. */
+MEMCG_TEST(release_at_the_limit)
+{
+	struct member a = { .group = "a", .seed = 5, .unasked = true };
+	struct peer pa;
+
+	ASSERT_TRUE(start_member(&pa, &a));
+	if (knob_set("enrol", pa.pid) == -ENOENT) {
+		EXPECT_EQ(0, end_member(&pa));
+		SKIP(return, "this provider enrols nobody from outside");
+	}
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(N / SHARING, N - N / SHARING));
+	ASSERT_EQ(0, set_limit("a", N / 2));
+	EXPECT_EQ(-ENOMEM, knob_set("release", pa.pid));
+	EXPECT_EQ(0, group_value("a", "memory.events", "oom_kill"));
+	EXPECT_TRUE(within_limit("a", N / 2));
+	EXPECT_EQ(0, ask(&pa, LOOK));
+	/* With room it goes. */
+	ASSERT_EQ(0, set_limit("a", 0));
+	EXPECT_EQ(0, knob_set("release", pa.pid));
+	EXPECT_TRUE(anon_becomes("a", N));
+	EXPECT_EQ(0, ask(&pa, LOOK));
+	EXPECT_EQ(0, end_member(&pa));
 }
 
 /* The parent keeps its pages; the child, which is in the same group, has pairs. */
