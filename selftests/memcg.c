@@ -277,9 +277,9 @@ MEMCG_TEST(release_at_the_limit)
 	EXPECT_EQ(-ENOMEM, knob_set("release", pa.pid));
 	EXPECT_EQ(0, group_value("a", "memory.events", "oom_kill"));
 	EXPECT_TRUE(within_limit("a", N / 2));
-	EXPECT_EQ(0, ask(&pa, LOOK));
-	/* With room it goes. */
+	/* With room it goes. Without, a fault of its own would have it killed. */
 	ASSERT_EQ(0, set_limit("a", 0));
+	EXPECT_EQ(0, ask(&pa, LOOK));
 	EXPECT_EQ(0, knob_set("release", pa.pid));
 	EXPECT_TRUE(anon_becomes("a", N));
 	EXPECT_EQ(0, ask(&pa, LOOK));
