@@ -14,12 +14,6 @@
 
 #define N	8
 
-#define NEEDS_ENROL() do {						\
-	char text[8];							\
-	if (knob_text("enrol", text, sizeof(text)) == -ENOENT)		\
-		SKIP(return, "this provider enrols nobody from outside"); \
-} while (0)
-
 static int peer_unasked(struct peer *p, void *arg)
 {
 	char *map = equal_pages(N, 1);

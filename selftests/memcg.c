@@ -266,11 +266,9 @@ MEMCG_TEST(release_at_the_limit)
 	struct member a = { .group = "a", .seed = 5, .unasked = true };
 	struct peer pa;
 
+	NEEDS_ENROL();
 	ASSERT_TRUE(start_member(&pa, &a));
-	if (knob_set("enrol", pa.pid) == -ENOENT) {
-		EXPECT_EQ(0, end_member(&pa));
-		SKIP(return, "this provider enrols nobody from outside");
-	}
+	ASSERT_EQ(0, knob_set("enrol", pa.pid));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(N / SHARING, N - N / SHARING));
 	ASSERT_EQ(0, set_limit("a", N / 2));
