@@ -258,9 +258,7 @@ class Check:
         def judge():
             results = ktap.parse(read(found), source, "drop-in")
             results.case(f"drop-in/the machine ran to its end (status {status})", status == 0)
-            bad = klog.findings(kernel_log)
-            results.case("drop-in/kernel log", not bad)
-            self.complain(bad[:20])
+            self.kernel_log("drop-in", kernel_log, results)
             self.report("drop-in", results, found if found.exists() else log)
 
         return judge
@@ -352,11 +350,14 @@ class Check:
             leaks = out / "kmemleak"
             results.case(f"{name}/kmemleak", leaks.exists() and not read(leaks).strip())
             self.complain(read(leaks).splitlines()[:20])
-        bad = klog.findings(kernel_log)
+        self.kernel_log(name, kernel_log, results)
+        self.report(f"{name}: aftermath", results, kernel_log)
+
+    def kernel_log(self, name, path, results):
+        bad = klog.findings(path)
         results.case(f"{name}/kernel log", not bad)
         if bad:
-            self.complain(bad[:20] + klog.first_report(kernel_log))
-        self.report(f"{name}: aftermath", results, kernel_log)
+            self.complain(bad[:20] + klog.first_report(path))
 
     def end(self):
         results = self.results

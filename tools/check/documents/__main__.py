@@ -25,6 +25,7 @@ import blocks
 import figures
 import machine
 import states
+from runner import result
 from terminal import terminal
 
 COMMAND_SECONDS = 60
@@ -147,8 +148,7 @@ class Suite:
     def result(self, how, name, said):
         self.number += 1
         self.failed += how != "ok"
-        print("".join(f"# {line}\n" for line in said), end="")
-        print(f"{how} {self.number} {name}", flush=True)
+        result(how, self.number, name, said)
 
 
 def main():

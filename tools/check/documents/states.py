@@ -63,7 +63,7 @@ def small_pages():
     if not HUGE.exists():
         yield
         return
-    before = HUGE.read_text(encoding="ascii").split("[")[1].split("]")[0]
+    before = machine.chosen(HUGE)
     HUGE.write_text("never", encoding="ascii")
     try:
         yield
@@ -121,8 +121,8 @@ def settled(before):
     if counters() == before:
         return before
     while True:
-        passes = int(machine.knob("full_scans"))
-        machine.wait_for(lambda passes=passes: int(machine.knob("full_scans")) > passes)
+        passes = machine.number("full_scans")
+        machine.wait_for(lambda passes=passes: machine.number("full_scans") > passes)
         now = counters()
         if now == before:
             return now

@@ -4,10 +4,10 @@
 import re
 import urllib.request
 
+import screen
 from daemons import said
-from machine import expect
-from merging import merged, number, scan
-from screen import screen
+from machine import expect, number, scan
+from merging import merged
 
 COUNTERS = ("pages_shared", "pages_sharing", "pages_unshared", "pages_volatile", "full_scans", "pages_to_scan")
 
@@ -50,11 +50,11 @@ def case_atop(_group):
     with merged():
         scan()
 
-        def shows(lines):
+        def is_right(lines):
             line = next((line for line in lines if line.startswith("SWP")), "")
             found = dict(re.findall(r"(ksuse|kssav) +([0-9.]+)M", line))
             sizes = {"ksuse": number("pages_shared"), "kssav": number("pages_sharing")}
             return found and all(abs(float(found[name]) - pages / 256) < 0.1 for name, pages in sizes.items())
 
-        with screen("atop 1", columns=200, rows=40) as atop:
-            atop.wait_for(shows)
+        with screen.running("atop 1", columns=200, rows=40):
+            screen.shows(is_right)

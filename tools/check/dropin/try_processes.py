@@ -2,13 +2,11 @@
 """Who has processes merged."""
 
 import contextlib
-import subprocess
 import sys
 
 from daemons import said, systemctl
-from machine import HOLDER, expect, wait_for
-from merging import PAGES, guest, merged_pages, passes, says, scan
-
+from machine import HOLDER, expect, merged_pages, passes, says, scan, wait_for
+from merging import PAGES, guest
 
 # Of 32 MiB.
 GUEST_PAGES = 8000

@@ -2,26 +2,26 @@
 """rksmctl top, on the screen that one has over ssh."""
 
 import machine
-from machine import expect, holder
-from merging import PAGES, scan
-from screen import screen
+import screen
+from machine import expect, holder, scan
+from merging import PAGES
 
 PROVIDER = {"ksm": "the kernel's own KSM: ", "rksm": "rksm: "}
 
 
 def shown(group, user):
     scan()
-    with holder(PAGES, user=user) as process, screen(f"runuser -u {user} -- {machine.RKSMCTL} top") as top:
+    with holder(PAGES, user=user) as process, screen.running(f"runuser -u {user} -- {machine.RKSMCTL} top"):
 
         def is_whole(lines):
             text = "\n".join(lines)
             return PROVIDER[group] in text and f"{process.pid} python3" in text and lines[23].startswith("q quit")
 
-        top.wait_for(is_whole)
-        text = "\n".join(top.lines())
+        screen.shows(is_whole)
+        text = "\n".join(screen.lines())
         expect(("needs root" in text) == (user == "nobody"), text)
-        top.press("q")
-        machine.wait_for(top.has_ended)
+        screen.press("q")
+        machine.wait_for(screen.has_ended)
 
 
 def case_top_as_root(group):

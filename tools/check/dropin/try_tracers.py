@@ -8,21 +8,27 @@ import tempfile
 from pathlib import Path
 
 from daemons import said
-from machine import expect
-from merging import merged, scan
-
+from machine import expect, passes, scan
+from merging import merged
 
 
 def events(group):
     return [f"{group}_{name}" for name in ("start_scan", "stop_scan", "merge_with_ksm_page")]
 
 
+def a_whole_pass():
+    """With its end, and with pages that it merges."""
+    with merged():
+        scan()
+        passes(1)
+
+
 def case_trace_cmd(group):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "trace.dat")
         said("trace-cmd", "start", "-e", group)
-        with merged():
-            said("trace-cmd", "stop")
+        a_whole_pass()
+        said("trace-cmd", "stop")
         said("trace-cmd", "extract", "-o", file)
         report = said("trace-cmd", "report", file)
         for event in events(group):
@@ -37,8 +43,7 @@ def case_bpftrace(group):
         for line in tracer.stdout:
             if line == "ready\n":
                 break
-        with merged():
-            scan()
+        a_whole_pass()
         tracer.send_signal(signal.SIGINT)
         counts = dict(re.findall(r"^@(\w+): (\d+)$", tracer.communicate(timeout=120)[0], re.MULTILINE))
     expect(all(int(counts.get(event, 0)) for event in events(group)), counts)

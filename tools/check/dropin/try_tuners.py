@@ -4,8 +4,8 @@
 import time
 
 from daemons import SPARE_MIB, said, systemctl
-from machine import expect, knob, wait_for
-from merging import guest, number
+from machine import expect, knob, number, wait_for
+from merging import guest
 
 VIRSH = ("virsh", "-c", "qemu:///system", "node-memory-tune")
 

@@ -32,10 +32,18 @@ def rksmctl(*args, status=0, **options):
     return done.stdout + done.stderr
 
 
-def knob(name):
-    """Of words the one in brackets."""
-    text = (RKSM / name).read_text(encoding="ascii").strip()
+def chosen(path):
+    """What a file in sysfs is set to; of words the one in brackets."""
+    text = path.read_text(encoding="ascii").strip()
     return text.split("[")[1].split("]")[0] if "[" in text else text
+
+
+def knob(name):
+    return chosen(RKSM / name)
+
+
+def number(name):
+    return int(knob(name))
 
 
 def set_knob(name, value):
@@ -54,6 +62,28 @@ def wait_for(condition, seconds=60):
     while not condition():
         expect(time.monotonic() < end, f"in {seconds} s it did not come to {condition}")
         time.sleep(0.1)
+
+
+def scan():
+    """Fast enough for a test."""
+    set_knob("pages_to_scan", 5000)
+    set_knob("run", 1)
+
+
+def passes(count):
+    """Whatever there was when it was called has been looked at so often."""
+    first = number("full_scans")
+    wait_for(lambda: number("full_scans") > first + count)
+
+
+def merged_pages(pid):
+    """Of one process, those that it has on record."""
+    return int(Path(f"/proc/{pid}/ksm_merging_pages").read_text(encoding="ascii"))
+
+
+def says(pid, line):
+    """Whether the process's ksm_stat has this line."""
+    return line in Path(f"/proc/{pid}/ksm_stat").read_text(encoding="ascii").splitlines()
 
 
 @contextlib.contextmanager

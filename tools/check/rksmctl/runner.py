@@ -16,14 +16,19 @@ def cases(folder):
                 yield f"{path.stem.removeprefix('try_')}.{name.removeprefix('case_')}", case
 
 
+def result(how, number, name, said=()):
+    """One case, behind what there is to be said of it."""
+    print("".join(f"# {line}\n" for line in said), end="")
+    print(f"{how} {number} {name}", flush=True)
+
+
 def run(found):
     print(f"TAP version 13\n1..{len(found)}")
     for number, (name, case) in enumerate(found, 1):
         try:
             case()
-            print(f"ok {number} {name}", flush=True)
+            result("ok", number, name)
         except Skipped as why:
-            print(f"ok {number} {name} # SKIP {why}", flush=True)
+            result("ok", number, f"{name} # SKIP {why}")
         except Exception:  # whatever it is, the other cases have their turn
-            print("".join(f"# {line}\n" for line in traceback.format_exc().splitlines()), end="")
-            print(f"not ok {number} {name}", flush=True)
+            result("not ok", number, name, traceback.format_exc().splitlines())

@@ -6,20 +6,15 @@ import subprocess
 from pathlib import Path
 
 import machine
-from machine import RKSM, Skipped, expect, holder, rksmctl, set_knob, wait_for
+from machine import RKSM, Skipped, expect, holder, merged_pages, rksmctl, scan, wait_for
 
 CGROUP = Path("/sys/fs/cgroup/rksm-test")
-
-
-def merged(pid):
-    return int(Path(f"/proc/{pid}/ksm_merging_pages").read_text(encoding="ascii"))
 
 
 def needs_the_files():
     if not (RKSM / "enrol").exists():
         raise Skipped("this rksm takes nobody in from outside")
-    set_knob("pages_to_scan", 5000)
-    set_knob("run", 1)
+    scan()
 
 
 @contextlib.contextmanager
@@ -36,10 +31,10 @@ def case_a_process():
     needs_the_files()
     with holder(1000, "equal", "unasked") as process:
         rksmctl("enrol", process.pid)
-        wait_for(lambda: merged(process.pid) >= 900)
+        wait_for(lambda: merged_pages(process.pid) >= 900)
         rksmctl("release", process.pid)
         # The count in /proc is that of the records, which are forgotten when the scanner comes by.
-        wait_for(lambda: merged(process.pid) == 0)
+        wait_for(lambda: merged_pages(process.pid) == 0)
 
 
 def case_a_cgroup_and_who_joins_it():
@@ -49,9 +44,9 @@ def case_a_cgroup_and_who_joins_it():
             command = [str(word) for word in (machine.RKSMCTL, "enrol", CGROUP, "--follow", 1)]
             with subprocess.Popen(command, stdout=subprocess.DEVNULL) as follower:
                 try:
-                    wait_for(lambda: merged(first.pid) >= 400)
+                    wait_for(lambda: merged_pages(first.pid) >= 400)
                     with holder(500, "equal", "unasked", preexec_fn=join) as second:
-                        wait_for(lambda: merged(second.pid) >= 400)
+                        wait_for(lambda: merged_pages(second.pid) >= 400)
                 finally:
                     follower.kill()
 

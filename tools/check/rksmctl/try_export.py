@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 
 import machine
-from machine import expect, holder, knob, rksmctl, set_knob, wait_for
+from machine import expect, holder, number, rksmctl, scan, set_knob, wait_for
 from servant import servant
 
 
@@ -16,14 +16,13 @@ def figures(text):
 
 
 def case_exports_what_is_merged():
-    set_knob("pages_to_scan", 5000)
-    set_knob("run", 1)
+    scan()
     with holder(1000) as process:
-        wait_for(lambda: int(knob("pages_shared")) + int(knob("pages_sharing")) == 1000)
+        wait_for(lambda: number("pages_shared") + number("pages_sharing") == 1000)
         set_knob("run", 0)
         metrics = figures(rksmctl("export"))
-        expect(metrics["ksm_sharing_bytes"] == 4096 * int(knob("pages_sharing")), metrics)
-        expect(metrics["ksm_scanned_pages_total"] == int(knob("pages_scanned")), metrics)
+        expect(metrics["ksm_sharing_bytes"] == 4096 * number("pages_sharing"), metrics)
+        expect(metrics["ksm_scanned_pages_total"] == number("pages_scanned"), metrics)
         name = f'ksm_process_merged_bytes{{pid="{process.pid}",command="python3",guest=""}}'
         expect(metrics[name] == 4096 * 1000, metrics)
         expect(metrics['ksm_processes{state="hidden"}'] == 0, metrics)

@@ -6,16 +6,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from machine import expect, knob, rksmctl, set_knob, wait_for
+from machine import expect, number, rksmctl, scan, set_knob, wait_for
 from servant import servant
 from stuck import stuck
 
 PAGES = 500
-
-
-def scan():
-    set_knob("pages_to_scan", 5000)
-    set_knob("run", 1)
 
 
 def area(process):
@@ -117,7 +112,7 @@ def case_says_what_needs_root():
     scan()
     # Where a part is merged, smaps does not say which.
     with servant(*memory("min(page, 400) + 1"), "ask(memory)", user="nobody") as process:
-        wait_for(lambda: int(knob("pages_sharing")) >= 90)
+        wait_for(lambda: number("pages_sharing") >= 90)
         text = rksmctl("pages", process.pid, user="nobody")
         expect("Only root can see which pages" in text, text)
         refused = rksmctl("pages", os.getpid(), status=1, user="nobody")

@@ -7,30 +7,29 @@ import tempfile
 from pathlib import Path
 
 import machine
-from machine import expect, holder, knob, rksmctl, set_knob, unloaded, wait_for
+from machine import expect, holder, number, rksmctl, scan, unloaded, wait_for
 from terminal import terminal
 
 
 def case_records_while_the_provider_changes():
-    set_knob("pages_to_scan", 5000)
-    set_knob("run", 1)
+    scan()
     with tempfile.TemporaryDirectory() as folder, holder(1000):
         file = Path(folder, "recording")
         command = [machine.RKSMCTL, "record", "--interval", "0.2", file]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as recorder:
-            wait_for(lambda: int(knob("pages_sharing")) >= 900)
+            wait_for(lambda: number("pages_sharing") >= 900)
 
             def lines():
                 return file.read_text(encoding="ascii").splitlines() if file.exists() else []
 
-            def says(what):
+            def has(what):
                 return any(what in line for line in lines())
 
-            wait_for(lambda: says('"pages_sharing":99'))
+            wait_for(lambda: has('"pages_sharing":99'))
             with unloaded():
-                wait_for(lambda: says('"reading":{"provider":"in-tree"'))
-            number = len(lines())
-            wait_for(lambda: len(lines()) > number + 3)
+                wait_for(lambda: has('"reading":{"provider":"in-tree"'))
+            count = len(lines())
+            wait_for(lambda: len(lines()) > count + 3)
             recorder.send_signal(signal.SIGINT)
             expect(recorder.wait(30) == 0, "it does not end well")
         for line in lines():

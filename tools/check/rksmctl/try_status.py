@@ -2,14 +2,13 @@
 
 import json
 
-from machine import expect, holder, knob, rksmctl, set_knob, wait_for
+from machine import expect, holder, number, rksmctl, scan, set_knob, wait_for
 
 
 def case_sees_what_is_merged():
-    set_knob("pages_to_scan", 5000)
-    set_knob("run", 1)
+    scan()
     with holder(1000):
-        wait_for(lambda: int(knob("pages_sharing")) >= 900)
+        wait_for(lambda: number("pages_sharing") >= 900)
         status = json.loads(rksmctl("status", "--json"))
         expect(status["provider"] == "rksm", status)
         expect(status["saved"] >= 900 * 4096, status)

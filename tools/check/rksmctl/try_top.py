@@ -1,23 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 
 import signal
-from pathlib import Path
 
-from machine import RKSM, Skipped, expect, holder, knob, set_knob, unloaded, wait_for
+from machine import RKSM, Skipped, expect, holder, number, says, scan, unloaded, wait_for
 from terminal import terminal
 
 
 def merged(pages):
-    wait_for(lambda: int(knob("pages_sharing")) >= pages)
-
-
-def says_yes(process, name):
-    return f"{name}: yes" in Path(f"/proc/{process.pid}/ksm_stat").read_text(encoding="ascii")
+    wait_for(lambda: number("pages_sharing") >= pages)
 
 
 def case_shows_processes_in_any_size():
-    set_knob("pages_to_scan", 5000)
-    set_knob("run", 1)
+    scan()
     with holder(1000) as process, terminal("top", "--interval", "0.5") as top:
         merged(900)
         top.wait_for("rksm: scans and merges")
@@ -37,8 +31,7 @@ def case_shows_processes_in_any_size():
 
 
 def case_goes_on_when_rksm_goes_and_comes():
-    set_knob("pages_to_scan", 5000)
-    set_knob("run", 1)
+    scan()
     with holder(1000), terminal("top", "--interval", "0.3") as top:
         merged(900)
         top.wait_for("rksm: scans and merges")
@@ -54,8 +47,7 @@ def case_goes_on_when_rksm_goes_and_comes():
 def case_enrols_and_releases():
     if not (RKSM / "enrol").exists():
         raise Skipped("this rksm has no file enrol")
-    set_knob("pages_to_scan", 5000)
-    set_knob("run", 1)
+    scan()
     with holder(1000, "equal", "unasked") as process, terminal("top", "--interval", "0.5") as top:
         top.wait_for("rksm: scans and merges")
         top.press(f"a/{process.pid}\r")
@@ -64,11 +56,11 @@ def case_enrols_and_releases():
         top.wait_for(f"enrol {process.pid} (python3)?")
         top.press("y")
         top.wait_for(f"{process.pid} is enrolled")
-        expect(says_yes(process, "ksm_merge_any"), "it is not enrolled")
+        expect(says(process.pid, "ksm_merge_any: yes"), "it is not enrolled")
         merged(900)
         top.press("ry")
         top.wait_for(f"{process.pid} is released")
-        expect(not says_yes(process, "ksm_merge_any"), "it is not released")
+        expect(says(process.pid, "ksm_merge_any: no"), "it is not released")
         top.press("q")
         top.ends_well()
 

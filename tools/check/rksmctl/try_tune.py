@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import machine
-from machine import expect, holder, knob, knobs, rksmctl, set_knob, wait_for
+from machine import expect, holder, knob, knobs, number, rksmctl, set_knob, wait_for
 from stuck import stuck
 
 # What sets the knobs for rksm.service.
@@ -43,7 +43,7 @@ def case_pages_to_scan_without_the_advisor():
 def case_all_or_nothing():
     rksmctl("tune", "auto", "use_zero_pages=0")
     with holder(1000):
-        wait_for(lambda: int(knob("pages_sharing")) >= 900)
+        wait_for(lambda: number("pages_sharing") >= 900)
         before = {name: value for name, value in knobs().items() if name != "pages_to_scan"}
         asked = ("advisor_mode=none", "pages_to_scan=77", "max_page_sharing=300", "run=0")
         said = rksmctl("tune", *asked, status=1)
@@ -62,7 +62,7 @@ def case_nothing_stays_of_what_is_refused():
     memory = ("memory = private(1000)", "fill(memory, lambda page: 1)", "ask(memory)")
     before = knobs()
     with stuck(*memory, "import time; time.sleep(5)") as process:
-        expect(int(knob("pages_sharing")) >= 900, "it is not merged")
+        expect(number("pages_sharing") >= 900, "it is not merged")
         # A signal ends the wait for it.
         command = [machine.RKSMCTL, "tune", "sleep_millisecs=30", "run=2"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as tune:

@@ -7,23 +7,13 @@ import shutil
 import subprocess
 
 from guest import guest
-from machine import Skipped, expect, holder, knob, rksmctl, set_knob, wait_for
+from machine import Skipped, expect, holder, number, passes, rksmctl, scan, set_knob, wait_for
 from servant import servant
 from stuck import stuck
 
 PAGES = 1000
 DIFFERENT = (f"memory = private({PAGES})", "fill(memory, lambda page: page + 1)", "ask(memory)")
 EQUAL = (f"memory = private({PAGES})", "fill(memory, lambda page: 7)", "ask(memory)")
-
-
-def scan():
-    set_knob("pages_to_scan", 5000)
-    set_knob("run", 1)
-
-
-def passes(number):
-    first = int(knob("full_scans"))
-    wait_for(lambda: int(knob("full_scans")) >= first + number)
 
 
 def found(*args):
@@ -43,7 +33,7 @@ def is_gone(reason, *args):
 def case_nothing_is_wrong():
     scan()
     with servant(*EQUAL):
-        wait_for(lambda: int(knob("pages_sharing")) >= PAGES * 9 // 10)
+        wait_for(lambda: number("pages_sharing") >= PAGES * 9 // 10)
         passes(2)
         expect(found() == set(), f"why says {found()}")
 
@@ -159,13 +149,13 @@ def case_nodes():
     with contextlib.ExitStack() as stack:
         for node in (0, 1):
             stack.enter_context(servant(*DIFFERENT, command=["numactl", f"--membind={node}"]))
-        wait_for(lambda: int(knob("pages_unshared")) >= PAGES)
-        expect(int(knob("pages_sharing")) == 0, "pages of two nodes are merged")
+        wait_for(lambda: number("pages_unshared") >= PAGES)
+        expect(number("pages_sharing") == 0, "pages of two nodes are merged")
         applies("nodes")
         set_knob("run", 2)
         set_knob("merge_across_nodes", 1)
         set_knob("run", 1)
-        wait_for(lambda: int(knob("pages_sharing")) >= PAGES * 9 // 10)
+        wait_for(lambda: number("pages_sharing") >= PAGES * 9 // 10)
         is_gone("nodes")
 
 
@@ -210,7 +200,7 @@ def case_volatile():
 def case_dear_and_different():
     scan()
     with servant("memory = private(4000)", "fill(memory, lambda page: page + 1)", "ask(memory)") as process:
-        wait_for(lambda: int(knob("pages_unshared")) >= 3900)
+        wait_for(lambda: number("pages_unshared") >= 3900)
         for reason in ("dear", "different"):
             applies(reason)
             applies(reason, process.pid)
