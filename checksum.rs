@@ -52,10 +52,14 @@
 //!
 //! It is not keyed, and slower: this takes one multiplication for 16 bytes where xxhash takes four.
 
-use crate::mm::{
-    page_bytes::{PageView, PAGE_WORDS},
-    random,
-    vector::{self, Avx2, Registers},
+use crate::{
+    intrusive::stable_node::StableNode,
+    mm::{
+        domain::Domain,
+        page_bytes::{PageView, PAGE_WORDS},
+        random,
+        vector::{self, Avx2, Registers},
+    },
 };
 use kernel::prelude::*;
 
@@ -190,21 +194,24 @@ impl Reading<'_> {
     }
 }
 
-/// By what pages are told apart: their content and, where NUMA nodes are kept apart, their node.
+/// By what the pages of a domain are told apart, and from others: by their content, the domain and, where NUMA
+/// nodes are kept apart, their node.
 ///
-/// The node is mixed into the checksum, so that one tree serves for all nodes: pages of two nodes
+/// Domain and node are mixed into the checksum, so that one tree serves for all: pages of two domains or nodes
 /// stand in different places of it.
 #[derive(Clone, Copy)]
 pub(crate) struct Sums<'h> {
     hasher: &'h PageHasher,
     across_nodes: bool,
+    domain: Domain,
 }
 
 impl<'h> Sums<'h> {
-    pub(crate) fn new(hasher: &'h PageHasher, across_nodes: bool) -> Self {
+    pub(crate) fn new(hasher: &'h PageHasher, across_nodes: bool, domain: Domain) -> Self {
         Self {
             hasher,
             across_nodes,
+            domain,
         }
     }
 
@@ -226,13 +233,26 @@ impl<'h> Sums<'h> {
         self.across_nodes || a == b
     }
 
-    /// Where in a tree a page with this checksum stands that lies on node `nid`.
+    /// Where in a tree a page of the domain with this checksum stands that lies on node `nid`.
     pub(crate) fn place(&self, checksum: u64, nid: i32) -> u64 {
         // 2^64 divided by the golden ratio: neighbouring nodes come to lie far apart.
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let place = checksum.wrapping_add(self.domain.shift());
         match self.across_nodes {
-            true => checksum,
-            false => checksum.wrapping_add(STEP.wrapping_mul(nid.unsigned_abs().into())),
+            true => place,
+            false => place.wrapping_add(STEP.wrapping_mul(nid.unsigned_abs().into())),
+        }
+    }
+
+    /// Whether the merged page of `node`, which has this content, is of the domain.
+    ///
+    /// Two domains may have one place, by accident, but only for two checksums. Since a merged page never
+    /// changes, the checksum that it has now is the one by which it was put there, so this is exact.
+    pub(crate) fn own(&self, node: &StableNode, content: &PageView<'_>) -> bool {
+        match self.domain {
+            Domain::EVERYBODY => true,
+            Domain::NOBODY => false,
+            _ => self.place(self.checksum(content), node.nid()) == node.place(),
         }
     }
 }

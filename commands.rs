@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the knobs change, and how. None but `run` 2, `scope`, `enrol` and `release` waits for anybody.
+//! What the knobs change, and how. None but `run` 2, `scope`, `domain`, `enrol` and `release` waits for anybody.
 
 use crate::{
     advisor::{self, Advisor, Mode},
@@ -8,8 +8,8 @@ use crate::{
     control::{Control, Counters, Run},
     crew::Crew,
     engine::Engine,
-    mm::{account, provider, signal},
-    settings::{Scope, Settings, PAGES_TO_SCAN},
+    mm::{account, owner, provider, signal},
+    settings::{Scope, Settings, Within, PAGES_TO_SCAN},
 };
 use kernel::{
     page::PAGE_SIZE,
@@ -40,6 +40,20 @@ impl Engine {
             }
             false => Err(EBUSY),
         }
+    }
+
+    /// Runs `f`, which says who is in which domain, where no page is merged and nobody goes by the domain that
+    /// he has read.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if pages are. `ERESTARTSYS`: a signal came.
+    fn change_domains(&self, f: impl FnOnce()) -> Result {
+        let standstill = self.stand_still()?;
+        let result = self.while_unmerged(|_| f());
+        drop(standstill);
+        self.wake_all();
+        result
     }
 
     fn unmerge(&self) -> Result {
@@ -115,6 +129,33 @@ impl Control for Desk {
 
     fn set_scope(&self, scope: Scope) -> Result {
         self.engine.change_scope(scope)
+    }
+
+    fn set_domain(&self, within: Within) -> Result {
+        let known = match within {
+            Within::All | Within::Process => true,
+            Within::User => owner::users_are_known(),
+            Within::Cgroup => owner::cgroups_are_known(),
+        };
+        if !known {
+            return Err(EOPNOTSUPP);
+        }
+        let settings = &self.engine.settings;
+        if settings.within() == within {
+            // From now on it does not go by the scope.
+            settings.domain.set(Some(within));
+            return Ok(());
+        }
+        self.engine
+            .change_domains(|| settings.domain.set(Some(within)))
+    }
+
+    fn set_domain_depth(&self, depth: u32) -> Result {
+        let knob = &self.engine.settings.domain_depth;
+        if knob.get() == depth {
+            return Ok(());
+        }
+        self.engine.change_domains(|| knob.set(depth))
     }
 
     fn set_advisor_mode(&self, mode: Mode) {

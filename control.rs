@@ -4,7 +4,7 @@
 
 use crate::{
     advisor::Mode,
-    settings::{Scope, Settings},
+    settings::{Scope, Settings, Within},
 };
 use kernel::prelude::*;
 
@@ -127,6 +127,22 @@ pub(crate) trait Control: Send + Sync + 'static {
     ///
     /// As for [`Run::Unmerge`]; the scope is as before then, though some of it may be unmerged.
     fn set_scope(&self, scope: Scope) -> Result;
+
+    /// Says with whose pages a page is merged.
+    ///
+    /// # Errors
+    ///
+    /// - `EBUSY` if pages are merged.
+    /// - `EOPNOTSUPP` if the kernel does not tell whose an address space is.
+    /// - `ERESTARTSYS` if a signal came meanwhile.
+    fn set_domain(&self, within: Within) -> Result;
+
+    /// Says how far below the root the cgroup lies that counts; with 0 it is the process's own.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if pages are merged. `ERESTARTSYS` if a signal came meanwhile.
+    fn set_domain_depth(&self, depth: u32) -> Result;
 
     /// Says who decides on how many pages to look at, which begins with a default.
     fn set_advisor_mode(&self, mode: Mode);

@@ -66,7 +66,7 @@ impl Engine {
     ) -> Option<Todo> {
         if work.want == Want::Follow {
             let Books { stable, token, .. } = books;
-            stable.follow(&self.sums(), item, token);
+            stable.follow(&self.sums_of(item.space()), item, token);
             return None;
         }
         if books.leave(item, tally).is_err() {
@@ -108,7 +108,8 @@ impl Engine {
             candidates,
             token,
         } = books;
-        match stable.find(&self.sums(), work.checksum, work.nid, token) {
+        let sums = self.sums_of(item.space());
+        match stable.find(&sums, work.checksum, work.nid, token) {
             Some(found) => Some(Todo::Join(found)),
             None => match candidates.claim_or_insert(item) {
                 Found::Claim(claim) => Some(Todo::Pair(claim, look)),

@@ -8,7 +8,8 @@ use crate::{
     control::Run,
     intrusive::leaf::LeafCache,
     mm::{
-        address_space::LiveMm,
+        address_space::{AddressSpace, LiveMm},
+        domain::Domain,
         gate::{Gate, Inside},
         kthread::{new_wait_queue, WaitQueue},
         provider,
@@ -101,9 +102,15 @@ impl Engine {
         )
     }
 
-    /// By what pages are told apart.
-    pub(crate) fn sums(&self) -> Sums<'_> {
-        Sums::new(&self.hasher, self.settings.merge_across_nodes.get())
+    /// By what pages of a domain are told apart.
+    pub(crate) fn sums(&self, domain: Domain) -> Sums<'_> {
+        let across_nodes = self.settings.merge_across_nodes.get();
+        Sums::new(&self.hasher, across_nodes, domain)
+    }
+
+    /// By what those of `space` are.
+    pub(crate) fn sums_of(&self, space: &AddressSpace) -> Sums<'_> {
+        self.sums(space.domain())
     }
 
     pub(crate) fn run(&self) -> Run {

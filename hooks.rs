@@ -5,15 +5,18 @@
 use crate::{
     control::Run,
     engine::Engine,
-    intrusive::stable_node::Reverse,
+    intrusive::stable_node::{Reverse, StableNode},
     mm::{
         address_space::Away,
+        domain::Domain,
         hotplug::Frames,
+        ksm_folio::KsmFolio,
         provider::Provider,
         trace,
         vma::{any_advised_from, Sought, VMAS},
     },
     registry::Remains,
+    settings::Within,
 };
 use core::ops::Range;
 use kernel::{mm::Mm, prelude::*, sync::atomic::Relaxed};
@@ -22,7 +25,8 @@ impl Provider for Engine {
     type Sharers = Reverse;
 
     fn enter(&self, mm: &Mm) -> Result {
-        if self.registry.enter(mm)? && self.run() == Run::Merge {
+        let domain = |id| self.first_domain(id, mm);
+        if self.registry.enter(mm, domain)? && self.run() == Run::Merge {
             self.wake_all();
         }
         Ok(())
@@ -40,8 +44,19 @@ impl Provider for Engine {
         self.unasked.load(Relaxed)
     }
 
-    fn shares_swapin(&self) -> bool {
-        self.run() != Run::Unmerge && !self.work.is_closed()
+    fn shares_swapin(&self, mm: &Mm, folio: &KsmFolio) -> bool {
+        if self.run() == Run::Unmerge || self.work.is_closed() {
+            return false;
+        }
+        if self.settings.within() == Within::All {
+            return true;
+        }
+        // It was pushed out, perhaps, before `mm` came into the domain where it is.
+        let slot = self.registry.of(mm);
+        let domain = slot.map_or(Domain::NOBODY, |slot| slot.space.domain());
+        let books = self.ledger.open();
+        StableNode::of_folio(folio, &books.token)
+            .is_some_and(|node| folio.read(|content| self.sums(domain).own(&node, content)))
     }
 
     fn records(&self, mm: &Mm) -> usize {

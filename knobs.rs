@@ -8,7 +8,7 @@
 use crate::{
     advisor::Mode,
     control::{Run, MOST_SCANNERS},
-    settings::Scope,
+    settings::{Scope, Within},
 };
 use core::str::FromStr;
 use kernel::{prelude::*, str::kstrtobool_bytes};
@@ -82,6 +82,17 @@ pub(crate) fn scope(text: &[u8]) -> Result<Scope> {
     match text {
         b"madvise" => Ok(Scope::Madvise),
         b"all" => Ok(Scope::All),
+        _ => Err(EINVAL),
+    }
+}
+
+/// With whose pages a page is merged.
+pub(crate) fn domain(text: &[u8]) -> Result<Within> {
+    match text {
+        b"all" => Ok(Within::All),
+        b"user" => Ok(Within::User),
+        b"cgroup" => Ok(Within::Cgroup),
+        b"process" => Ok(Within::Process),
         _ => Err(EINVAL),
     }
 }
@@ -222,6 +233,17 @@ mod tests {
         assert_eq!(scope(b"all"), Ok(Scope::All));
         for text in [&b""[..], b"All", b"all ", b"none", b"[madvise] all"] {
             assert_eq!(scope(text), Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn domains() {
+        assert_eq!(domain(b"all"), Ok(Within::All));
+        assert_eq!(domain(b"user"), Ok(Within::User));
+        assert_eq!(domain(b"cgroup"), Ok(Within::Cgroup));
+        assert_eq!(domain(b"process"), Ok(Within::Process));
+        for text in [&b""[..], b"User", b"user ", b"uid", b"[all] user"] {
+            assert_eq!(domain(text), Err(EINVAL));
         }
     }
 

@@ -240,21 +240,31 @@ impl Engine {
         })?
     }
 
-    /// Records that `item` maps a merged page: a fork left it there, or swap-in.
+    /// Records that `item` maps a merged page: a fork left it there, or swap-in. One of another domain, which
+    /// was about to be mapped when the address space left that, is given back.
     pub(crate) fn adopt(&self, tally: &mut Tally, item: ItemRef<'_>) {
         let Ok(live) = item.space().try_enter() else {
             return;
         };
-        let Ok((_vma, found)) = Spot::find(&live, item.address(), item.region()) else {
+        let Ok((vma, found)) = Spot::find(&live, item.address(), item.region()) else {
             return;
         };
         let Some(locked) = found.page.try_lock() else {
             return;
         };
         let mut books = self.ledger.open();
-        if let Some(node) = StableNode::of(&found.page, &books.token) {
+        let Some(node) = StableNode::of(&found.page, &books.token) else {
+            return;
+        };
+        let sums = self.sums_of(item.space());
+        if found.page.read(|content| sums.own(&node, content)) {
             books.share(&node, &locked.lock(), item, tally);
+            return;
         }
+        drop(books);
+        drop(locked);
+        // Where that cannot be now, the scanner comes by again.
+        let _given_back = vma.unshare(item.address());
     }
 
     /// Maps the zero page in place of the page of `item`, if it is full of zeroes.
@@ -292,7 +302,7 @@ impl Engine {
         };
         let mut ksm = None;
         let made = Spot::with(claim.space(), claim.address(), claim.region(), |other| {
-            self.fits(&other.page, own, look)?;
+            self.fits(item, &claim, &other.page, own, look)?;
             let made = self.make_ksm(claim.space(), other, &node, work.checksum, &mut ksm);
             made.or(Err(Unfit::Candidate))
         });
@@ -309,10 +319,20 @@ impl Engine {
         }
     }
 
-    /// Whether the page of a candidate can be merged with one that is at `own`.
-    fn fits(&self, other: &AnonPage, own: Place, look: Look) -> Result<(), Unfit> {
+    /// Whether the page of a candidate can be merged with that of `item`, which is at `own`.
+    fn fits(
+        &self,
+        item: ItemRef<'_>,
+        claim: &Claim,
+        other: &AnonPage,
+        own: Place,
+        look: Look,
+    ) -> Result<(), Unfit> {
         let place = other.place();
-        if !self.sums().may_meet(place.nid, own.nid) {
+        // The two have one key, which two domains may have by accident, or where one is being left.
+        if !claim.space().domain().meets(item.space().domain())
+            || !self.sums_of(item.space()).may_meet(place.nid, own.nid)
+        {
             return Err(Unfit::Candidate);
         }
         // A fork left one page in two address spaces; or the candidate would have to be split, for which
@@ -337,9 +357,10 @@ impl Engine {
         locked: LockedKsm<'_>,
         work: &Work,
     ) -> Paired {
+        let sums = self.sums_of(item.space());
         let joined = Spot::of(item, |own| {
             // Where the candidate's page was copied, the copy may lie on another NUMA node.
-            let joined = match self.sums().may_meet(locked.ksm().nid(), own.page.nid()) {
+            let joined = match sums.may_meet(locked.ksm().nid(), own.page.nid()) {
                 true => own.replace(&locked),
                 false => Err(Unmerged::Busy),
             };
@@ -360,7 +381,7 @@ impl Engine {
             candidates,
             token,
         } = &mut *books;
-        stable.insert(&self.sums(), work.checksum, node, locked.ksm(), token);
+        stable.insert(&sums, work.checksum, node, locked.ksm(), token);
         let taken = candidates.take_out(claim);
         if stable
             .share_claimed(node, locked.lock(), taken, token)
@@ -396,7 +417,7 @@ impl Engine {
         checksum: u64,
         place: &'k mut Option<KsmFolio>,
     ) -> Result<LockedKsm<'k>, Unmerged> {
-        let sums = self.sums();
+        let sums = self.sums_of(space);
         // To be read when it is locked and can change no more, which takes a while.
         spot.page.read(|content| content.prefetch_all());
         let spot = spot.unshared()?;

@@ -4,7 +4,7 @@
 
 use crate::{
     intrusive::records::Records,
-    mm::{account, address_space::AddressSpace},
+    mm::{account, address_space::AddressSpace, domain::Domain},
     settings::Scope,
     stats::Stats,
     tally::Tally,
@@ -32,16 +32,21 @@ pub(crate) struct MmSlot {
     unmerged: Atomic<bool>,
     /// How far it was ever gone through by who unmerges.
     cleared: Atomic<usize>,
+    /// Whether something could not be given back of what it had in the domain that it is leaving.
+    kept: Atomic<bool>,
     #[pin]
     records: Mutex<Records>,
 }
 
 impl MmSlot {
+    /// One of which all merged pages that it may map already are of `domain`.
+    ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(id: u64, mm: &Mm) -> Result<Arc<Self>> {
+    pub(crate) fn new(id: u64, mm: &Mm, domain: Domain) -> Result<Arc<Self>> {
         let space = AddressSpace::new(mm)?;
+        space.set_domain(domain);
         Arc::pin_init(
             pin_init!(Self {
                 id,
@@ -50,6 +55,7 @@ impl MmSlot {
                 bytes: Atomic::new(0),
                 unmerged: Atomic::new(false),
                 cleared: Atomic::new(0),
+                kept: Atomic::new(false),
                 records <- new_mutex!(Records::new(), "rksm_records"),
             }),
             GFP_KERNEL,
@@ -88,6 +94,16 @@ impl MmSlot {
 
     pub(crate) fn set_cleared(&self, address: usize) {
         self.cleared.store(address, Relaxed);
+    }
+
+    /// Notes that something could not be given back.
+    pub(crate) fn keep(&self) {
+        self.kept.store(true, Relaxed);
+    }
+
+    /// Whether that was so since this was last asked.
+    pub(crate) fn take_kept(&self) -> bool {
+        self.kept.xchg(false, Relaxed)
     }
 
     /// Bytes that its records take.

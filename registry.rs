@@ -9,7 +9,10 @@
 //! One that exits leaves at once. If there are records to be forgotten, it is put aside for that;
 //! nothing of it is looked for among the others.
 
-use crate::{mm::trace, mm_slot::MmSlot};
+use crate::{
+    mm::{domain::Domain, trace},
+    mm_slot::MmSlot,
+};
 use kernel::{
     mm::Mm,
     new_spinlock,
@@ -65,16 +68,17 @@ impl Registry {
         })
     }
 
-    /// Registers `mm`, unless it is registered already. True: it is the first one.
+    /// Registers `mm`, unless it is registered already; `domain` says in which domain one with a number is.
+    /// True: it is the first one.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn enter(&self, mm: &Mm) -> Result<bool> {
+    pub(crate) fn enter(&self, mm: &Mm, domain: impl FnOnce(u64) -> Domain) -> Result<bool> {
         let by_mm = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let by_id = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let id = self.next_id.fetch_add(1, Relaxed);
-        let slot = MmSlot::new(id, mm)?;
+        let slot = MmSlot::new(id, mm, domain(id))?;
         // Declared before the guard: what the tree does not take is dropped after unlocking.
         let (by_mm, by_id) = (
             by_mm.into_node(key(mm), slot.clone()),

@@ -31,6 +31,7 @@ mod commands;
 mod control;
 mod crew;
 mod decide;
+mod domains;
 mod engine;
 mod hooks;
 mod intrusive;

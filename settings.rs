@@ -4,7 +4,10 @@
 
 use crate::advisor::Mode;
 use core::marker::PhantomData;
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::{
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+};
 
 /// What a [`Knob`] can hold.
 pub(crate) trait Value: Copy {
@@ -80,6 +83,37 @@ impl Value for Scope {
     }
 }
 
+/// With whose pages a page is merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Within {
+    /// Everybody's.
+    All = 1,
+    /// Those of the same user of the same user namespace.
+    User = 2,
+    /// Those of the same memory cgroup.
+    Cgroup = 3,
+    /// Those of the same address space.
+    Process = 4,
+}
+
+/// `None`: nobody has said so.
+impl Value for Option<Within> {
+    fn to_bits(self) -> u64 {
+        // The discriminants above.
+        self.map_or(0, |within| within as u64)
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        match bits {
+            1 => Some(Within::All),
+            2 => Some(Within::User),
+            3 => Some(Within::Cgroup),
+            4 => Some(Within::Process),
+            _ => None,
+        }
+    }
+}
+
 /// One value. Each stands alone: no reader expects two of them to be of one moment.
 pub(crate) struct Knob<T>(Atomic<u64>, PhantomData<fn() -> T>);
 
@@ -116,6 +150,11 @@ pub(crate) struct Settings {
     pub(crate) prune_millisecs: Knob<u32>,
     /// Whose memory is merged.
     pub(crate) scope: Knob<Scope>,
+    /// With whose pages a page is merged, if somebody has said so. Constant while there are merged pages.
+    pub(crate) domain: Knob<Option<Within>>,
+    /// How far below the root the cgroup lies that counts; with 0 it is the process's own. Constant while
+    /// there are merged pages.
+    pub(crate) domain_depth: Knob<u32>,
     /// Who decides on `pages_to_scan`.
     pub(crate) advisor_mode: Knob<Mode>,
     /// The share of a CPU that the advisor may use, in percent.
@@ -135,8 +174,8 @@ pub(crate) const PAGES_TO_SCAN: u32 = 100;
 pub(crate) const MAX_PAGE_SHARING: u32 = 256;
 
 impl Settings {
-    /// The defaults of the in-tree KSM, which its documentation gives; it has no scope, and merges
-    /// what was asked for.
+    /// The defaults of the in-tree KSM, which its documentation gives; it has no scope and no domains, and
+    /// merges what was asked for.
     pub(crate) const fn new() -> Self {
         Self {
             pages_to_scan: Knob::new(PAGES_TO_SCAN as u64),
@@ -147,11 +186,53 @@ impl Settings {
             merge_across_nodes: Knob::new(true as u64),
             prune_millisecs: Knob::new(2000),
             scope: Knob::new(Scope::Madvise as u64),
+            domain: Knob::new(0),
+            domain_depth: Knob::new(0),
             advisor_mode: Knob::new(Mode::None as u64),
             advisor_max_cpu: Knob::new(70),
             advisor_min_pages: Knob::new(500),
             advisor_max_pages: Knob::new(30_000),
             advisor_target_secs: Knob::new(200),
+        }
+    }
+
+    /// With whose pages a page is merged. Unless somebody has said so, what was asked for is merged with
+    /// everybody's, and what nobody has asked for with as few as make it worthwhile.
+    pub(crate) fn within(&self) -> Within {
+        self.domain.get().unwrap_or(match self.scope.get() {
+            Scope::Madvise => Within::All,
+            // Without them it is not known whose an address space is.
+            Scope::All if cfg!(CONFIG_MEMCG) => Within::User,
+            Scope::All => Within::Process,
+        })
+    }
+}
+
+#[kunit_tests(rksm_settings)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_domain_goes_by_the_scope_until_it_is_said() {
+        let settings = Settings::new();
+        assert_eq!(settings.within(), Within::All);
+        settings.scope.set(Scope::All);
+        assert_ne!(settings.within(), Within::All);
+        settings.domain.set(Some(Within::All));
+        assert_eq!(settings.within(), Within::All);
+        settings.scope.set(Scope::Madvise);
+        settings.domain.set(Some(Within::User));
+        assert_eq!(settings.within(), Within::User);
+    }
+
+    #[test]
+    fn a_knob_holds_what_it_was_set_to() {
+        let knob = Knob::new(0);
+        let all = [Within::All, Within::User, Within::Cgroup, Within::Process];
+        assert_eq!(knob.get(), None);
+        for within in all.map(Some) {
+            knob.set(within);
+            assert_eq!(knob.get(), within);
         }
     }
 }

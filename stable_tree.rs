@@ -12,6 +12,9 @@
 //! moves to another one is found there no more; its node follows when the scanner comes to one that
 //! shares it.
 //!
+//! So is its domain. That two domains have one place does not happen but by accident; whoever finds a merged
+//! page sees by its content whether it is one of its own.
+//!
 //! The kernel frees a merged page without telling us. Its node leaves when the last rmap_item does.
 //! One that no rmap_item shares but whose page is still there, because a fork maps it, swap has it, or it
 //! is about to go, stands apart, and is looked at from time to time: by the number of such nodes, not of
@@ -34,8 +37,8 @@ use crate::{
 use core::cmp::Ordering;
 use kernel::sync::Arc;
 
-/// A merged page found by its content, and a reference that keeps it. Whoever found it is expected to
-/// share it; [`StableNode::expect_no_more`] ends that.
+/// A merged page of one's domain, found by its content, and a reference that keeps it. Whoever found it is expected
+/// to share it; [`StableNode::expect_no_more`] ends that.
 pub(crate) struct Match {
     pub(crate) node: Arc<StableNode>,
     pub(crate) folio: KsmFolio,
@@ -127,8 +130,11 @@ impl StableTree {
     ) -> Option<Match> {
         let limit = self.limit;
         let place = sums.place(checksum, nid);
-        let usable = |folio: &KsmFolio| {
-            !folio.is_poisoned() && !folio.has_tags() && sums.may_meet(folio.nid(), nid)
+        let usable = |node: &StableNode, folio: &KsmFolio| {
+            !folio.is_poisoned()
+                && !folio.has_tags()
+                && sums.may_meet(folio.nid(), nid)
+                && folio.read(|content| sums.own(node, content))
         };
         let mut found = None;
         let entry = self.nodes.entry(place, |node| {
@@ -141,7 +147,7 @@ impl StableTree {
                 return Ordering::Greater;
             }
             match node.folio(books) {
-                Some(folio) if usable(&folio) => {
+                Some(folio) if usable(node, &folio) => {
                     found = (node.expected() < limit).then_some(folio);
                     Ordering::Equal
                 }
@@ -161,7 +167,7 @@ impl StableTree {
     fn find_unshared(
         &mut self,
         place: u64,
-        usable: impl Fn(&KsmFolio) -> bool,
+        usable: impl Fn(&StableNode, &KsmFolio) -> bool,
         books: &Token,
     ) -> Option<Match> {
         let entry = self.unshared.entry(place, |node| place.cmp(&node.place()));
@@ -171,7 +177,7 @@ impl StableTree {
         // One that nobody maps is about to go.
         let folio = node
             .folio(books)
-            .filter(|folio| folio.is_mapped() && usable(folio))?;
+            .filter(|folio| folio.is_mapped() && usable(&node, folio))?;
         Some(Match { node, folio })
     }
 

@@ -16,6 +16,7 @@
 
 use crate::{
     advisor::{Limits, Mode},
+    domains::Stand,
     engine::Engine,
     intrusive::{
         item::{ItemRef, Key},
@@ -78,7 +79,7 @@ struct Claimed {
     lost: Option<Lost>,
 }
 
-/// A range that was looked at, and of which pages are to be forgotten that were not found any more.
+/// A range that was gone through, and of which pages are to be forgotten that were not found any more.
 struct Lost {
     range: Range<usize>,
     /// Where the scan goes on.
@@ -151,7 +152,7 @@ impl Bench {
 
 /// Whether an address space is done with for this pass.
 #[derive(PartialEq)]
-enum Turns {
+pub(crate) enum Turns {
     GoesOn,
     Ends,
 }
@@ -283,6 +284,14 @@ impl Engine {
             let (turns, units) = self.forget_lost(claimed, &mut turn, lost);
             return (turns, units, 0);
         }
+        match self.stand(&slot) {
+            Stand::Settled => {}
+            Stand::Leaving => {
+                let (turns, units) = self.leave_domain(claimed);
+                return (turns, units, 0);
+            }
+            Stand::Nowhere => return (Turns::Ends, 1, 0),
+        }
         bench.spares.fill(&self.leaf_cache);
         let from = slot.at();
         let Some(seen) = self.look(bench, claimed, room) else {
@@ -339,10 +348,27 @@ impl Engine {
             return (Turns::GoesOn, units);
         }
         claimed.slot.set_at(lost.next.unwrap_or(0));
-        match lost.next {
-            Some(_) => (Turns::GoesOn, units),
-            None => (Turns::Ends, units),
+        let goes_on = lost.next.is_some() || self.arrives(&claimed.slot, records);
+        match goes_on {
+            true => (Turns::GoesOn, units),
+            false => (Turns::Ends, units),
         }
+    }
+
+    /// Gives back a part of what an address space has merged in the domain that it is leaving, and begins to
+    /// forget what is recorded there. Whether the turn goes on, and what this took of `pages_to_scan`.
+    fn leave_domain(&self, claimed: &mut Claimed) -> (Turns, u64) {
+        let slot = claimed.slot.clone();
+        let Some(part) = self.give_back(&slot) else {
+            return (Turns::Ends, 1);
+        };
+        let lost = Lost {
+            range: part.range,
+            next: part.next,
+        };
+        let mut turn = slot.turn(&self.ledger.stats);
+        let (turns, forgotten) = self.forget_lost(claimed, &mut turn, lost);
+        (turns, part.units + forgotten)
     }
 
     /// Collects what is mapped. `None`: the address space is gone, or its mmap lock taken.
@@ -421,6 +447,7 @@ impl Engine {
     /// pages were scanned, and how many passed over.
     fn sort_and_read(&self, bench: &mut Bench, turn: &mut Turn<'_>) -> (u64, u64) {
         let Bench { batch, work, .. } = bench;
+        let sums = self.sums_of(&turn.slot.space);
         let Turn { records, tally, .. } = turn;
         work.clear();
         let (mut reads, mut scanned, mut skipped) = (Reads::new(), 0, 0);
@@ -454,7 +481,7 @@ impl Engine {
         }
         let mut reads = reads.iter().peekable();
         while reads.peek().is_some() {
-            let reading = self.sums().reading();
+            let reading = sums.reading();
             for (read, ahead) in reads.by_ref().take(READ_AT_ONCE) {
                 let checksum = read.page.read(|content| match ahead {
                     Some(ahead) => ahead
@@ -515,7 +542,7 @@ impl Engine {
             page,
             watched,
         } = *read;
-        let sums = self.sums();
+        let sums = self.sums_of(item.space());
         let nid = page.nid();
         let key = Key::of(sums.place(checksum, nid));
         let kind = item.kind();

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The files in `/sys/kernel/mm/rksm`, and in `/sys/kernel/mm/ksm` where it has them: names, formats and
-//! errors are those of the in-tree KSM, which has them all but `scope`, `scanners`, `enrol`, `release`, and
-//! those about how long a pass takes.
+//! errors are those of the in-tree KSM, which has them all but `scope`, `domain`, `domain_depth`, `scanners`,
+//! `enrol`, `release`, and those about how long a pass takes.
 
 use crate::{
     advisor::Mode,
     control::Control,
     knobs,
     mm::kobject::{Attr, Files},
-    settings::{Scope, Value},
+    settings::{Scope, Value, Within},
 };
 use core::{
     fmt::{Display, Write},
@@ -116,6 +116,24 @@ impl<C: Control> Attrs<C> {
                 put(out, scopes)
             },
             |c, text| c.set_scope(knobs::scope(text)?),
+        ),
+        Attr::read_write(
+            c"domain",
+            |c, out| {
+                let domains = match c.settings().within() {
+                    Within::All => "[all] user cgroup process",
+                    Within::User => "all [user] cgroup process",
+                    Within::Cgroup => "all user [cgroup] process",
+                    Within::Process => "all user cgroup [process]",
+                };
+                put(out, domains)
+            },
+            |c, text| c.set_domain(knobs::domain(text)?),
+        ),
+        Attr::read_write(
+            c"domain_depth",
+            |c, out| put(out, c.settings().domain_depth.get()),
+            |c, text| c.set_domain_depth(knobs::number(text)?),
         ),
         Attr::write_only(c"enrol", |c, text| {
             c.set_merge_any(knobs::process(text)?, true)

@@ -141,13 +141,27 @@ impl StableNode {
     /// The node of the merged page `page`.
     ///
     /// `None` for an ordinary page, and for a merged one that an unmerge cut off from its node.
-    pub(crate) fn of(page: &AnonPage, _books: &Token) -> Option<Arc<Self>> {
-        let tie = Mark::of_page(page).tie()?;
+    pub(crate) fn of(page: &AnonPage, books: &Token) -> Option<Arc<Self>> {
+        // SAFETY: It is read with the books held, and `page` keeps the folio.
+        unsafe { Self::of_mark(Mark::of_page(page), books) }
+    }
+
+    /// The same for one that is known to be a merged page, or to have been one.
+    pub(crate) fn of_folio(folio: &KsmFolio, books: &Token) -> Option<Arc<Self>> {
+        // SAFETY: As above.
+        unsafe { Self::of_mark(folio.mark(), books) }
+    }
+
+    /// # Safety
+    ///
+    /// The mark was read with the books held since, of a folio that the caller has a reference to.
+    unsafe fn of_mark(mark: Mark, _books: &Token) -> Option<Arc<Self>> {
+        let tie = mark.tie()?;
         let node = tie
             .as_ptr()
             .wrapping_byte_sub(offset_of!(Self, tie))
             .cast::<Self>();
-        // The page is kept, so its mark was there a moment ago, with the books held as they are now.
+        // The folio is kept, so its mark was there a moment ago, with the books held as they are now.
         // SAFETY: By the type invariant the node lives. It is only ever made in an `Arc`; the reference
         // that this makes of nothing is forgotten below.
         let borrowed = ManuallyDrop::new(unsafe { Arc::from_raw(node.cast_const()) });

@@ -7,6 +7,7 @@
 //! the address space closes before the first page table is touched.
 
 use super::{
+    domain::Domain,
     gate::{Gate, Inside},
     kthread::cond_resched,
 };
@@ -47,6 +48,8 @@ pub(crate) struct AddressSpace {
     address: usize,
     /// Whether memory is merged that nobody has advised.
     unasked: Atomic<bool>,
+    /// With whose pages its own are merged.
+    domain: Atomic<u64>,
     /// Whether the gate was closed by `shut`.
     retired: Atomic<bool>,
     #[pin]
@@ -60,6 +63,8 @@ unsafe impl Send for AddressSpace {}
 unsafe impl Sync for AddressSpace {}
 
 impl AddressSpace {
+    /// One that is in no domain.
+    ///
     /// # Errors
     ///
     /// `ENOMEM`.
@@ -71,6 +76,7 @@ impl AddressSpace {
                 mm,
                 address,
                 unasked: Atomic::new(false),
+                domain: Atomic::new(Domain::NOBODY.to_bits()),
                 retired: Atomic::new(false),
                 gate <- Gate::new(),
             }),
@@ -96,6 +102,18 @@ impl AddressSpace {
     /// Says whether memory is merged that nobody has advised, for those that enter from now on.
     pub(crate) fn set_unasked(&self, unasked: bool) {
         self.unasked.store(unasked, Relaxed);
+    }
+
+    /// The domain that all merged pages belong to which it maps.
+    pub(crate) fn domain(&self) -> Domain {
+        // Nothing is published by it: whoever merges by what it says has claimed a record, and as long as there
+        // are records no other domain is entered.
+        Domain::from_bits(self.domain.load(Relaxed))
+    }
+
+    /// Says which domain it is in.
+    pub(crate) fn set_domain(&self, domain: Domain) {
+        self.domain.store(domain.to_bits(), Relaxed);
     }
 
     /// Waits until nobody looks at the address space any more, and lets nobody in again. Called

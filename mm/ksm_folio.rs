@@ -262,15 +262,24 @@ impl KsmFolio {
 
     /// Another reference to the folio of `page`, which is a merged one.
     fn of(page: &AnonPage) -> Self {
-        let folio = page.folio();
         // SAFETY: `page` keeps the folio valid.
+        unsafe { Self::get(page.folio()) }
+    }
+
+    /// Takes a reference to the folio of a merged page.
+    ///
+    /// # Safety
+    ///
+    /// `folio` is one, and live.
+    pub(super) unsafe fn get(folio: *mut bindings::folio) -> Self {
+        // SAFETY: The folio is live, says the caller.
         unsafe { bindings::folio_get(folio) };
         // SAFETY: A folio is never null.
         // INVARIANT: The reference was just taken.
         Self(unsafe { NonNull::new_unchecked(folio) })
     }
 
-    fn mark(&self) -> Mark {
+    pub(crate) fn mark(&self) -> Mark {
         // SAFETY: Our reference keeps the folio valid.
         unsafe { Mark::of(self.0.as_ptr()) }
     }

@@ -12,20 +12,23 @@ use kernel::prelude::*;
 /// How many one walk finds: what is done about them is done with the mmap lock held.
 const MOST: usize = 64;
 
-/// Where merged pages are mapped, and zero pages that stand for pages full of zeroes.
+/// Where merged pages are mapped, and perhaps zero pages that stand for pages full of zeroes.
 pub(super) struct Merged {
     addresses: [usize; MOST],
     len: usize,
     /// Which of them nobody else mapped, a bit each.
     sole: u64,
+    /// Whether zero pages are taken down.
+    zeroes: bool,
 }
 
 impl Merged {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(zeroes: bool) -> Self {
         Self {
             addresses: [0; MOST],
             len: 0,
             sole: 0,
+            zeroes,
         }
     }
 
@@ -65,6 +68,7 @@ impl Visitor for Merged {
     fn visit(&mut self, address: usize, entry: &Entry<'_>) -> Go {
         match entry {
             // A page on its way might be a merged one when it is there.
+            Entry::KsmZero if !self.zeroes => Go::On,
             Entry::KsmZero | Entry::Moving => self.push(address, false),
             Entry::Page { page, .. } if page.mark().is_some() => {
                 self.push(address, page.mapcount() == 1)
@@ -80,7 +84,7 @@ mod tests {
 
     #[test]
     fn as_many_as_there_is_room_for() {
-        let mut merged = Merged::new();
+        let mut merged = Merged::new(true);
         for index in 0..MOST {
             let go = merged.visit(index * 4096, &Entry::KsmZero);
             assert!((go == Go::End) == (index == MOST - 1));
@@ -92,8 +96,17 @@ mod tests {
     }
 
     #[test]
+    fn zero_pages_only_where_they_are_wanted() {
+        let mut merged = Merged::new(false);
+        assert!(merged.visit(0, &Entry::KsmZero) == Go::On);
+        assert_eq!(merged.len(), 0);
+        assert!(merged.visit(0, &Entry::Moving) == Go::On);
+        assert_eq!(merged.len(), 1);
+    }
+
+    #[test]
     fn who_is_alone_is_told_apart() {
-        let mut merged = Merged::new();
+        let mut merged = Merged::new(true);
         for index in 0..MOST {
             let _ = merged.push(index * 4096, index % 3 == 0);
         }

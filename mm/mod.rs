@@ -5,6 +5,7 @@
 pub(crate) mod account;
 pub(crate) mod address_space;
 pub(crate) mod anon_vma;
+pub(crate) mod domain;
 mod entry;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod fake_mm;
@@ -19,6 +20,7 @@ pub(crate) mod memory;
 mod merged;
 pub(crate) mod module;
 pub(crate) mod notifier;
+pub(crate) mod owner;
 pub(crate) mod page;
 pub(crate) mod page_bytes;
 mod pagewalk;

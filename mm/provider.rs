@@ -6,7 +6,7 @@
 
 use super::{
     kobject::Files,
-    ksm_folio::Tie,
+    ksm_folio::{KsmFolio, Tie},
     rmap_walk::{self, Sharers},
 };
 use core::{
@@ -43,9 +43,9 @@ pub(crate) trait Provider: Send + Sync + 'static {
     /// Whether there may be merged pages that nobody asked for.
     fn merges_unasked(&self) -> bool;
 
-    /// Whether a merged page that was found in the swap cache may be mapped as it is. If not, it
-    /// is copied, and merged again later.
-    fn shares_swapin(&self) -> bool;
+    /// Whether a merged page that was found in the swap cache, and is locked, may be mapped in `mm` as it
+    /// is. If not, it is copied, and merged again later.
+    fn shares_swapin(&self, mm: &Mm, folio: &KsmFolio) -> bool;
 
     /// Hands over each address space that was enrolled and that asked for merging, once, when the
     /// provider is gone.
@@ -251,10 +251,18 @@ impl<P: Provider, S: Send + Sync + 'static> Registration<P, S> {
 
     /// # Safety
     ///
-    /// Called as `ksm_ops::swapin_shared`.
-    unsafe extern "C" fn swapin_shared(_folio: *mut bindings::folio) -> bool {
+    /// Called as `ksm_ops::swapin_shared`: `folio` is live and a merged page.
+    unsafe extern "C" fn swapin_shared(
+        mm: *mut bindings::mm_struct,
+        folio: *mut bindings::folio,
+    ) -> bool {
         // SAFETY: This is a hook.
-        unsafe { Self::provider() }.shares_swapin()
+        let provider = unsafe { Self::provider() };
+        // SAFETY: The hook's `mm` is live for the call.
+        let mm = unsafe { Mm::from_raw(mm) };
+        // SAFETY: The hook's `folio` is live for the call.
+        let folio = unsafe { KsmFolio::get(folio) };
+        provider.shares_swapin(mm, &folio)
     }
 }
 

@@ -245,9 +245,18 @@ pub(crate) struct Part {
     pub(crate) found: u32,
     /// Page tables and huge pages that were come by, and tables of the level above.
     pub(crate) tables: u32,
+    /// How many full page tables take as long.
+    full_tables: u32,
+    /// VMAs that were come by.
+    vmas: u32,
 }
 
 impl Part {
+    /// What it counts for, as if it were so many pages that are scanned: giving back one takes as long.
+    pub(crate) fn charge(&self) -> u64 {
+        u64::from(self.found) + u64::from(self.full_tables) + u64::from(self.vmas / 32) + 1
+    }
+
     pub(crate) fn leaves_out(&self) -> bool {
         self.next != self.done.end
     }
@@ -263,7 +272,16 @@ impl Part {
 ///
 /// `ENOMEM`: no page for a copy.
 pub(crate) fn unmerge_some(live: &LiveMm<'_>, from: usize) -> Result<Option<Part>> {
-    unmerge_first(live, from, |_| true)
+    unmerge_first(live, from, true, |_| true)
+}
+
+/// The same, but for zero pages, which anybody may share with anybody.
+///
+/// # Errors
+///
+/// As for [`unmerge_some`].
+pub(crate) fn unmerge_some_shared(live: &LiveMm<'_>, from: usize) -> Result<Option<Part>> {
+    unmerge_first(live, from, false, |_| true)
 }
 
 /// The same in VMAs that nobody has advised.
@@ -272,15 +290,16 @@ pub(crate) fn unmerge_some(live: &LiveMm<'_>, from: usize) -> Result<Option<Part
 ///
 /// As for [`unmerge_some`].
 pub(crate) fn unmerge_some_unasked(live: &LiveMm<'_>, from: usize) -> Result<Option<Part>> {
-    unmerge_first(live, from, |vma| !is_advised(vma))
+    unmerge_first(live, from, true, |vma| !is_advised(vma))
 }
 
 fn unmerge_first(
     live: &LiveMm<'_>,
     from: usize,
+    zeroes: bool,
     wanted: impl Fn(&VmaRef) -> bool,
 ) -> Result<Option<Part>> {
-    let mut walk = Walk::new(Merged::new());
+    let mut walk = Walk::new(Merged::new(zeroes));
     let mut vmas = Vmas::new(live, from);
     let mut left = VMAS;
     // All from `start` to `end` was looked at, or can hold nothing merged.
@@ -326,6 +345,8 @@ fn unmerge_first(
         // There is room for 64 of them.
         found: merged.len() as u32,
         tables: walk.tables(),
+        full_tables: walk.full_tables(),
+        vmas: VMAS - left,
     };
     if let Some(vma) = found_in {
         if let Some(left_out) = unmerge_found(vma, merged, end)? {
@@ -383,7 +404,10 @@ mod tests {
             next,
             found: 1,
             tables: 1,
+            full_tables: 1,
+            vmas: 64,
         };
+        assert_eq!(part(PAGE_SIZE).charge(), 5);
         assert!(!part(PAGE_SIZE).leaves_out());
         assert!(part(2 * PAGE_SIZE).leaves_out());
     }

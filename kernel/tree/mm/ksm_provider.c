@@ -138,7 +138,8 @@ struct folio *ksm_might_need_to_copy(struct folio *folio,
 	 * a provider, the in-tree code makes one.
 	 */
 	if (ops && carries_stable_node(folio) &&
-	    (vma->vm_flags & VM_MERGEABLE) && ops->swapin_shared(folio))
+	    (vma->vm_flags & VM_MERGEABLE) &&
+	    ops->swapin_shared(vma->vm_mm, folio))
 		return folio;
 
 	return in_tree_ksm_might_need_to_copy(folio, vma, addr);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* What page merging in Rust uses of the memory manager. */
 
+#include <linux/cgroup.h>
+#include <linux/cred.h>
 #include <linux/ksm.h>
 #include <linux/ksm_provider.h>
+#include <linux/memcontrol.h>
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mman.h>
@@ -11,6 +14,7 @@
 #include <linux/pagewalk.h>
 #include <linux/rmap.h>
 #include <linux/swap.h>
+#include <linux/user_namespace.h>
 #include <trace/events/rksm.h>
 
 const slab_flags_t RUST_CONST_HELPER_SLAB_NO_MERGE = SLAB_NO_MERGE;

@@ -5,10 +5,12 @@
  */
 
 #include <linux/cacheflush.h>
+#include <linux/cgroup.h>
 #include <linux/freezer.h>
 #include <linux/huge_mm.h>
 #include <linux/ksm.h>
 #include <linux/leafops.h>
+#include <linux/memcontrol.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -20,6 +22,7 @@
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
+#include <linux/user_namespace.h>
 #ifdef CONFIG_X86_64
 #include <linux/cpufeature.h>
 #include <asm/fpu/api.h>
@@ -415,6 +418,29 @@ __rust_helper bool rust_helper_mm_flags_test(int flag,
 {
 	return mm_flags_test(flag, mm);
 }
+
+__rust_helper u64 rust_helper_user_ns_id(const struct user_namespace *ns)
+{
+	return ns->ns.ns_id;
+}
+
+#ifdef CONFIG_MEMCG
+__rust_helper bool rust_helper_mem_cgroup_disabled(void)
+{
+	return mem_cgroup_disabled();
+}
+
+__rust_helper struct cgroup *rust_helper_cgroup_ancestor(struct cgroup *cgrp,
+							 int level)
+{
+	return cgroup_ancestor(cgrp, level);
+}
+
+__rust_helper u64 rust_helper_cgroup_id(const struct cgroup *cgrp)
+{
+	return cgroup_id(cgrp);
+}
+#endif
 
 __rust_helper bool rust_helper_cpu_has_avx2(void)
 {

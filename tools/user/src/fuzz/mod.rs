@@ -6,6 +6,7 @@
 //! that fails.
 
 mod check;
+mod domains;
 mod model;
 mod numbers;
 mod steps;

@@ -49,6 +49,8 @@ pub(super) struct Merged {
     /// `None`: it is gone.
     pub(super) page: Option<AnonPage>,
     pub(super) content: usize,
+    /// One of those that it was made for.
+    pub(super) space: usize,
     pub(super) place: u64,
     pub(super) nid: i32,
     pub(super) sharers: BTreeSet<Id>,

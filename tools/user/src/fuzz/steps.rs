@@ -4,7 +4,9 @@
 
 use super::{
     model::{Id, Merged, Model, Record, State, Tree},
-    world::{address, nid_of, page_of, InHand, Mapping, Space, World, CONTENTS, PAGES, SPACES},
+    world::{
+        address, domain_of, nid_of, page_of, InHand, Mapping, Space, World, CONTENTS, PAGES, SPACES,
+    },
 };
 use crate::{
     books::Books,
@@ -203,7 +205,7 @@ impl World {
         if found.is_ok() && !known {
             let new = Record {
                 state: State::Untracked,
-                key: contents.key(0, 0),
+                key: contents.key(s, 0, 0),
                 region,
             };
             model.records.insert((s, page), new);
@@ -287,7 +289,7 @@ impl World {
         if model.records[&id].region != mapping.region {
             return Ok(());
         }
-        let key = contents.key(mapping.content, nid_of(id.1));
+        let key = contents.key(id.0, mapping.content, nid_of(id.1));
         let mut books = ledger.open();
         match want {
             Want::Nothing => return Ok(()),
@@ -297,7 +299,7 @@ impl World {
             }
             Want::Follow => {
                 let Books { stable, token, .. } = &mut *books;
-                stable.follow(&contents.sums(), item, token);
+                stable.follow(&contents.sums(id.0), item, token);
                 drop(books);
                 follow(model, contents, id);
                 return Ok(());
@@ -334,6 +336,11 @@ impl World {
                 assert_eq!(model.index_of(&node), picked);
                 let folio = node.folio(&books.token).ok_or(EINVAL)?;
                 let locked = folio.try_lock(node.tie()).ok_or(EINVAL)?;
+                let own = folio.read(|content| contents.sums(id.0).own(&node, content));
+                assert_eq!(own, shares_with(&model.nodes[picked], id));
+                if !own {
+                    return Ok(());
+                }
                 books.share(&node, locked.lock(), item, tally);
                 model.share(picked, id);
                 model.give_room();
@@ -348,9 +355,13 @@ impl World {
                 } = &mut *books;
                 let checksum = contents.checksum(mapping.content);
                 let nid = nid_of(id.1);
-                let found = stable.find(&contents.sums(), checksum, nid, token);
+                let sums = contents.sums(id.0);
+                let found = stable.find(&sums, checksum, nid, token);
                 let index = found.as_ref().map(|found| model.index_of(&found.node));
-                model.check_search(contents.sums().place(checksum, nid), index);
+                model.check_search(sums.place(checksum, nid), index);
+                if let Some(index) = index {
+                    assert!(shares_with(&model.nodes[index], id));
+                }
                 let (Some(found), Some(index)) = (found, index) else {
                     let claim = match candidates.claim_or_insert(item) {
                         Found::Claim(claim) => Some(InHand::new(claim)),
@@ -463,12 +474,13 @@ impl World {
             token,
         } = &mut *books;
         assert!(StableNode::of(&page, token).is_some());
-        stable.insert(&contents.sums(), checksum, &node, &folio, token);
+        stable.insert(&contents.sums(id.0), checksum, &node, &folio, token);
         let index = model.add(Merged {
             node: node.clone(),
             page: Some(page.clone()),
             content,
-            place: contents.sums().place(checksum, nid),
+            place: contents.sums(id.0).place(checksum, nid),
+            space: id.0,
             nid,
             sharers: BTreeSet::new(),
             tree: Tree::Shared,
@@ -692,6 +704,11 @@ fn relocates(model: &Model, id: Id) -> bool {
     }
 }
 
+/// Whether a merged page is of the domain of an address space.
+fn shares_with(merged: &Merged, id: Id) -> bool {
+    domain_of(merged.space).meets(domain_of(id.0))
+}
+
 /// The node of a page comes to where that lies.
 fn follow(model: &mut Model, contents: &super::world::Contents, id: Id) {
     let Some(State::Merged(index)) = model.state(id) else {
@@ -704,7 +721,7 @@ fn follow(model: &mut Model, contents: &super::world::Contents, id: Id) {
     if page.nid() != merged.nid {
         merged.nid = page.nid();
         merged.place = contents
-            .sums()
+            .sums(id.0)
             .place(contents.checksum(merged.content), merged.nid);
     }
 }

@@ -98,7 +98,7 @@ impl Shared {
             candidates,
             token,
         } = &mut *books;
-        if let Some(found) = stable.find(&self.contents.sums(), checksum, 0, token) {
+        if let Some(found) = stable.find(&self.contents.sums(0), checksum, 0, token) {
             drop(books);
             thread::yield_now();
             let locked = found.folio.try_lock(found.node.tie());
@@ -156,7 +156,7 @@ impl Shared {
             candidates,
             token,
         } = &mut *books;
-        stable.insert(&self.contents.sums(), checksum, &node, &folio, token);
+        stable.insert(&self.contents.sums(0), checksum, &node, &folio, token);
         let taken = candidates.take_out(InHand::into_inner(claim));
         let shared = stable.share_claimed(&node, locked.lock(), taken, token);
         assert!(shared.is_ok());
@@ -202,7 +202,7 @@ impl Shared {
                 continue;
             };
             if self.ledger.open().leave(item, tally).is_ok() {
-                assert!(tally.see(item, self.contents.key(*content, 0)));
+                assert!(tally.see(item, self.contents.key(0, *content, 0)));
                 self.merge(numbers, tally, item, *content)?;
             }
         }

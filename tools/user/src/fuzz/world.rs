@@ -16,7 +16,7 @@ use crate::{
         records::Records,
     },
     mm::{
-        address_space::AddressSpace, anon_vma::Region, fake_mm, page::AnonPage,
+        address_space::AddressSpace, anon_vma::Region, domain::Domain, fake_mm, page::AnonPage,
         page_bytes::PageView,
     },
     tally::Tally,
@@ -73,6 +73,11 @@ pub(super) struct Space {
     pub(super) mapped: BTreeMap<usize, Mapping>,
 }
 
+/// The first address space is in a domain of its own, the others are in another.
+pub(super) fn domain_of(s: usize) -> Domain {
+    Domain::process(u64::from(s > 0))
+}
+
 /// All that is needed to tell contents apart.
 pub(super) struct Contents {
     hasher: PageHasher,
@@ -92,18 +97,22 @@ impl Contents {
         Ok(Self { hasher, checksums })
     }
 
-    pub(super) fn sums(&self) -> Sums<'_> {
-        Sums::new(&self.hasher, false)
+    pub(super) fn sums(&self, s: usize) -> Sums<'_> {
+        self.sums_of(domain_of(s))
+    }
+
+    pub(super) fn sums_of(&self, domain: Domain) -> Sums<'_> {
+        Sums::new(&self.hasher, false, domain)
     }
 
     pub(super) fn checksum(&self, content: usize) -> u64 {
         self.checksums[content]
     }
 
-    /// The key of a content on a NUMA node, which two have in common, as if that part of their checksums
-    /// were equal.
-    pub(super) fn key(&self, content: usize, nid: i32) -> Key {
-        Key::of(self.sums().place(self.checksums[content & !1], nid))
+    /// The key of a content of an address space on a NUMA node, which two have in common, as if that part of
+    /// their checksums were equal.
+    pub(super) fn key(&self, s: usize, content: usize, nid: i32) -> Key {
+        Key::of(self.sums(s).place(self.checksums[content & !1], nid))
     }
 }
 

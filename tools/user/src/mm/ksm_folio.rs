@@ -133,6 +133,10 @@ impl KsmFolio {
         tie.is_some()
     }
 
+    pub(crate) fn mark(&self) -> Mark {
+        self.0.mark()
+    }
+
     pub(crate) fn read<R>(&self, f: impl FnOnce(&PageView<'_>) -> R) -> R {
         PageView::with_owned(&self.0.page, f)
     }

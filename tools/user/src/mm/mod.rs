@@ -2,6 +2,9 @@
 
 //! The floor: what of it stands on a few functions of the kernel is the module's own, the rest is made up.
 
+#[path = "../../../../mm/domain.rs"]
+#[allow(clippy::all)]
+pub(crate) mod domain;
 #[path = "../../../../mm/fetch.rs"]
 #[allow(clippy::all)]
 pub(crate) mod fetch;
