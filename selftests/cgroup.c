@@ -40,7 +40,7 @@ bool cgroup_enter(const char *group)
 void cgroups_remove(void)
 {
 	/* The fixture's parent has not seen the name: look for it. */
-	if (system("for d in /tmp/ksm_cgroup_*; do rmdir $d/ksm_test_*; "
+	if (system("for d in /tmp/ksm_cgroup_*; do rmdir $d/ksm_test_*/*/ $d/ksm_test_*; "
 		   "umount $d; rmdir $d; done 2>/dev/null") < 0)
 		perror("# removing the cgroups");
 }

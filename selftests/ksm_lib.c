@@ -144,6 +144,8 @@ static const struct {
 	{ "sleep_millisecs", "0" },
 	{ "pages_to_scan", "10000" },
 	{ "scope", "madvise" },
+	{ "domain", "all" },
+	{ "domain_depth", "0" },
 	{ "use_zero_pages", "0" },
 	{ "smart_scan", "0" },
 	{ "max_page_sharing", "256" },

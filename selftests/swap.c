@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Merged pages that are pushed out to swap, and come back. */
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/uio.h>
 
 #include "swap_fixture.h"
 
@@ -246,6 +248,71 @@ ZRAM_TEST(unmerged_then_freed_by_child)
 	for (tries = 0; tries < 200 && pfn_of(0, map); tries++)
 		madvise(map, N * pagesize, MADV_PAGEOUT);
 	EXPECT_TRUE(all_hold(map, N, 12));
+}
+
+static int peer_of_another_user(struct peer *p, void *arg)
+{
+	char *map = equal_pages(N, 11);
+
+	CHECK(map);
+	CHECK(!madvise(map, N * pagesize, MADV_MERGEABLE));
+	CHECK(peer_swap(p, (long)map) >= 0);
+	CHECK(peer_meet(p));	/* merged with the other's, and in swap */
+	CHECK(!setresuid(1000, 1000, 1000));
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));	/* the scanner came by; the other has its own back */
+	CHECK(all_hold(map, N, 11));
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));	/* looked at */
+	return 0;
+}
+
+/*
+ * What was merged, and is in swap when its owner goes to another domain, comes back as
+ * its own, although the merged page is still there: somebody refers to it.
+ */
+ZRAM_TEST(other_domain)
+{
+	struct iovec one;
+	int i, pipes[2];
+	struct peer p;
+	char *map, *other;
+
+	if (knob_write("domain", "user"))
+		SKIP(return, "this provider has no domains");
+	ASSERT_TRUE(peer_start(&p, peer_of_another_user, NULL));
+	other = (char *)peer_swap(&p, 0);
+	ASSERT_NE(NULL, other);
+	map = MERGEABLE_PAGES(N, 11);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 2 * N - 1));
+	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
+	one = (struct iovec){ map, pagesize };
+	ASSERT_EQ(pagesize, vmsplice(pipes[1], &one, 1, 0));
+	ASSERT_TRUE(push_out(map, N));
+	for (i = 0; i < N; i++)
+		ASSERT_NE(0, pagemap_of(p.pid, page_of(other, i)) & PM_SWAP_BIT);
+	ASSERT_TRUE(peer_meet(&p) && peer_meet(&p));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(3));
+	ASSERT_EQ(0, knob_set("run", 0));
+	/* For whoever stays it is what it was. */
+	ASSERT_TRUE(all_hold(map, N, 11));
+	EXPECT_TRUE(all_ksm(map, N));
+	EXPECT_EQ(1, distinct_pfns(map, N));
+	ASSERT_TRUE(peer_meet(&p) && peer_meet(&p));
+	for (i = 0; i < N; i++) {
+		EXPECT_NE(0, pfn_of(p.pid, page_of(other, i)));
+		EXPECT_NE(pfn_of(0, map), pfn_of(p.pid, page_of(other, i)));
+	}
+	ASSERT_TRUE(peer_meet(&p));
+	EXPECT_EQ(0, peer_end(&p));
+	close(pipes[0]);
+	close(pipes[1]);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, N - 1));
+	EXPECT_TRUE(all_hold(map, N, 11));
 }
 
 TEST_HARNESS_MAIN
