@@ -243,7 +243,7 @@ int main(int argc, char **argv)
 	options.reclaim = options.reclaim && access(ZRAM, F_OK) == 0;
 	if (!options.reclaim)
 		ksft_print_msg("nothing is pushed out\n");
-	else if (!swap_on_zram() || !enter_swap_group())
+	else if (!swap_on_zram() || !enter_swap_group() || !cgroup_make(OTHER_GROUP))
 		ksft_exit_fail_msg("there is a RAM disk, but no swap on it\n");
 	options.faults = options.faults && access(FAILSLAB, F_OK) == 0 && any_allocation_may_fail();
 	if (!options.faults)

@@ -111,6 +111,9 @@ bool operation_skip(const char *name);
 void worker_run(struct worker *w);
 
 /* The director. */
+/* Another memory cgroup than that of which memory is pushed out. */
+#define OTHER_GROUP	"other"
+
 struct totals {
 	unsigned long quiet_points, unmerges, reloads, knobs;
 	long most_sharing, most_zero;

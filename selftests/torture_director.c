@@ -100,6 +100,31 @@ static void pick_scope(bool all)
 		fault("scope = %s: %s", scope, strerror(-err));
 }
 
+/* False: it was refused because pages are merged. */
+static bool pick_domain(void)
+{
+	static const char *domains[] = { "all", "user", "cgroup", "process" };
+	const char *domain = domains[choose(0, 3)];
+	int err = knob_write("domain", domain);
+
+	note("domain = %s: %s", domain, err ? strerror(-err) : "ok");
+	if (err && err != -EBUSY)
+		fault("domain = %s: %s", domain, strerror(-err));
+	return !err;
+}
+
+/* Its children stay where they are. */
+static void move_a_process(void)
+{
+	int i = choose(0, control->processes - 1);
+	const char *group = choose(0, 1) ? GROUP : OTHER_GROUP;
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", pids[i]);
+	note("process %d goes to cgroup %s", i, group);
+	file_write(cgroup_file(group, "cgroup.procs"), pid);
+}
+
 /* Allocations of the scanner fail now and then. */
 static void pick_faults(int percent)
 {
@@ -118,7 +143,7 @@ static void change_a_knob(void)
 	static const long batches[] = { 1, 10, 100, 1000, 10000, 100000000 };
 
 	totals->knobs++;
-	switch (choose(0, 12)) {
+	switch (choose(0, 13)) {
 	case 0:
 		set("sleep_millisecs", choose(0, 3) ? 0 : choose(1, 20));
 		break;
@@ -141,6 +166,8 @@ static void change_a_knob(void)
 		/* EBUSY where pages are merged, and right where not. */
 		set("max_page_sharing", choose(2, 300));
 		set("merge_across_nodes", choose(0, 1));
+		if (loaded())
+			pick_domain();
 		break;
 	case 6:
 		/* Refused while the advisor decides. */
@@ -158,6 +185,10 @@ static void change_a_knob(void)
 		/* In-tree KSM has one. */
 		if (knob("scanners") > 0)
 			set("scanners", choose(1, 4));
+		break;
+	case 10:
+		if (options->reclaim)
+			move_a_process();
 		break;
 	default:
 		flat_out();
@@ -196,6 +227,8 @@ static void pick_structure(void)
 	set_unmerged("max_page_sharing", choose(0, 1) ? choose(2, 8) : choose(9, 300));
 	if (access("/sys/devices/system/node/node1", F_OK) == 0)
 		set_unmerged("merge_across_nodes", choose(0, 1));
+	if (loaded() && !pick_domain())
+		fault("domain is refused with nothing merged");
 }
 
 static void toggle(void)

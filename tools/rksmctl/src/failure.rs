@@ -57,6 +57,14 @@ pub fn words(error: &io::Error) -> String {
         .to_owned()
 }
 
+/// Knobs that say how merged pages are found.
+const CONSTANT_WHILE_MERGED: [&str; 4] = [
+    "max_page_sharing",
+    "merge_across_nodes",
+    "domain",
+    "domain_depth",
+];
+
 /// What to do where the kernel refuses a write to a knob, or a read, with this error.
 pub fn remedy(error: &io::Error, path: &Path) -> &'static str {
     remedy_for(geteuid().is_root(), error, path)
@@ -73,8 +81,11 @@ fn remedy_for(root: bool, error: &io::Error, path: &Path) -> &'static str {
         Some(libc::EBUSY) if name == "run" || name == "scope" => {
             "a process holds on to merged pages, on its way out or with its address space locked; try again"
         }
-        Some(libc::EBUSY) if name == "max_page_sharing" || name == "merge_across_nodes" => {
+        Some(libc::EBUSY) if CONSTANT_WHILE_MERGED.iter().any(|knob| name == *knob) => {
             "pages are merged: write 2 to run first"
+        }
+        Some(libc::EOPNOTSUPP) if name == "domain" => {
+            "this kernel has no memory cgroups, or they are turned off"
         }
         Some(libc::EBUSY) => "it is in use, or page merging changes hands; try again",
         Some(libc::EINVAL) if name == "enrol" || name == "release" => {
@@ -100,6 +111,10 @@ mod tests {
             remedy_for(root, &error, Path::new(file))
         };
         assert_eq!(remedy(false, libc::EACCES, "run"), "needs root");
+        assert_eq!(
+            remedy(true, libc::EBUSY, "domain_depth"),
+            remedy(true, libc::EBUSY, "/sys/kernel/mm/ksm/max_page_sharing")
+        );
         assert!(remedy(true, libc::EACCES, "enrol").starts_with("not even root may"));
         let holds = remedy(true, libc::EBUSY, "run");
         assert!(holds.starts_with("a process holds on to merged pages"));

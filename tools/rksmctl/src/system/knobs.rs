@@ -66,6 +66,20 @@ pub const KNOBS: &[Knob] = &[
         "whose memory: who asked for it, or all",
     ),
     knob(
+        "domain",
+        Takes::Words(&["all", "user", "cgroup", "process"]),
+        "all",
+        "",
+        "whose pages are merged with whose; user where scope is all",
+    ),
+    knob(
+        "domain_depth",
+        U32,
+        "0",
+        "",
+        "which level of cgroups is a domain; 0 is the lowest",
+    ),
+    knob(
         "scanners",
         Takes::Number(1, 16),
         "1",
@@ -274,6 +288,7 @@ mod tests {
             ("pages_to_scan", "4294967296"),
             ("smart_scan", "2"),
             ("advisor_mode", "[none]"),
+            ("domain", "[all]"),
             ("max_page_sharing", "1"),
         ] {
             assert!(find(name).unwrap().check(value).is_err(), "{name}={value}");
