@@ -15,7 +15,7 @@
 //! 4. Its `mmap_lock`, for reading, which is only tried, and one at a time. The hooks `enter` and `madvise`
 //!    come with it held.
 //! 5. The folio lock, of a page and then of the merged page to replace it: both are only tried. The
-//!    reverse map and migration come with it held.
+//!    reverse map, migration and swap-in come with it held.
 //! 6. `anon_vma` locks, for a walk of the reverse map and for splitting a huge page.
 //! 7. The page table lock.
 //! 8. The books ([`Ledger::open`](books::Ledger::open)), not inside 6 and 7.
@@ -40,6 +40,7 @@ mod merge;
 mod mm;
 mod mm_slot;
 mod pass;
+mod reads;
 mod reap;
 mod registry;
 mod rmap_item;

@@ -24,14 +24,13 @@ use crate::{
     },
     mm::{
         address_space::{Away, MOMENT},
-        lru,
-        page::AnonPage,
-        trace,
+        lru, trace,
         vma::{is_wanted_from, Sought, VMAS},
         walk::{Batch, Mapping, Seen, BATCH_PAGES},
     },
     mm_slot::{MmSlot, Turn},
     pass::{Ended, Next, Share},
+    reads::{Read, Reads},
     reap::{forget, SOME},
     rmap_item::Kind,
     settings::Scope,
@@ -44,9 +43,6 @@ use kernel::{
     sync::{atomic::Relaxed, Arc},
     time::{Delta, Instant, Monotonic},
 };
-
-/// How many pages before it is read a page is fetched: as many as fit into half of a small first-level cache.
-const AHEAD: usize = 4;
 
 /// How many pages are read without a chance for others to have the CPU.
 const READ_AT_ONCE: usize = 16;
@@ -84,46 +80,6 @@ struct Lost {
     range: Range<usize>,
     /// Where the scan goes on.
     next: Option<usize>,
-}
-
-/// A page that is to be read.
-#[derive(Clone, Copy)]
-struct Read<'b> {
-    item: ItemRef<'b>,
-    page: &'b AnonPage,
-    watched: bool,
-}
-
-/// Those of a batch.
-struct Reads<'b> {
-    reads: [Option<Read<'b>>; BATCH_PAGES],
-    len: usize,
-}
-
-impl<'b> Reads<'b> {
-    fn new() -> Self {
-        Self {
-            reads: [None; BATCH_PAGES],
-            len: 0,
-        }
-    }
-
-    fn push(&mut self, read: Read<'b>) {
-        // The others are fetched while these are read.
-        if self.len < AHEAD {
-            read.page.read(|content| content.prefetch_all());
-        }
-        if let Some(place) = self.reads.get_mut(self.len) {
-            *place = Some(read);
-            self.len += 1;
-        }
-    }
-
-    /// Each, and the one that is fetched meanwhile.
-    fn iter(&self) -> impl Iterator<Item = (&Read<'b>, Option<&Read<'b>>)> {
-        let at = |place: usize| self.reads.get(place).and_then(Option::as_ref);
-        (0..self.len).filter_map(move |place| Some((at(place)?, at(place + AHEAD))))
-    }
 }
 
 /// What a scanner works with. Its memory is allocated once.

@@ -473,6 +473,7 @@ impl World {
             candidates,
             token,
         } = &mut *books;
+        assert_eq!(domain_of(id.0), domain_of(other.0));
         assert!(StableNode::of(&page, token).is_some());
         stable.insert(&contents.sums(id.0), checksum, &node, &folio, token);
         let index = model.add(Merged {
@@ -528,7 +529,8 @@ impl World {
             .nodes
             .get(picked)
             .filter(|merged| merged.can_be_locked());
-        let Some(merged) = merged.filter(|merged| merged.tree != Tree::None) else {
+        let fits = |merged: &&Merged| merged.tree != Tree::None && shares_with(merged, id);
+        let Some(merged) = merged.filter(fits) else {
             drop(taken);
             self.model.set(id, State::Seen);
             return Ok(());
