@@ -217,7 +217,7 @@ mod tests {
         let settings = Settings::new();
         assert_eq!(settings.within(), Within::All);
         settings.scope.set(Scope::All);
-        assert_ne!(settings.within(), Within::All);
+        assert!(settings.within() != Within::All);
         settings.domain.set(Some(Within::All));
         assert_eq!(settings.within(), Within::All);
         settings.scope.set(Scope::Madvise);
