@@ -17,7 +17,7 @@ use nix::{
         signal::{kill, Signal},
         wait::{waitpid, WaitPidFlag, WaitStatus},
     },
-    unistd::{fork, pause, ForkResult, Pid},
+    unistd::{fork, pause, setresuid, ForkResult, Pid, Uid},
 };
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,10 @@ pub fn act(role: &str) -> Result<()> {
             huge >= (role.pages * PAGE) as i64,
             "only {huge} bytes are in huge pages"
         );
+    }
+    if let Some(user) = role.kind.user(role.who) {
+        let user = Uid::from_raw(user);
+        setresuid(user, user, user)?;
     }
     say(FILLED)?;
     let commands = commands();

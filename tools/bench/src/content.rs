@@ -31,10 +31,17 @@ pub enum Kind {
     SpreadUnique,
     /// Each content twice, in two of several processes.
     SpreadHalf,
+    /// No two alike, each process being another user's: for domains.
+    UsersUnique,
+    /// Each content twice in one of them.
+    UsersHalf,
 }
 
 /// Processes of the workloads that are spread.
 const SPREAD: usize = 32;
+
+/// Those of the workloads that are several users'.
+const USERS: usize = 100;
 
 impl Kind {
     /// Those of the table.
@@ -61,13 +68,17 @@ impl Kind {
             Self::Huge => "huge pages",
             Self::SpreadUnique => "unique, 32 processes",
             Self::SpreadHalf => "half duplicates, 32 processes",
+            Self::UsersUnique => "unique, 100 users",
+            Self::UsersHalf => "half duplicates, 100 users",
         }
     }
 
     /// Of so many pages, how many each content's second one saves, where that is all that there is.
     pub fn saved(self, pages: usize) -> i64 {
         match self {
-            Self::SpreadHalf => (self.pages_each(pages) * self.processes() / 2) as i64,
+            Self::SpreadHalf | Self::UsersHalf => {
+                (self.pages_each(pages) * self.processes() / 2) as i64
+            }
             _ => 0,
         }
     }
@@ -78,6 +89,7 @@ impl Kind {
             Self::Guests => 4,
             Self::Small => 64,
             Self::SpreadUnique | Self::SpreadHalf => SPREAD,
+            Self::UsersUnique | Self::UsersHalf => USERS,
             _ => 1,
         }
     }
@@ -88,8 +100,16 @@ impl Kind {
             Self::Huge => pages.next_multiple_of(HUGE_PAGE / PAGE),
             // What eight children write to, a quarter each, comes to twice as much again.
             Self::Fork => pages.div_ceil(3),
+            Self::UsersHalf => pages.div_ceil(self.processes()).next_multiple_of(2),
             _ => pages.div_ceil(self.processes()),
         }
+    }
+
+    /// Whose process `who` is, if not the caller's own.
+    pub fn user(self, who: usize) -> Option<u32> {
+        const FIRST: u32 = 100_000;
+        let number = u32::try_from(who).ok()?;
+        matches!(self, Self::UsersUnique | Self::UsersHalf).then(|| FIRST + number)
     }
 }
 
@@ -111,7 +131,8 @@ impl Content {
         let own = || Self::Random(number(seed, 1 + who, index));
         let common = || Self::Random(number(seed, 0, index));
         match kind {
-            Kind::Unique | Kind::SpreadUnique => own(),
+            Kind::Unique | Kind::SpreadUnique | Kind::UsersUnique => own(),
+            Kind::UsersHalf => Self::Random(number(seed, 1 + who, index % (pages / 2))),
             Kind::SpreadHalf => Self::Random(number(seed, 1 + who % (SPREAD / 2), index)),
             Kind::Half | Kind::Huge => Self::Random(number(seed, 0, index % pages.div_ceil(2))),
             Kind::Equal => Self::Random(seed),
@@ -171,5 +192,7 @@ mod tests {
         assert_eq!(distinct(Kind::Huge, 1024), 512);
         assert_eq!(distinct(Kind::SpreadUnique, 800), 800);
         assert_eq!(distinct(Kind::SpreadHalf, 800), 400);
+        assert_eq!(distinct(Kind::UsersUnique, 800), 800);
+        assert_eq!(distinct(Kind::UsersHalf, 800), 400);
     }
 }

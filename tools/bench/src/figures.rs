@@ -74,6 +74,13 @@ pub enum Figure {
     OneScannerSeconds,
     TwoScannersSeconds,
     MergeGain,
+    /// Where there is one domain for all, and where each process is in its own.
+    OneDomainRestNs,
+    DomainsRestNs,
+    DomainsRestCost,
+    OneDomainSeconds,
+    DomainsSeconds,
+    DomainsMergeCost,
     /// Of one fault, or of one child.
     WithoutHooksUs,
     WithHooksUs,
@@ -125,6 +132,12 @@ impl Figure {
             Self::OneScannerSeconds => "1 scanner, time to merge, s",
             Self::TwoScannersSeconds => "2 scanners, time to merge, s",
             Self::MergeGain => "speed of merging, 2 scanners to 1",
+            Self::OneDomainRestNs => "domain=all, CPU per page at rest, ns",
+            Self::DomainsRestNs => "domain=user, CPU per page at rest, ns",
+            Self::DomainsRestCost => "CPU per page at rest, user to all",
+            Self::OneDomainSeconds => "domain=all, time to merge, s",
+            Self::DomainsSeconds => "domain=user, time to merge, s",
+            Self::DomainsMergeCost => "time to merge, user to all",
             Self::WithoutHooksUs => "without hooks, µs",
             Self::WithHooksUs => "with hooks, µs",
             Self::WithRksmUs => "with hooks and rksm, µs",
@@ -140,6 +153,7 @@ impl Figure {
             Group::Growth | Group::Hooks(_) => None,
             Group::Neighbours(neighbour, _) => self.neighbour_target(neighbour),
             Group::Scanners => self.scanners_target(),
+            Group::Domains => self.domains_target(),
         }
     }
 
@@ -182,6 +196,11 @@ impl Figure {
 
     fn scanners_target(self) -> Option<Target> {
         (self == Self::RateGain).then_some(Target::AtLeast(1.7))
+    }
+
+    fn domains_target(self) -> Option<Target> {
+        matches!(self, Self::DomainsRestCost | Self::DomainsMergeCost)
+            .then_some(Target::AtMost(1.05))
     }
 }
 

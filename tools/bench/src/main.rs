@@ -9,6 +9,7 @@ mod beside;
 mod chart;
 mod content;
 mod control;
+mod domains;
 mod figures;
 mod held;
 mod hooks;
@@ -58,7 +59,7 @@ enum Command {
         /// Content and order come from it.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Only workloads whose name has this in it; `neighbours`, `scanners` and `hooks` are groups
+        /// Only workloads whose name has this in it; `neighbours`, `scanners`, `domains` and `hooks` are groups
         /// of their own, which are left out unless they are named.
         #[arg(long, default_value = "")]
         only: String,

@@ -17,7 +17,7 @@ use nix::sys::utsname::uname;
 use crate::{
     beside::{self, Case, Outcome, Patience},
     content::Kind,
-    hooks, knobs, latency, measure,
+    domains, hooks, knobs, latency, measure,
     neighbour::{Measures, Neighbour},
     provider::{self, Provider, Scanner},
     reading::Reading,
@@ -157,6 +157,10 @@ fn workloads(effort: &Effort, module: &Path, only: &str) -> Result<Vec<Workload>
         [Kind::SpreadUnique, Kind::SpreadHalf]
             .map(|kind| workload(kind, 2 * effort.pages, Group::Scanners))
             .to_vec()
+    } else if only.starts_with("domains") {
+        [Kind::UsersUnique, Kind::UsersHalf]
+            .map(|kind| workload(kind, 2 * effort.pages, Group::Domains))
+            .to_vec()
     } else if only.starts_with("hooks") {
         let case = |case: hooks::Case| workload(Kind::Half, case.pages(), Group::Hooks(case));
         hooks::Case::ALL.map(case).to_vec()
@@ -198,6 +202,7 @@ fn missing(workload: Workload, module: &Path) -> Result<Option<String>> {
     let huge = Path::new("/sys/kernel/mm/transparent_hugepage").exists();
     match workload.group {
         Group::Scanners => scanners::missing(module),
+        Group::Domains => domains::missing(module),
         Group::Neighbours(neighbour, _) => Ok(neighbour.missing().map(str::to_owned)),
         _ if workload.kind == Kind::Huge && !huge => {
             Ok(Some("this kernel has no huge pages".to_owned()))
@@ -324,6 +329,10 @@ impl<'a> Runner<'a> {
                 let figures = scanners::measure(workload, seed, scanner, effort.rest)?;
                 Ok((figures.into(), Vec::new()))
             }
+            Group::Domains => {
+                let figures = domains::measure(workload, seed, scanner, effort.rest)?;
+                Ok((figures.into(), Vec::new()))
+            }
             Group::Hooks(case) => {
                 let figures = hooks::measure(case, seed, self.module)?;
                 Ok((figures.into(), Vec::new()))
@@ -351,7 +360,7 @@ fn turns(group: Group, effort: &Effort) -> Vec<(usize, Provider)> {
     let (first, last, providers): (_, _, &[_]) = match group {
         Group::Table | Group::Growth => (0, effort.pairs, &Provider::BOTH),
         Group::Neighbours(..) => (1, effort.neighbours.pairs, &Provider::BOTH),
-        Group::Scanners | Group::Hooks(_) => (1, effort.pairs, &[Provider::Rksm]),
+        Group::Scanners | Group::Domains | Group::Hooks(_) => (1, effort.pairs, &[Provider::Rksm]),
     };
     (first..=last)
         .flat_map(|pair| providers.iter().map(move |&provider| (pair, provider)))

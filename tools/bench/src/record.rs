@@ -161,6 +161,7 @@ impl Workload {
             Group::Table | Group::Growth => self.kind.name().to_owned(),
             Group::Neighbours(..) => format!("neighbours: {}", self.name()),
             Group::Scanners => format!("scanners: {}", self.name()),
+            Group::Domains => format!("domains: {}", self.name()),
             Group::Hooks(_) => format!("hooks: {}", self.name()),
         }
     }
@@ -183,6 +184,7 @@ pub enum Group {
     Growth,
     Neighbours(Neighbour, Pace),
     Scanners,
+    Domains,
     Hooks(Case),
 }
 
