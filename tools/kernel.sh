@@ -65,12 +65,18 @@ tool_versions() {
 }
 
 source=$("$repo/tools/source.sh")
-stamp=$(tool_versions | hash_of "$source.stamp" "${fragments[@]}" "$repo/tools/kernel.sh")
+made_from() {
+	tool_versions | hash_of "$source.stamp" "${fragments[@]}" "$repo/tools/kernel.sh"
+}
+stamp=$(made_from)
 if [ "$(cat "$build/rksm.stamp" 2>/dev/null)" != "$stamp" ]; then
 	rm -f "$build/rksm.stamp"
 	step "config-$name" "configuring the $name kernel" configure
 	step "kernel-$name" "building the $name kernel (about $minutes minutes from nothing on two cores)" \
 		kmake "$image" modules
+	# The source is the cache's, for all clones.
+	[ "$(made_from)" = "$stamp" ] ||
+		die "another clone has changed the kernel source while the $name kernel was built: run this again"
 	echo "$stamp" >"$build/rksm.stamp"
 fi
 echo "$build"
