@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import machine
@@ -66,7 +65,7 @@ def case_nothing_stays_of_what_is_refused():
         # A signal ends the wait for it.
         command = [machine.RKSMCTL, "tune", "sleep_millisecs=30", "run=2"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as tune:
-            time.sleep(2)
+            wait_for(lambda: knob("run") != "1")
             tune.send_signal(signal.SIGINT)
             said = tune.communicate(timeout=60)[0]
         expect("run=2 is refused, and all knobs are as they were" in said and tune.returncode == 1, said)
