@@ -186,16 +186,15 @@ impl<P: Provider, S: Send + Sync + 'static> Registration<P, S> {
         advice: ffi::c_int,
         flags: *mut bindings::vm_flags_t,
     ) -> ffi::c_int {
-        let mergeable = bindings::vm_flags_t::from(bindings::VM_MERGEABLE);
+        let (mergeable, none) = (bindings::VM_MERGEABLE, bindings::VM_MERGE_NONE);
         // SAFETY: `flags` is valid, says the caller.
         let now = unsafe { *flags };
+        // SAFETY: `vma` is valid, says the caller.
+        let compatible = unsafe { bindings::ksm_vma_compatible(vma) };
         match advice as u32 {
-            bindings::MADV_MERGEABLE if now & mergeable == 0 => {
-                // SAFETY: `vma` is valid, says the caller.
-                if unsafe { bindings::ksm_vma_compatible(vma) } {
-                    // SAFETY: `flags` is valid, says the caller.
-                    unsafe { *flags = now | mergeable };
-                }
+            bindings::MADV_MERGEABLE if compatible => {
+                // SAFETY: `flags` is valid, says the caller.
+                unsafe { *flags = now & !none | mergeable };
             }
             bindings::MADV_UNMERGEABLE => {
                 // SAFETY: This is a hook.
@@ -210,8 +209,11 @@ impl<P: Provider, S: Send + Sync + 'static> Registration<P, S> {
                         return err;
                     }
                 }
+                // What can never be merged needs no mark. For memory that moves nothing changes: whoever moves
+                // it throws away what is said here.
+                let mark = if compatible { none } else { 0 };
                 // SAFETY: `flags` is valid, says the caller.
-                unsafe { *flags = now & !mergeable };
+                unsafe { *flags = now & !mergeable | mark };
             }
             _ => {}
         }

@@ -4,7 +4,8 @@
  * that the kernel says of itself: where each function begins, by ftrace; that
  * there are no copies of it, by kallsyms; that it is called and not inlined, by
  * its callers' code; which files there are in sysfs, by sysfs; what functions take
- * and return, and where private structures have their members, by BTF.
+ * and return, where private structures have their members, and which flags VMAs
+ * have, by BTF.
  *
  * That each name is there, and there once, is seen to by the livepatch core.
  */
@@ -19,6 +20,7 @@
 #include <linux/kernfs.h>
 #include <linux/kobject.h>
 #include <linux/ksm.h>
+#include <linux/ksm_provider.h>
 #include <linux/mm.h>
 #include <linux/rmap.h>
 #include <linux/seq_buf.h>
@@ -293,6 +295,38 @@ static int look_at_structures(const struct btf *btf)
 	return 0;
 }
 
+static bool is_enumerator(const struct btf *btf, const struct btf_enum *e, const char *name)
+{
+	return !strcmp(btf_name_by_offset(btf, e->name_off), name);
+}
+
+/* The flag of VMAs that is ours is no other's. */
+static int look_at_vma_flags(const struct btf *btf)
+{
+	const struct btf_type *type;
+	const struct btf_enum *e;
+	u32 id, i;
+
+	for (id = 1; (type = btf_type_by_id(btf, id)); id++) {
+		if (BTF_INFO_KIND(type->info) != BTF_KIND_ENUM)
+			continue;
+		e = btf_enum(type);
+		if (!btf_type_vlen(type) || !is_enumerator(btf, e, "VMA_READ_BIT"))
+			continue;
+		for (i = 0; i < btf_type_vlen(type); i++) {
+			if (e[i].val == VM_MERGE_NONE_BIT) {
+				pr_err("VMAs have another flag in bit %d: %s\n", VM_MERGE_NONE_BIT,
+				       btf_name_by_offset(btf, e[i].name_off));
+				return -ENOEXEC;
+			}
+		}
+		return 0;
+	}
+
+	pr_err("the kernel says nothing of the flags of VMAs\n");
+	return -ENOEXEC;
+}
+
 /* Is it the function that the macros of sysfs.h take by the file's name? */
 static bool is_callback(const void *function, const char *name, const char *kind)
 {
@@ -362,5 +396,5 @@ int look_at_kernel(void)
 		return -ENOEXEC;
 	}
 
-	return look_at_functions(btf) ?: look_at_structures(btf);
+	return look_at_functions(btf) ?: look_at_structures(btf) ?: look_at_vma_flags(btf);
 }

@@ -89,8 +89,12 @@ int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 	guard(srcu)(&ksm_srcu);
 
 	ops = current_provider();
-	if (!ops)
+	if (!ops) {
+		/* What was left by a provider that is gone. */
+		if (advice == MADV_MERGEABLE)
+			*vm_flags &= ~VM_MERGE_NONE;
 		return in_tree_ksm_madvise(vma, start, end, advice, vm_flags);
+	}
 
 	err = ops->madvise(vma, start, end, advice, vm_flags);
 	if (err)

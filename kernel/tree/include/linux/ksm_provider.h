@@ -15,6 +15,7 @@
  * direction. There are never merged pages of two providers.
  */
 
+#include <linux/bits.h>
 #include <linux/mm_types.h>
 #include <linux/types.h>
 
@@ -25,6 +26,14 @@ struct rmap_walk_control;
 /* A process wants no merging but where madvise() asks for it. */
 #define MMF_VM_MERGE_NONE	15
 
+/*
+ * MADV_UNMERGEABLE was said, and MADV_MERGEABLE has not been since. It is split,
+ * copied, moved and unmapped with the VMA. No kernel uses the highest bits so far;
+ * /proc/PID/smaps shows it as "??".
+ */
+#define VM_MERGE_NONE_BIT	62
+#define VM_MERGE_NONE		BIT_ULL(VM_MERGE_NONE_BIT)
+
 /**
  * struct ksm_ops - an implementation of page merging
  * @owner: the module that provides it
@@ -32,7 +41,8 @@ struct rmap_walk_control;
  *	file of in-tree KSM that is missing here goes on showing what it did, and
  *	cannot be written.  The functions are called for two directories, perhaps.
  * @madvise: decide on MADV_MERGEABLE or MADV_UNMERGEABLE for a range of @vma by
- *	changing VM_MERGEABLE in *@vm_flags, after unmerging if it is taken away.
+ *	changing VM_MERGEABLE and VM_MERGE_NONE in *@vm_flags, after unmerging if the
+ *	former is taken away.
  *	MADV_UNMERGEABLE comes for all memory that is about to be moved, too.
  *	mmap_lock is held for writing.  An mm whose first range becomes mergeable
  *	is then enrolled by the caller.

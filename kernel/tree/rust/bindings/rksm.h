@@ -13,8 +13,11 @@
 #include <linux/oom.h>
 #include <linux/pagewalk.h>
 #include <linux/rmap.h>
+#include <linux/sched/exec_state.h>
 #include <linux/swap.h>
 #include <linux/user_namespace.h>
 #include <trace/events/rksm.h>
 
 const slab_flags_t RUST_CONST_HELPER_SLAB_NO_MERGE = SLAB_NO_MERGE;
+const vm_flags_t RUST_CONST_HELPER_VM_LOCKED = VM_LOCKED;
+const vm_flags_t RUST_CONST_HELPER_VM_MERGE_NONE = VM_MERGE_NONE;
