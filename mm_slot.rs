@@ -34,6 +34,8 @@ pub(crate) struct MmSlot {
     cleared: Atomic<usize>,
     /// Whether something could not be given back of what it had in the domain that it is leaving.
     kept: Atomic<bool>,
+    /// Whether it may map merged pages that are not on record, as the copy of another one does.
+    unrecorded: Atomic<bool>,
     #[pin]
     records: Mutex<Records>,
 }
@@ -56,6 +58,7 @@ impl MmSlot {
                 unmerged: Atomic::new(false),
                 cleared: Atomic::new(0),
                 kept: Atomic::new(false),
+                unrecorded: Atomic::new(true),
                 records <- new_mutex!(Records::new(), "rksm_records"),
             }),
             GFP_KERNEL,
@@ -104,6 +107,16 @@ impl MmSlot {
     /// Whether that was so since this was last asked.
     pub(crate) fn take_kept(&self) -> bool {
         self.kept.xchg(false, Relaxed)
+    }
+
+    /// Notes that it maps merged pages that may not be on record.
+    pub(crate) fn set_unrecorded(&self) {
+        self.unrecorded.store(true, Relaxed);
+    }
+
+    /// Whether that was so since this was last asked.
+    pub(crate) fn take_unrecorded(&self) -> bool {
+        self.unrecorded.xchg(false, Relaxed)
     }
 
     /// Bytes that its records take.

@@ -52,6 +52,7 @@ mod stable_tree;
 mod stats;
 mod step;
 mod sysfs;
+mod tact;
 mod tally;
 mod unmerge;
 mod work;

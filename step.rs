@@ -34,10 +34,11 @@ use crate::{
     reap::{forget, SOME},
     rmap_item::Kind,
     settings::Scope,
+    tact::Owed,
     tally::Tally,
     work::{Look, Want, Work},
 };
-use core::ops::Range;
+use core::{mem::take, ops::Range};
 use kernel::{
     prelude::*,
     sync::{atomic::Relaxed, Arc},
@@ -66,20 +67,26 @@ pub(crate) enum Step {
 }
 
 /// An address space that a scanner has claimed.
-struct Claimed {
-    slot: Arc<MmSlot>,
+pub(crate) struct Claimed {
+    pub(crate) slot: Arc<MmSlot>,
     share: Share,
     /// Whether its mmap lock is to be looked out for once more in this turn.
     patient: bool,
-    /// What is to be forgotten first.
-    lost: Option<Lost>,
+    /// Whether it may be that it maps merged pages that are not on record.
+    looks_back: bool,
+    /// What is to be given back first.
+    pub(crate) owed: Option<Owed>,
+    /// What is to be forgotten next.
+    pub(crate) lost: Option<Lost>,
 }
 
 /// A range that was gone through, and of which pages are to be forgotten that were not found any more.
-struct Lost {
-    range: Range<usize>,
+pub(crate) struct Lost {
+    pub(crate) range: Range<usize>,
     /// Where the scan goes on.
-    next: Option<usize>,
+    pub(crate) next: Option<usize>,
+    /// Whether it is known that what was merged of it unasked and has become private was given back.
+    pub(crate) given_back: bool,
 }
 
 /// What a scanner works with. Its memory is allocated once.
@@ -147,6 +154,8 @@ impl Engine {
                     slot,
                     share,
                     patient: true,
+                    looks_back: true,
+                    owed: None,
                     lost: None,
                 },
                 (Next::End(ended), _) => {
@@ -235,6 +244,13 @@ impl Engine {
     fn scan(&self, bench: &mut Bench, claimed: &mut Claimed, room: u64) -> (Turns, u64, u64) {
         let slot = claimed.slot.clone();
         slot.set_scope(self.settings.scope.get());
+        if slot.space.is_unasked() && take(&mut claimed.looks_back) && slot.take_unrecorded() {
+            claimed.owed = Some(Owed::anywhere());
+        }
+        if let Some(owed) = claimed.owed.take() {
+            let (turns, units) = self.withdraw(claimed, owed);
+            return (turns, units, 0);
+        }
         if let Some(lost) = claimed.lost.take() {
             let mut turn = slot.turn(&self.ledger.stats);
             let (turns, units) = self.forget_lost(claimed, &mut turn, lost);
@@ -267,6 +283,7 @@ impl Engine {
         let lost = Lost {
             range: from..seen.next.unwrap_or(usize::MAX),
             next: seen.next,
+            given_back: false,
         };
         let (turns, forgotten) = self.forget_lost(claimed, &mut turn, lost);
         drop(turn);
@@ -284,6 +301,13 @@ impl Engine {
     fn forget_lost(&self, claimed: &mut Claimed, turn: &mut Turn<'_>, lost: Lost) -> (Turns, u64) {
         let Turn { records, tally, .. } = turn;
         let Range { start, end } = lost.range;
+        if !lost.given_back && claimed.slot.space.is_unasked() {
+            let mut some = records.lost(start, end).take(SOME);
+            if some.any(|item| matches!(item.kind(), Kind::Merged | Kind::Zero)) {
+                claimed.owed = Some(Owed::lost(lost));
+                return (Turns::GoesOn, 0);
+            }
+        }
         let (mut looked_at, mut reached) = (0, start);
         let items = records.lost(start, end).take(SOME).inspect(|item| {
             looked_at += 1;
@@ -321,6 +345,7 @@ impl Engine {
         let lost = Lost {
             range: part.range,
             next: part.next,
+            given_back: true,
         };
         let mut turn = slot.turn(&self.ledger.stats);
         let (turns, forgotten) = self.forget_lost(claimed, &mut turn, lost);
@@ -386,7 +411,9 @@ impl Engine {
                     });
                 }
                 // The page is left.
-                let _missing = found;
+                if found.is_err() && matches!(visit.mapping, Mapping::Ksm(_) | Mapping::KsmZero) {
+                    turn.slot.set_unrecorded();
+                }
             }
         }
         moved
@@ -430,6 +457,9 @@ impl Engine {
                 other => self.want(item, other, tally, &mut scanned),
             };
             if let Some(want) = want {
+                if matches!(want, Want::Adopt | Want::SeeZero) {
+                    turn.slot.set_unrecorded();
+                }
                 let todo = Work::new(visit.address, want);
                 // There is room for a batch.
                 let _fits = work.push_within_capacity(todo);

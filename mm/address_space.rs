@@ -10,6 +10,7 @@ use super::{
     domain::Domain,
     gate::{Gate, Inside},
     kthread::cond_resched,
+    owner,
 };
 use core::cell::UnsafeCell;
 use kernel::{
@@ -102,6 +103,11 @@ impl AddressSpace {
     /// Says whether memory is merged that nobody has advised, for those that enter from now on.
     pub(crate) fn set_unasked(&self, unasked: bool) {
         self.unasked.store(unasked, Relaxed);
+    }
+
+    /// Whether that is so.
+    pub(crate) fn is_unasked(&self) -> bool {
+        self.unasked.load(Relaxed)
     }
 
     /// The domain that all merged pages belong to which it maps.
@@ -215,9 +221,11 @@ impl<'a> Alive<'a> {
         if !unsafe { bindings::mmap_read_trylock(self.mm.as_raw()) } {
             return Err(Away::Busy);
         }
+        let unasked = self.space.is_unasked();
         // INVARIANT: The lock was just taken, inside the gate.
         let live = LiveMm {
-            unasked: self.space.unasked.load(Relaxed),
+            unasked,
+            private: unasked && !owner::is_dumpable(self.mm),
             alive: self,
         };
         // Nobody waits for those inside of one that was retired, and its teardown may be under way: who
@@ -237,6 +245,7 @@ impl<'a> Alive<'a> {
 /// so that its VMAs and page tables stay as far as the mmap lock protects them.
 pub(crate) struct LiveMm<'a> {
     unasked: bool,
+    private: bool,
     alive: Alive<'a>,
 }
 
@@ -245,10 +254,16 @@ impl LiveMm<'_> {
         self.alive.mm
     }
 
-    /// Whether memory is merged that nobody has advised. A process that wants to be left out says so
+    /// Whether memory is merged that nobody has advised, as far as it is not private. A process that wants to be left out says so
     /// under the mmap lock.
     pub(super) fn unasked(&self) -> bool {
         self.unasked && !self.has_flag(bindings::MMF_VM_MERGE_NONE)
+    }
+
+    /// Whether it was not to be seen by others when the lock was taken: nothing is merged then that nobody has
+    /// advised. No lock goes with that.
+    pub(super) fn is_private(&self) -> bool {
+        self.private
     }
 
     /// Whether its owner asked for all of it to be merged, whatever comes.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whose an address space is: which user's, and which memory cgroup's.
+//! Whose an address space is: which user's, and which memory cgroup's; and whether its owner may look into it.
 //!
-//! Both are asked of the task that the kernel takes for the owner of an address space when it charges its
+//! All of it is asked of the task that the kernel takes for the owner of an address space when it charges its
 //! memory (`mm->owner`). There is none once the last process that used it has ended, and none in kernels
 //! without memory cgroups.
 //!
-//! C headers: `include/linux/cred.h`, `include/linux/memcontrol.h`
+//! C headers: `include/linux/cred.h`, `include/linux/memcontrol.h`, `include/linux/sched/exec_state.h`
 
 use super::domain::Domain;
 use kernel::{bindings, mm::Mm};
@@ -71,6 +71,31 @@ pub(crate) fn user(mm: &Mm, alone: Domain) -> Domain {
 #[cfg(not(CONFIG_MEMCG))]
 pub(crate) fn user(_mm: &Mm, _alone: Domain) -> Domain {
     Domain::NOBODY
+}
+
+/// Whether `mm` is dumpable (`prctl(PR_GET_DUMPABLE)` is 1): its user may have its memory. One that belongs
+/// to nobody any more is not.
+#[cfg(CONFIG_MEMCG)]
+pub(super) fn is_dumpable(mm: &Mm) -> bool {
+    let rcu = rcu::read_lock();
+    let Some(owner) = owner(mm, &rcu) else {
+        return false;
+    };
+    // SAFETY: RCU keeps the task.
+    let state = unsafe { &raw const (*owner.as_ptr()).exec_state };
+    // SAFETY: As above. The field is a word, so a read is never torn.
+    let state = unsafe { read_volatile(state) };
+    // SAFETY: A task has such a state from when it may own memory, and RCU keeps it.
+    let dumpable = unsafe { &raw const (*state).dumpable };
+    // SAFETY: As above. The field is a word.
+    unsafe { read_volatile(dumpable) == bindings::task_dumpable_TASK_DUMPABLE_OWNER }
+}
+
+/// Whether `mm` is dumpable. That is not known; where users are not known either, nobody else finds out what
+/// is in it by merging, unless somebody says that all are to be merged with all.
+#[cfg(not(CONFIG_MEMCG))]
+pub(super) fn is_dumpable(_mm: &Mm) -> bool {
+    true
 }
 
 /// The domain of the memory cgroup that `mm` is of, or of the one above it that is `depth` levels below

@@ -14,7 +14,10 @@ use super::{
 use core::{ops::Range, ptr::NonNull};
 use kernel::{
     bindings,
-    mm::{virt::VmaRef, Mm},
+    mm::{
+        virt::{vm_flags_t, VmaRef},
+        Mm,
+    },
     page::PAGE_SIZE,
     prelude::*,
 };
@@ -26,7 +29,17 @@ fn is_advised(vma: &VmaRef) -> bool {
 
 /// Whether `vma` is to be merged.
 fn is_mergeable(live: &LiveMm<'_>, vma: &VmaRef) -> bool {
-    is_advised(vma) || live.unasked() && is_compatible(vma)
+    is_advised(vma) || live.unasked() && !is_private(live, vma) && is_compatible(vma)
+}
+
+/// What a VMA has that nobody is to come near unasked: its memory has to stay where it is, is not to be seen
+/// in a core dump or by a child, or is not to be merged.
+const PRIVATE: vm_flags_t =
+    bindings::VM_LOCKED | bindings::VM_DONTDUMP | bindings::VM_WIPEONFORK | bindings::VM_MERGE_NONE;
+
+/// Whether `vma` is not to be merged unless it is advised.
+fn is_private(live: &LiveMm<'_>, vma: &VmaRef) -> bool {
+    live.is_private() || vma.flags() & PRIVATE != 0
 }
 
 /// Whether `vma` is of a kind that could be advised.
@@ -291,6 +304,19 @@ pub(crate) fn unmerge_some_shared(live: &LiveMm<'_>, from: usize) -> Result<Opti
 /// As for [`unmerge_some`].
 pub(crate) fn unmerge_some_unasked(live: &LiveMm<'_>, from: usize) -> Result<Option<Part>> {
     unmerge_first(live, from, true, |vma| !is_advised(vma))
+}
+
+/// The same in VMAs that lie in `range` or end there, and that have become private since they were merged
+/// unasked.
+///
+/// # Errors
+///
+/// As for [`unmerge_some`].
+pub(crate) fn unmerge_some_private(live: &LiveMm<'_>, range: Range<usize>) -> Result<Option<Part>> {
+    let unasked = live.unasked();
+    unmerge_first(live, range.start, true, |vma| {
+        unasked && vma.start() < range.end && !is_advised(vma) && is_private(live, vma)
+    })
 }
 
 fn unmerge_first(
