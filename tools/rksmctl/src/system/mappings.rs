@@ -20,6 +20,7 @@ pub enum WhyNot {
     Device,
     Shared,
     Droppable,
+    Private,
     Unadvised,
 }
 
@@ -30,6 +31,7 @@ impl fmt::Display for WhyNot {
             Self::Device => "of a device or of the kernel",
             Self::Shared => "shared memory",
             Self::Droppable => "memory that the kernel may drop",
+            Self::Private => "locked, not dumped, not inherited or unmergeable, and not advised",
             Self::Unadvised => "not advised, nobody asked for it",
         })
     }
@@ -122,7 +124,8 @@ impl Mapping {
     }
 }
 
-/// As the kernel's vma_ksm_compatible() has it.
+/// As the kernel's vma_ksm_compatible() has it; with `all`, as rksm's PRIVATE does. It has a flag of its own,
+/// for which the kernel knows no name.
 fn why_not(flags: &str, all: bool) -> Option<WhyNot> {
     let any = |these: &[&str]| flags.split_whitespace().any(|flag| these.contains(&flag));
     if any(&["mg"]) {
@@ -135,6 +138,8 @@ fn why_not(flags: &str, all: bool) -> Option<WhyNot> {
         Some(WhyNot::Shared)
     } else if any(&["dp"]) {
         Some(WhyNot::Droppable)
+    } else if all && any(&["lo", "dd", "wf", "??"]) {
+        Some(WhyNot::Private)
     } else if all {
         None
     } else {
@@ -160,6 +165,12 @@ mod tests {
         assert_eq!(of("rd wr mr mw me ac mg", false), None);
         assert_eq!(of("rd wr mr mw me ac sd", true), None);
         assert_eq!(of("rd wr mr mw me ac", false), Some(WhyNot::Unadvised));
+        assert_eq!(of("rd wr mr mw me lo ac", false), Some(WhyNot::Unadvised));
+        for private in ["lo ac", "ac wf", "ac dd sd", "ac ??"] {
+            let flags = format!("rd wr mr mw me {private}");
+            assert_eq!(of(&flags, true), Some(WhyNot::Private));
+            assert_eq!(of(&format!("{flags} mg"), true), None);
+        }
         assert_eq!(of("rd wr sh mr mw me ms", true), Some(WhyNot::Shared));
         assert_eq!(of("rd wr mr mw me de ht", true), Some(WhyNot::Hugetlb));
         assert_eq!(of("rd mr de pf io", true), Some(WhyNot::Device));

@@ -181,7 +181,12 @@ impl Looker {
         let is = |category| region.categories & category != 0;
         let state = if is(Region::GUARD) {
             return Ok(());
-        } else if is(Region::FILE) && matches!(mapping.why_not, None | Some(WhyNot::Unadvised)) {
+        } else if is(Region::FILE)
+            && matches!(
+                mapping.why_not,
+                None | Some(WhyNot::Unadvised | WhyNot::Private)
+            )
+        {
             // Advice would not help.
             State::File
         } else if mapping.why_not.is_some() {

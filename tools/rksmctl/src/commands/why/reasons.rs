@@ -180,7 +180,7 @@ fn left_out(case: &Case) -> Option<Finding> {
             case.counters.full_scans,
             mib(could.into())
         )],
-        "it, or who started it, said no by prctl(PR_SET_MEMORY_MERGE, 0), as systemd does with MemoryKSM=no: have it say 1",
+        "it, or who started it, said no by prctl(PR_SET_MEMORY_MERGE, 0), as systemd does with MemoryKSM=no: have it say 1; or it is not dumpable (prctl(PR_GET_DUMPABLE)): rksmctl enrol has it merged",
     )
 }
 
@@ -216,7 +216,7 @@ fn unmergeable(case: &Case) -> Option<Finding> {
             let Some(why_not) = mapping.why_not else {
                 continue;
             };
-            if why_not != WhyNot::Unadvised {
+            if !matches!(why_not, WhyNot::Unadvised | WhyNot::Private) {
                 *by_reason.entry(why_not).or_insert(0) += mapping.resident;
             }
         }
