@@ -109,14 +109,14 @@ impl MmSlot {
         self.kept.xchg(false, Relaxed)
     }
 
-    /// Notes that it maps merged pages that may not be on record.
-    pub(crate) fn set_unrecorded(&self) {
-        self.unrecorded.store(true, Relaxed);
+    /// Whether it may map merged pages that are not on record.
+    pub(crate) fn is_unrecorded(&self) -> bool {
+        self.unrecorded.load(Relaxed)
     }
 
-    /// Whether that was so since this was last asked.
-    pub(crate) fn take_unrecorded(&self) -> bool {
-        self.unrecorded.xchg(false, Relaxed)
+    /// Says so. Only who has claimed it does that.
+    pub(crate) fn set_unrecorded(&self, unrecorded: bool) {
+        self.unrecorded.store(unrecorded, Relaxed);
     }
 
     /// Bytes that its records take.

@@ -244,7 +244,7 @@ impl Engine {
     fn scan(&self, bench: &mut Bench, claimed: &mut Claimed, room: u64) -> (Turns, u64, u64) {
         let slot = claimed.slot.clone();
         slot.set_scope(self.settings.scope.get());
-        if slot.space.is_unasked() && take(&mut claimed.looks_back) && slot.take_unrecorded() {
+        if slot.space.is_unasked() && take(&mut claimed.looks_back) && slot.is_unrecorded() {
             claimed.owed = Some(Owed::anywhere());
         }
         if let Some(owed) = claimed.owed.take() {
@@ -412,7 +412,7 @@ impl Engine {
                 }
                 // The page is left.
                 if found.is_err() && matches!(visit.mapping, Mapping::Ksm(_) | Mapping::KsmZero) {
-                    turn.slot.set_unrecorded();
+                    turn.slot.set_unrecorded(true);
                 }
             }
         }
@@ -458,7 +458,7 @@ impl Engine {
             };
             if let Some(want) = want {
                 if matches!(want, Want::Adopt | Want::SeeZero) {
-                    turn.slot.set_unrecorded();
+                    turn.slot.set_unrecorded(true);
                 }
                 let todo = Work::new(visit.address, want);
                 // There is room for a batch.

@@ -60,10 +60,6 @@ impl Engine {
             Ok(live) => live,
             Err(Away::Busy) => {
                 trace::cut(slot.space.id(), owed.range.start);
-                // What is on record is come to again by that.
-                if owed.lost.is_none() {
-                    slot.set_unrecorded();
-                }
                 return (Turns::Ends, 1);
             }
             Err(Away::Gone) => return (Turns::Ends, 1),
@@ -107,9 +103,7 @@ impl Engine {
                 Turns::GoesOn
             }
             None => {
-                if owed.kept {
-                    slot.set_unrecorded();
-                }
+                slot.set_unrecorded(owed.kept);
                 Turns::GoesOn
             }
         }

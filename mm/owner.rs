@@ -74,12 +74,12 @@ pub(crate) fn user(_mm: &Mm, _alone: Domain) -> Domain {
 }
 
 /// Whether `mm` is dumpable (`prctl(PR_GET_DUMPABLE)` is 1): its user may have its memory. One that belongs
-/// to nobody any more is not.
+/// to nobody any more counts as such: it is about to go, and nothing is to be copied for it.
 #[cfg(CONFIG_MEMCG)]
 pub(super) fn is_dumpable(mm: &Mm) -> bool {
     let rcu = rcu::read_lock();
     let Some(owner) = owner(mm, &rcu) else {
-        return false;
+        return true;
     };
     // SAFETY: RCU keeps the task.
     let state = unsafe { &raw const (*owner.as_ptr()).exec_state };
