@@ -129,6 +129,8 @@ bool all_ksm(char *map, size_t n);
 bool none_ksm(char *map, size_t n);
 bool no_two_share(char *map, size_t n);
 size_t distinct_pfns(char *map, size_t n);
+/* The line "VmFlags:" of the mapping that begins there; empty: there is none. */
+void vma_flags(const char *map, char *flags, size_t size);
 
 /* A counter of /proc/vmstat; -1: no such line. */
 long vm_event(const char *name);

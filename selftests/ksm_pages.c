@@ -310,3 +310,23 @@ int watch_accesses(char *map, size_t size)
 	return watch(map, size, UFFD_FEATURE_RWP, UFFDIO_REGISTER_MODE_RWP, UFFDIO_RWPROTECT,
 		     &protect);
 }
+
+void vma_flags(const char *map, char *flags, size_t size)
+{
+	char line[256], start[32];
+	FILE *f = fopen("/proc/self/smaps", "r");
+	bool here = false;
+
+	snprintf(start, sizeof(start), "%lx-", (unsigned long)map);
+	*flags = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, start, strlen(start)))
+			here = true;
+		if (here && !strncmp(line, "VmFlags:", 8)) {
+			snprintf(flags, size, "%s", line);
+			break;
+		}
+	}
+	if (f)
+		fclose(f);
+}

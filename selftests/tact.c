@@ -366,6 +366,31 @@ TACT_TEST(unmergeable_holds)
 	EXPECT_TRUE(all_hold(to, N, 10));
 }
 
+static bool is_marked(const char *map)
+{
+	char flags[256];
+
+	vma_flags(map, flags, sizeof(flags));
+	return strstr(flags, " ??");
+}
+
+/* What can never be merged is not marked, and advice takes the mark away. */
+TACT_TEST(mark)
+{
+	char *map = map_pages(2), *shared;
+
+	shared = mmap(NULL, pagesize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(map && shared != MAP_FAILED);
+	EXPECT_FALSE(is_marked(map));
+	ASSERT_EQ(0, madvise(map, 2 * pagesize, MADV_UNMERGEABLE));
+	EXPECT_TRUE(is_marked(map));
+	ASSERT_EQ(0, madvise(page_of(map, 1), pagesize, MADV_MERGEABLE));
+	EXPECT_TRUE(is_marked(map));
+	EXPECT_FALSE(is_marked(page_of(map, 1)));
+	ASSERT_EQ(0, madvise(shared, pagesize, MADV_UNMERGEABLE));
+	EXPECT_FALSE(is_marked(shared));
+}
+
 /* What moves is not meant by that, though the same is asked of the provider then. */
 TACT_TEST(moving_is_no_advice)
 {
