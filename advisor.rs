@@ -28,6 +28,8 @@ pub(crate) enum Mode {
     None = 0,
     /// This file, from how long a pass takes.
     ScanTime = 1,
+    /// [`pressure`](crate::pressure), from how much memory is available.
+    Pressure = 2,
 }
 
 /// What the advice must keep to.
@@ -64,6 +66,19 @@ const NS_PER_MS: u64 = 1_000_000;
 /// advice.
 pub(crate) fn batch(pages: u64) -> u32 {
     u32::try_from(pages.max(1)).unwrap_or(u32::MAX)
+}
+
+/// How large a batch may be for all scanners together to use no more than `share` of a CPU, where they would
+/// use `most` if they did not sleep. Both are in the same parts of one CPU.
+pub(crate) fn affordable(share: u64, most: u64, sleep_millisecs: u32, ns_for_1000: u64) -> u64 {
+    match most.saturating_sub(share) {
+        0 => u64::MAX,
+        rest => {
+            let sleep = (u64::from(sleep_millisecs) * NS_PER_MS).saturating_mul(share * 1000);
+            let awake = rest.saturating_mul(ns_for_1000);
+            sleep.checked_div(awake).unwrap_or(u64::MAX)
+        }
+    }
 }
 
 /// Three parts of what is new, one of what was.
@@ -112,15 +127,12 @@ impl Advisor {
         let percent = u64::from(limits.max_cpu);
         // What they would use if they did not sleep.
         let most = self.pages.saturating_mul(100) / self.busiest.max(1);
-        let affordable = match most.saturating_sub(percent) {
-            0 => u64::MAX,
-            rest => {
-                let sleep = (sleep_ms * NS_PER_MS).saturating_mul(percent * 1000);
-                let awake = rest.saturating_mul(self.ns_for_1000);
-                sleep.checked_div(awake).unwrap_or(u64::MAX)
-            }
-        };
-        in_time.min(affordable)
+        in_time.min(affordable(
+            percent,
+            most,
+            limits.sleep_millisecs,
+            self.ns_for_1000,
+        ))
     }
 }
 

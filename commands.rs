@@ -3,12 +3,13 @@
 //! What the knobs change, and how. None but `run` 2, `scope`, `domain`, `enrol` and `release` waits for anybody.
 
 use crate::{
-    advisor::{self, Advisor, Mode},
+    advisor::{self, Mode},
     books::Books,
     control::{Control, Counters, Run},
     crew::Crew,
     engine::Engine,
     mm::{account, owner, provider, signal},
+    pass::Advisors,
     settings::{Scope, Settings, Within, PAGES_TO_SCAN},
 };
 use kernel::{
@@ -77,7 +78,12 @@ impl Control for Desk {
         if run == Run::Unmerge {
             return self.engine.unmerge();
         }
+        let begins = run == Run::Merge && self.engine.run() != run;
         self.engine.store_run(run);
+        if begins {
+            // What was seen before it was stopped may be long ago.
+            self.engine.watch_anew();
+        }
         if run == Run::Stop {
             // A batch ends within half of that, unless a step is held up.
             self.engine.wait_for_batches(Delta::from_millis(10));
@@ -92,8 +98,8 @@ impl Control for Desk {
 
     fn set_pages_to_scan(&self, pages: u32) -> Result {
         let settings = &self.engine.settings;
-        // With the advisor, which sets them.
-        self.engine.passes.with_advisor(|_| {
+        // With the advisors, which set them.
+        self.engine.passes.with_advisors(|_| {
             if settings.advisor_mode.get() != Mode::None {
                 return Err(EINVAL);
             }
@@ -103,8 +109,12 @@ impl Control for Desk {
     }
 
     fn set_sleep_millisecs(&self, millisecs: u32) {
-        self.engine.settings.sleep_millisecs.set(millisecs);
-        self.engine.wake_all();
+        let engine = &*self.engine;
+        engine.passes.with_advisors(|advisors| {
+            engine.settings.sleep_millisecs.set(millisecs);
+            engine.decide_anew(advisors);
+        });
+        engine.wake_all();
     }
 
     fn set_max_page_sharing(&self, limit: u32) -> Result {
@@ -160,17 +170,39 @@ impl Control for Desk {
 
     fn set_advisor_mode(&self, mode: Mode) {
         let settings = &self.engine.settings;
-        self.engine.passes.with_advisor(|advisor| {
+        let engine = &*self.engine;
+        engine.passes.with_advisors(|advisors| {
             if settings.advisor_mode.get() == mode {
                 return;
             }
             settings.advisor_mode.set(mode);
-            *advisor = Advisor::new();
-            settings.pages_to_scan.set(match mode {
-                Mode::None => PAGES_TO_SCAN,
-                Mode::ScanTime => advisor::batch(settings.advisor_min_pages.get()),
-            });
+            *advisors = Advisors::new();
+            match mode {
+                Mode::None => settings.pages_to_scan.set(PAGES_TO_SCAN),
+                Mode::ScanTime => {
+                    let least = settings.advisor_min_pages.get();
+                    settings.pages_to_scan.set(advisor::batch(least));
+                }
+                Mode::Pressure => {
+                    engine.look_if_due(advisors);
+                }
+            }
         });
+        engine.wake_all();
+    }
+
+    fn set_advisor_free_high(&self, percent: u32) -> Result {
+        self.engine.set_mark(percent, |settings| {
+            let fits = settings.advisor_free_low.get() < percent;
+            fits.then_some(&settings.advisor_free_high)
+        })
+    }
+
+    fn set_advisor_free_low(&self, percent: u32) -> Result {
+        self.engine.set_mark(percent, |settings| {
+            let fits = percent < settings.advisor_free_high.get();
+            fits.then_some(&settings.advisor_free_low)
+        })
     }
 
     fn set_merge_any(&self, pid: i32, merge: bool) -> Result {

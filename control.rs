@@ -147,6 +147,20 @@ pub(crate) trait Control: Send + Sync + 'static {
     /// Says who decides on how many pages to look at, which begins with a default.
     fn set_advisor_mode(&self, mode: Mode);
 
+    /// Says with how much memory available nothing is scanned, in percent of all.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: the low mark is not below it.
+    fn set_advisor_free_high(&self, percent: u32) -> Result;
+
+    /// Says with how much memory available all that the advisor may use is used, in percent of all.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: the high mark is not above it.
+    fn set_advisor_free_low(&self, percent: u32) -> Result;
+
     /// Has a process, by its number, merged as if it had asked for it, or left alone.
     ///
     /// # Errors

@@ -72,7 +72,10 @@ impl Crew {
         let wanted = len as usize;
         let mut threads = self.threads.lock();
         // Those that have to go end with their step, all at once.
-        engine.scanners.store(len, Relaxed);
+        engine.passes.with_advisors(|advisors| {
+            engine.scanners.store(len, Relaxed);
+            engine.decide_anew(advisors);
+        });
         engine.wake_all();
         while threads.len() > wanted {
             drop(threads.pop());

@@ -146,7 +146,10 @@ impl Engine {
     /// Whether there is something to scan, and it is wanted.
     pub(crate) fn should_scan(&self) -> bool {
         let someone = || self.settings.scope.get() == Scope::All || !self.registry.is_empty();
-        self.run() == Run::Merge && !self.work.is_closed() && someone()
+        self.run() == Run::Merge
+            && !self.work.is_closed()
+            && !self.settings.waits_for_pressure()
+            && someone()
     }
 
     /// A batch begins, which lasts until this is dropped.

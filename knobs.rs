@@ -73,6 +73,15 @@ pub(crate) fn advisor(text: &[u8]) -> Result<Mode> {
     match text {
         b"none" => Ok(Mode::None),
         b"scan-time" => Ok(Mode::ScanTime),
+        b"pressure" => Ok(Mode::Pressure),
+        _ => Err(EINVAL),
+    }
+}
+
+/// A share of a whole.
+pub(crate) fn percent(text: &[u8]) -> Result<u32> {
+    match number(text)? {
+        percent @ 0..=100 => Ok(percent),
         _ => Err(EINVAL),
     }
 }
@@ -216,14 +225,25 @@ mod tests {
     fn advisors() {
         assert_eq!(advisor(b"none"), Ok(Mode::None));
         assert_eq!(advisor(b"scan-time"), Ok(Mode::ScanTime));
+        assert_eq!(advisor(b"pressure"), Ok(Mode::Pressure));
         for text in [
             &b""[..],
             b"None",
             b"scan-time ",
             b"scan",
-            b"[none] scan-time",
+            b"pressure ",
+            b"[none] scan-time pressure",
         ] {
             assert_eq!(advisor(text), Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn percentages() {
+        assert_eq!(percent(b"0"), Ok(0));
+        assert_eq!(percent(b"100"), Ok(100));
+        for text in [&b"101"[..], b"-1", b"", b"20%", b"1.5", b"4294967296"] {
+            assert_eq!(percent(text), Err(EINVAL));
         }
     }
 

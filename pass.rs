@@ -9,7 +9,9 @@ use crate::{
     advisor::{Advisor, Pass as Figures},
     control::MOST_SCANNERS,
     mm_slot::MmSlot,
+    pressure::Pressure,
     registry::Registry,
+    settings::LOOK_MS,
 };
 use kernel::{
     new_mutex,
@@ -18,7 +20,7 @@ use kernel::{
         atomic::{Atomic, Relaxed},
         Arc, Mutex,
     },
-    time::{Instant, Monotonic},
+    time::{Delta, Instant, Monotonic},
 };
 
 /// What a scanner is to do next.
@@ -55,7 +57,49 @@ struct Pass {
     /// How many pages each scanner has scanned.
     pages: [u64; SCANNERS],
     cpu_ns: u64,
-    advisor: Advisor,
+    advisors: Advisors,
+}
+
+/// Those who decide on `pages_to_scan`.
+pub(crate) struct Advisors {
+    pub(crate) scan_time: Advisor,
+    pub(crate) pressure: Pressure,
+    /// When it was last looked at how much memory is available, if somebody is to look.
+    looked: Option<Instant<Monotonic>>,
+}
+
+/// When to look at how much memory is available.
+const LOOK: Delta = Delta::from_millis(LOOK_MS as i64);
+
+/// What was seen so long ago says nothing about now.
+const STALE: Delta = Delta::from_millis(10 * LOOK_MS as i64);
+
+impl Advisors {
+    pub(crate) const fn new() -> Self {
+        Self {
+            scan_time: Advisor::new(),
+            pressure: Pressure::new(),
+            looked: None,
+        }
+    }
+
+    /// Whether it is time to look at how much memory is available, which the caller does then.
+    pub(crate) fn looks(&mut self) -> bool {
+        let age = self.looked.map(|looked| looked.elapsed());
+        if age.is_some_and(|age| age < LOOK) {
+            return false;
+        }
+        if age.is_none_or(|age| age >= STALE) {
+            self.pressure.forget();
+        }
+        self.looked = Some(Instant::now());
+        true
+    }
+
+    /// Has the next look be due now, and as if it were the first.
+    pub(crate) fn look_anew(&mut self) {
+        self.looked = None;
+    }
 }
 
 impl Pass {
@@ -97,7 +141,7 @@ impl Passes {
                 ended: Ended::default(),
                 pages: [0; SCANNERS],
                 cpu_ns: 0,
-                advisor: Advisor::new(),
+                advisors: Advisors::new(),
             }, "rksm_pass"),
         })
     }
@@ -173,12 +217,13 @@ impl Passes {
     }
 
     /// Adds what a step of scanner number `scanner` came to.
-    pub(crate) fn add(&self, scanner: usize, pages: u64, cpu_ns: u64) {
+    pub(crate) fn add(&self, scanner: usize, units: u64, pages: u64, cpu_ns: u64) {
         let mut pass = self.pass.lock();
         if let Some(sum) = pass.pages.get_mut(scanner) {
             *sum += pages;
         }
         pass.cpu_ns += cpu_ns;
+        pass.advisors.pressure.add(scanner, units, cpu_ns);
     }
 
     /// Has passes begin anew.
@@ -197,8 +242,8 @@ impl Passes {
         (pass.ended, ms)
     }
 
-    /// Runs `f` on the advisor. What the advisor decides on is only changed in here.
-    pub(crate) fn with_advisor<R>(&self, f: impl FnOnce(&mut Advisor) -> R) -> R {
-        f(&mut self.pass.lock().advisor)
+    /// Runs `f` on the advisors. What they decide on is only changed in here.
+    pub(crate) fn with_advisors<R>(&self, f: impl FnOnce(&mut Advisors) -> R) -> R {
+        f(&mut self.pass.lock().advisors)
     }
 }

@@ -40,6 +40,7 @@ mod merge;
 mod mm;
 mod mm_slot;
 mod pass;
+mod pressure;
 mod reads;
 mod reap;
 mod registry;
@@ -55,6 +56,7 @@ mod sysfs;
 mod tact;
 mod tally;
 mod unmerge;
+mod watch;
 mod work;
 
 use commands::Desk;

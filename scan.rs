@@ -3,12 +3,14 @@
 //! The scanner threads: batches of `pages_to_scan` pages, then `sleep_millisecs` of rest.
 //!
 //! The first one also cleans up: after address spaces that are gone, and after merged pages that are.
-//! That goes on when nothing is scanned, and takes no more than there is to be cleaned up.
+//! That goes on when nothing is scanned, and takes no more than there is to be cleaned up. It also looks at
+//! how much memory is available while nothing is scanned because there is enough.
 
 use crate::{
     control::Run,
     engine::Engine,
     mm::kthread::{self, Body, ThisThread, Wake},
+    settings::LOOK_MS,
     step::{Bench, Step},
 };
 use kernel::{
@@ -22,9 +24,6 @@ const LAST_MOMENT: Delta = Delta::from_millis(5);
 
 /// How long to leave alone what could not be cleaned up.
 const HELD_MS: u32 = 20;
-
-/// How often merged pages are looked for that are about to go.
-const LEFTOVERS_MS: u32 = 1000;
 
 /// How long to wait for other scanners at the most before looking again.
 const OTHERS_MS: u32 = 10;
@@ -89,8 +88,12 @@ impl Scanner {
                     left -= units.min(left);
                     let now = thread.cpu_ns();
                     let used = now.saturating_sub(begin);
-                    engine.passes.add(self.number, scanned, used);
+                    engine.passes.add(self.number, units, scanned, used);
                     begin = now;
+                    if engine.watch() {
+                        // What is left of a batch is no more than what a new one has.
+                        left = left.min(engine.settings.pages_to_scan.get().into());
+                    }
                 }
                 Step::Begun { units } => left -= units.min(left),
                 Step::PassDone | Step::Stop => return,
@@ -113,9 +116,9 @@ impl Scanner {
     /// the scan goes on no sooner for it.
     fn rest(&self, thread: &ThisThread) {
         let engine = &*self.engine;
-        let sleep = &engine.settings.sleep_millisecs;
-        let sleep_ms = sleep.get();
-        let changed = || sleep.get() != sleep_ms || !self.scans();
+        let settings = &engine.settings;
+        let sleep_ms = settings.rest_millisecs();
+        let changed = || settings.rest_millisecs() != sleep_ms || !self.scans();
         let begin = Instant::<Monotonic>::now();
         let mut cleans = true;
         loop {
@@ -148,11 +151,12 @@ impl Scanner {
             // A pass does this when it begins.
             engine.ledger.prune(false);
         }
+        // A page whose last mapping is about to go, or memory that is about to run short.
         let leftovers = || engine.ledger.stats.has_leftovers() && !engine.work.is_closed();
-        match leftovers() {
-            // A page whose last mapping is about to go: look again.
-            true => thread.wait_ms(queue, LEFTOVERS_MS, || scans() || self.has_dead()),
-            false => thread.wait(queue, || scans() || self.has_dead() || leftovers()),
+        let looks_again = || leftovers() || engine.watches();
+        match looks_again() {
+            true => thread.wait_ms(queue, LOOK_MS, || scans() || self.has_dead()),
+            false => thread.wait(queue, || scans() || self.has_dead() || looks_again()),
         };
     }
 }
@@ -160,6 +164,7 @@ impl Scanner {
 impl Body for Scanner {
     fn run(&mut self, thread: &ThisThread) {
         while !thread.should_stop() {
+            self.engine.watch();
             match self.scans() {
                 true => {
                     self.scan(thread);

@@ -55,7 +55,8 @@ impl Value for Mode {
     fn from_bits(bits: u64) -> Self {
         match bits {
             0 => Self::None,
-            _ => Self::ScanTime,
+            1 => Self::ScanTime,
+            _ => Self::Pressure,
         }
     }
 }
@@ -165,7 +166,14 @@ pub(crate) struct Settings {
     pub(crate) advisor_max_pages: Knob<u64>,
     /// How long a pass shall take, in seconds.
     pub(crate) advisor_target_secs: Knob<u64>,
+    /// With at least so much memory available nothing is scanned, in percent.
+    pub(crate) advisor_free_high: Knob<u32>,
+    /// With no more than that, all that the advisor may use is used. Less than the above.
+    pub(crate) advisor_free_low: Knob<u32>,
 }
+
+/// How often to look at what changes without a word, such as how much memory is available.
+pub(crate) const LOOK_MS: u32 = 1000;
 
 /// How many pages are looked at before each sleep, unless somebody says otherwise.
 pub(crate) const PAGES_TO_SCAN: u32 = 100;
@@ -193,6 +201,23 @@ impl Settings {
             advisor_min_pages: Knob::new(500),
             advisor_max_pages: Knob::new(30_000),
             advisor_target_secs: Knob::new(200),
+            advisor_free_high: Knob::new(20),
+            advisor_free_low: Knob::new(10),
+        }
+    }
+
+    /// Whether nothing is to be scanned since enough memory is available.
+    pub(crate) fn waits_for_pressure(&self) -> bool {
+        self.advisor_mode.get() == Mode::Pressure && self.pages_to_scan.get() == 0
+    }
+
+    /// How long scanners sleep between batches. Where memory is watched, the next look is not to be
+    /// overslept, and what limits the share of a CPU is sleep.
+    pub(crate) fn rest_millisecs(&self) -> u32 {
+        let millisecs = self.sleep_millisecs.get();
+        match self.advisor_mode.get() {
+            Mode::Pressure => millisecs.clamp(1, LOOK_MS),
+            _ => millisecs,
         }
     }
 
@@ -223,6 +248,33 @@ mod tests {
         settings.scope.set(Scope::Madvise);
         settings.domain.set(Some(Within::User));
         assert_eq!(settings.within(), Within::User);
+    }
+
+    #[test]
+    fn who_watches_memory_sleeps_a_second_at_most() {
+        let settings = Settings::new();
+        for (millisecs, rest) in [(0, 1), (20, 20), (u32::MAX, LOOK_MS)] {
+            settings.sleep_millisecs.set(millisecs);
+            settings.advisor_mode.set(Mode::ScanTime);
+            assert_eq!(settings.rest_millisecs(), millisecs);
+            settings.advisor_mode.set(Mode::Pressure);
+            assert_eq!(settings.rest_millisecs(), rest);
+        }
+    }
+
+    #[test]
+    fn nothing_to_scan_is_waiting_only_where_memory_decides() {
+        let settings = Settings::new();
+        for (mode, pages, waits) in [
+            (Mode::None, 0, false),
+            (Mode::ScanTime, 0, false),
+            (Mode::Pressure, 1, false),
+            (Mode::Pressure, 0, true),
+        ] {
+            settings.advisor_mode.set(mode);
+            settings.pages_to_scan.set(pages);
+            assert_eq!(settings.waits_for_pressure(), waits);
+        }
     }
 
     #[test]

@@ -225,11 +225,11 @@ impl Engine {
             target_secs: settings.advisor_target_secs.get(),
             sleep_millisecs: settings.sleep_millisecs.get(),
         };
-        let advice = self.passes.with_advisor(|advisor| {
+        let advice = self.passes.with_advisors(|advisors| {
             if settings.advisor_mode.get() != Mode::ScanTime {
                 return None;
             }
-            let pages_to_scan = advisor.advise(ended.figures, limits);
+            let pages_to_scan = advisors.scan_time.advise(ended.figures, limits);
             settings.pages_to_scan.set(pages_to_scan);
             Some(pages_to_scan)
         });

@@ -2,7 +2,7 @@
 
 //! The files in `/sys/kernel/mm/rksm`, and in `/sys/kernel/mm/ksm` where it has them: names, formats and
 //! errors are those of the in-tree KSM, which has them all but `scope`, `domain`, `domain_depth`, `scanners`,
-//! `enrol`, `release`, and those about how long a pass takes.
+//! `advisor_free_high`, `advisor_free_low`, `enrol`, `release`, and those about how long a pass takes.
 
 use crate::{
     advisor::Mode,
@@ -96,8 +96,9 @@ impl<C: Control> Attrs<C> {
             c"advisor_mode",
             |c, out| {
                 let modes = match c.settings().advisor_mode.get() {
-                    Mode::None => "[none] scan-time",
-                    Mode::ScanTime => "none [scan-time]",
+                    Mode::None => "[none] scan-time pressure",
+                    Mode::ScanTime => "none [scan-time] pressure",
+                    Mode::Pressure => "none scan-time [pressure]",
                 };
                 put(out, modes)
             },
@@ -156,6 +157,16 @@ impl<C: Control> Attrs<C> {
             c"advisor_target_scan_time",
             advisor_target_secs,
             knobs::positive
+        ),
+        Attr::read_write(
+            c"advisor_free_high",
+            |c, out| put(out, c.settings().advisor_free_high.get()),
+            |c, text| c.set_advisor_free_high(knobs::percent(text)?),
+        ),
+        Attr::read_write(
+            c"advisor_free_low",
+            |c, out| put(out, c.settings().advisor_free_low.get()),
+            |c, text| c.set_advisor_free_low(knobs::percent(text)?),
         ),
         // Counters.
         counter!(c"pages_shared", pages_shared),

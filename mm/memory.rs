@@ -10,3 +10,10 @@ pub(crate) fn total_pages() -> usize {
     let pages = unsafe { (&raw const bindings::_totalram_pages.counter).read_volatile() };
     usize::try_from(pages).unwrap_or(0)
 }
+
+/// How many of them programs could have without swapping: `MemAvailable` of `/proc/meminfo`.
+pub(crate) fn available_pages() -> usize {
+    // SAFETY: It adds up counters.
+    let pages = unsafe { bindings::si_mem_available() };
+    usize::try_from(pages).unwrap_or(0)
+}

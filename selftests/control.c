@@ -30,6 +30,9 @@ static const struct {
 	{ "advisor_min_pages_to_scan", "500" },
 	{ "advisor_max_pages_to_scan", "30000" },
 	{ "advisor_target_scan_time", "200" },
+	{ "advisor_free_low", "0" },
+	{ "advisor_free_high", "20" },
+	{ "advisor_free_low", "10" },
 	{ "scanners", "1" },
 	{ "run", "1" },
 };

@@ -155,6 +155,9 @@ static const struct {
 	{ "advisor_min_pages_to_scan", "500" },
 	{ "advisor_max_pages_to_scan", "30000" },
 	{ "advisor_target_scan_time", "200" },
+	/* The second one is always above the first: tests have it above 10. */
+	{ "advisor_free_low", "10" },
+	{ "advisor_free_high", "20" },
 	/* Last, because it may set things going. */
 	{ "run", "2" },
 };

@@ -47,7 +47,7 @@ int knob_set(const char *name, long value);
  * All knobs as they are, to be put back later; and as the tests want them:
  * the scanner off, and a whole pass in one go without a pause.
  */
-#define NR_KNOBS	17
+#define NR_KNOBS	19
 
 struct knob_values {
 	char text[NR_KNOBS][32];

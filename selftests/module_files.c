@@ -346,7 +346,7 @@ static void __attribute__((noreturn)) write_all(struct watched *w, unsigned int 
 	} knobs[] = {
 		{ "run", { "0", "1", "2" } },
 		{ "max_page_sharing", { "2", "256", "9" } },
-		{ "advisor_mode", { "none", "scan-time", "none" } },
+		{ "advisor_mode", { "none", "scan-time", "pressure" } },
 		{ "pages_to_scan", { "100", "1", "10000" } },
 		{ "sleep_millisecs", { "0", "1", "20" } },
 		{ "use_zero_pages", { "0", "1", "0" } },

@@ -92,7 +92,7 @@ MODULE_TEST(advisor_is_carried_over_and_back)
 	ASSERT_EQ(0, knob_write("advisor_min_pages_to_scan", "600"));
 	ASSERT_EQ(0, knob_write("advisor_mode", "scan-time"));
 	ASSERT_EQ(0, load());
-	EXPECT_TRUE(is("advisor_mode", "none [scan-time]\n"));
+	EXPECT_TRUE(is("advisor_mode", "none [scan-time] pressure\n"));
 	EXPECT_TRUE(is("pages_to_scan", "600\n"));
 	EXPECT_EQ(-EINVAL, knob_set("pages_to_scan", 7));
 	ASSERT_EQ(0, knob_write("advisor_min_pages_to_scan", "700"));
@@ -108,6 +108,22 @@ MODULE_TEST(advisor_is_carried_over_and_back)
 	ASSERT_EQ(0, unload());
 	EXPECT_TRUE(is("advisor_mode", "[none] scan-time\n"));
 	EXPECT_TRUE(is("pages_to_scan", "7\n"));
+}
+
+/* In-tree KSM has no such advisor: the next one begins without, and with no batch that this one has set. */
+MODULE_TEST(pressure_is_not_carried_back)
+{
+	ASSERT_EQ(0, load());
+	ASSERT_EQ(0, knob_set("advisor_free_high", 100));
+	ASSERT_EQ(0, knob_set("advisor_free_low", 99));
+	ASSERT_EQ(0, knob_set("advisor_max_cpu", 100));
+	ASSERT_EQ(0, knob_write("advisor_mode", "pressure"));
+	EXPECT_TRUE(is("advisor_mode", "none scan-time [pressure]\n"));
+	EXPECT_TRUE(is("pages_to_scan", "4294967295\n"));
+	ASSERT_EQ(0, unload());
+	EXPECT_TRUE(is("advisor_mode", "[none] scan-time\n"));
+	EXPECT_TRUE(is("pages_to_scan", "100\n"));
+	EXPECT_EQ(0, knob_set("pages_to_scan", 7));
 }
 
 MODULE_TEST(run_is_carried_over_and_back)

@@ -125,6 +125,19 @@ static void move_a_process(void)
 	file_write(cgroup_file(group, "cgroup.procs"), pid);
 }
 
+static void pick_advisor(void)
+{
+	const char *mode = loaded() && choose(0, 1) ? "pressure" : "scan-time";
+
+	if (loaded()) {
+		/* EINVAL where they would not be one above the other. */
+		set("advisor_free_low", choose(0, 99));
+		set("advisor_free_high", choose(20, 100));
+	}
+	note("advisor_mode = %s", mode);
+	knob_write("advisor_mode", mode);
+}
+
 /* Allocations of the scanner fail now and then. */
 static void pick_faults(int percent)
 {
@@ -159,8 +172,7 @@ static void change_a_knob(void)
 	case 4:
 		set("advisor_max_cpu", choose(1, 100));
 		set("advisor_target_scan_time", choose(1, 200));
-		note("advisor_mode = scan-time");
-		knob_write("advisor_mode", "scan-time");
+		pick_advisor();
 		break;
 	case 5:
 		/* EBUSY where pages are merged, and right where not. */

@@ -966,12 +966,18 @@ static void carry_values(bool back)
 {
 	struct ksm_file *advisor = find_file("advisor_mode"), *run = find_file("run");
 	DECLARE_SEQ_BUF(refused, 256);
+	char mode[LONGEST_VALUE];
 	struct ksm_file *file;
 	int step;
 
 	/* The advisor sets other knobs, and keeps them from being set. */
-	if (advisor && is_carried(advisor) && !(back && advisor->refused))
+	if (advisor && is_carried(advisor) && !(back && advisor->refused)) {
+		/* What one has set that in-tree KSM has not goes with it. */
+		if (back && !get_value(advisor->theirs, mode) &&
+		    set_value(&advisor->in_tree, mode))
+			set_value(advisor->theirs, "none");
 		set_value(back ? &advisor->in_tree : advisor->theirs, "none");
+	}
 
 	/* When "run" is set, work may begin. */
 	for (step = 0; step < 3; step++) {

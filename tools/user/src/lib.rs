@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What of rksm needs no kernel: its containers, what is known of pages, the trees of the books, the
-//! checksum, the advisor, and what is read from knobs. The files are those of the module; what they use
+//! checksum, the advisors, and what is read from knobs. The files are those of the module; what they use
 //! of the kernel and of `mm/` is made up here, as simple as it goes. Their KUnit tests are ordinary
 //! tests here, and [`fuzz`] has more.
 
@@ -30,6 +30,9 @@ mod intrusive;
 #[path = "../../../knobs.rs"]
 #[allow(clippy::all)]
 mod knobs;
+#[path = "../../../pressure.rs"]
+#[allow(clippy::all)]
+mod pressure;
 #[path = "../../../rmap_item.rs"]
 #[allow(clippy::all)]
 mod rmap_item;

@@ -27,6 +27,10 @@ pub struct atomic_long_t {
 /// So little that tests come to where trees are added one by one.
 pub static _totalram_pages: atomic_long_t = atomic_long_t { counter: 1 << 17 };
 
+pub unsafe fn si_mem_available() -> isize {
+    1 << 16
+}
+
 pub unsafe fn kmap_local_page(page: *mut page) -> *mut c_void {
     page.cast()
 }
