@@ -24,6 +24,7 @@ use crate::system::knobs::Settings;
 /// What `run` is set to.
 pub fn running(settings: &Settings) -> &'static str {
     match settings.get("run") {
+        Some("1") if settings.wait_for_pressure() => "waits until memory is short",
         Some("1") => "scans and merges",
         Some("2") => "stopped, and everything was unmerged",
         _ => "stopped; what is merged stays so",

@@ -31,6 +31,25 @@ fn without_ksm() {
     assert_snapshot!(rksmctl(root.path(), &["status"]));
 }
 
+/// The advisor goes by how much memory is available.
+#[test]
+fn by_pressure() {
+    let root = system(&["machine", "rksm"]);
+    let set = |name: &str, to: &str| {
+        let path = root.path().join("sys/kernel/mm/rksm").join(name);
+        fs::write(path, to).unwrap();
+    };
+    set("advisor_mode", "none scan-time [pressure]\n");
+    set("pages_to_scan", "0\n");
+    let first = |said: String| said.lines().take(2).collect::<Vec<_>>().join("\n");
+    let waits = first(rksmctl(root.path(), &["status"]));
+    set("pages_to_scan", "1234\n");
+    let scans = first(rksmctl(root.path(), &["status"]));
+    set("run", "0\n");
+    let stopped = first(rksmctl(root.path(), &["status"]));
+    assert_snapshot!([waits, scans, stopped].join("\n\n"));
+}
+
 #[test]
 fn in_trouble() {
     let root = system(&["machine", "rksm", "trouble"]);

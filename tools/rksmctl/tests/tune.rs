@@ -38,9 +38,16 @@ fn shows_knobs_and_profiles() {
 #[test]
 fn profiles() {
     let root = system(&["machine", "rksm"]);
-    let said: String = ["off", "gentle", "balanced", "aggressive", "auto"]
-        .map(|profile| rksmctl(root.path(), &["tune", profile, "--dry-run"]))
-        .join("\n");
+    let said: String = [
+        "off",
+        "gentle",
+        "balanced",
+        "aggressive",
+        "auto",
+        "pressure",
+    ]
+    .map(|profile| rksmctl(root.path(), &["tune", profile, "--dry-run"]))
+    .join("\n");
     assert_snapshot!(said);
     assert_eq!(knob(root.path(), "run"), "1\n");
 }
@@ -96,6 +103,36 @@ fn the_advisor_goes_and_the_value_stays() {
     assert_snapshot!(rksmctl(root.path(), &["tune", "gentle", "--dry-run"]));
     let asked = ["tune", "pages_to_scan=500", "--dry-run"];
     assert_snapshot!("the_advisor_would_change_it", rksmctl(root.path(), &asked));
+}
+
+/// In-tree KSM has no advisor that goes by how much memory is available.
+#[test]
+fn no_pressure() {
+    let root = system(&["machine", "in-tree"]);
+    let said = ["pressure", "advisor_mode=pressure"]
+        .map(|word| rksmctl(root.path(), &["tune", word]))
+        .join("\n");
+    assert_snapshot!(said);
+}
+
+/// The low mark is below the high one after each write, and when it is all undone.
+#[test]
+fn marks() {
+    let root = system(&["machine", "rksm"]);
+    let set = |low: u64, high: u64| {
+        let words = [
+            format!("advisor_free_low={low}"),
+            format!("advisor_free_high={high}"),
+        ];
+        rksmctl(root.path(), &["tune", &words[0], &words[1]])
+    };
+    for (low, high, first) in [(30, 40, "high"), (5, 10, "low"), (6, 9, "low")] {
+        let said = set(low, high);
+        let at = |name| said.find(&format!("advisor_free_{name}")).unwrap();
+        assert_eq!(at("high") < at("low"), first == "high", "{said}");
+    }
+    assert_snapshot!(set(20, 20));
+    assert_eq!(knob(root.path(), "advisor_free_high"), "9\n");
 }
 
 #[test]

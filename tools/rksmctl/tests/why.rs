@@ -316,6 +316,20 @@ fn slow() {
 }
 
 #[test]
+fn waits() {
+    let root = healthy();
+    set(
+        root.path(),
+        &format!("{RKSM}/advisor_mode"),
+        "none scan-time [pressure]\n",
+    );
+    rksm(root.path(), &[("pages_to_scan", 0)]);
+    assert_snapshot!(why(&root, &[]));
+    rksm(root.path(), &[("pages_to_scan", 1)]);
+    assert!(!why(&root, &[]).contains("enough memory"));
+}
+
+#[test]
 fn stopped_in_a_pass() {
     let root = healthy();
     // It says nothing of how long a pass takes.

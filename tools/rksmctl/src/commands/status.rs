@@ -94,6 +94,13 @@ impl Status {
 
     fn pace(&self) -> String {
         let setting = |name| self.settings.get(name).unwrap_or("?");
+        if self.settings.wait_for_pressure() {
+            return format!(
+                "waits: {} of memory is available, merging begins at {} %",
+                percent(self.memory.available as f64, self.memory.total as f64),
+                setting("advisor_free_high")
+            );
+        }
         let scanners = self.settings.number("scanners").unwrap_or(1);
         let mut text = format!(
             "{}, {} pages, then {} ms of sleep",
@@ -101,13 +108,20 @@ impl Status {
             setting("pages_to_scan"),
             setting("sleep_millisecs"),
         );
-        if setting("advisor_mode") != "none" {
-            let _ = write!(
+        let _ = match setting("advisor_mode") {
+            "scan-time" => write!(
                 text,
                 "; the advisor aims at {} s a pass",
                 setting("advisor_target_scan_time")
-            );
-        }
+            ),
+            "pressure" if setting("run") == "1" => write!(
+                text,
+                "; {} of memory is available, merging ends at {} %",
+                percent(self.memory.available as f64, self.memory.total as f64),
+                setting("advisor_free_high")
+            ),
+            _ => Ok(()),
+        };
         text
     }
 

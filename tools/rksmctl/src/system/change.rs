@@ -5,7 +5,7 @@
 use anyhow::{anyhow, Result};
 
 use super::{
-    knobs::{find, Setting, Settings},
+    knobs::{find, is_advisor, Setting, Settings},
     Provider, System,
 };
 use crate::signals;
@@ -31,13 +31,12 @@ impl Change {
             asked.any(|setting| setting.knob.name == name && setting.value == value)
         };
         // Whichever value the advisor has left, the kernel sets its default.
-        let advisor_goes =
-            before.get("advisor_mode") == Some("scan-time") && asks_for("advisor_mode", "none");
+        let advisor_goes = before.are_advised() && asks_for("advisor_mode", "none");
         let (kept, mut wanted): (Vec<_>, Vec<_>) = asked.into_iter().partition(|setting| {
             let name = setting.knob.name;
             before.get(name) == Some(&setting.value) && !(advisor_goes && name == "pages_to_scan")
         });
-        wanted.sort_by_key(turn);
+        put_in_order(&mut wanted, &before);
         let change = Self {
             provider,
             before,
@@ -49,9 +48,24 @@ impl Change {
             if change.before.get(name).is_none() {
                 return Err(format!("{provider} has no {name}"));
             }
+            if setting.value == "pressure" && change.before.get("advisor_free_high").is_none() {
+                return Err(format!(
+                    "{provider} has no {name}=pressure: advisor_mode=scan-time, or modprobe rksm first"
+                ));
+            }
+        }
+        if let (Some(low), Some(high)) = (
+            change.number_after("advisor_free_low"),
+            change.number_after("advisor_free_high"),
+        ) {
+            if low >= high {
+                return Err(format!(
+                    "advisor_free_low={low} is not below advisor_free_high={high}"
+                ));
+            }
         }
         let mut asked = change.wanted.iter().chain(&change.kept);
-        if change.after("advisor_mode") == Some("scan-time")
+        if is_advisor(change.after("advisor_mode"))
             && asked.any(|setting| setting.knob.name == "pages_to_scan")
         {
             return Err("the advisor decides on pages_to_scan: \
@@ -67,9 +81,13 @@ impl Change {
         wanted.map_or_else(|| self.before.get(name), |setting| Some(&setting.value))
     }
 
+    pub fn number_after(&self, name: &str) -> Option<u64> {
+        self.after(name)?.parse().ok()
+    }
+
     /// Whether `pages_to_scan` falls back to its default, since the advisor goes.
     pub fn advisor_goes(&self) -> bool {
-        self.before.get("advisor_mode") == Some("scan-time")
+        self.before.are_advised()
             && self.after("advisor_mode") == Some("none")
             && !self.wanted.iter().any(|s| s.knob.name == "pages_to_scan")
     }
@@ -114,10 +132,13 @@ impl Change {
         if advisor && !done.iter().any(|s| s.knob.name == "pages_to_scan") {
             old.extend(self.old("pages_to_scan"));
         }
-        if self.before.get("advisor_mode") == Some("scan-time") {
+        if self.before.are_advised() {
             old.retain(|setting| setting.knob.name != "pages_to_scan");
         }
-        old.sort_by_key(turn);
+        put_in_order(
+            &mut old,
+            &Settings::read(system, self.provider).unwrap_or_default(),
+        );
 
         let mut left = Vec::new();
         for Setting { knob, value } in &old {
@@ -136,6 +157,25 @@ impl Change {
             knob: find(name)?,
             value: self.before.get(name)?.to_owned(),
         })
+    }
+}
+
+/// Puts settings in an order in which the kernel takes them, if it is set to `now`.
+fn put_in_order(settings: &mut [Setting], now: &Settings) {
+    settings.sort_by_key(turn);
+    let at = |name| {
+        settings
+            .iter()
+            .position(|setting| setting.knob.name == name)
+    };
+    let (Some(low), Some(high)) = (at("advisor_free_low"), at("advisor_free_high")) else {
+        return;
+    };
+    // The low mark must be below the high one all the time.
+    let new_low = settings[low].value.parse().unwrap_or(0);
+    let low_first = new_low < now.number("advisor_free_high").unwrap_or(u64::MAX);
+    if low_first != (low < high) {
+        settings.swap(low, high);
     }
 }
 

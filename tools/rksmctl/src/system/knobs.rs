@@ -96,7 +96,7 @@ pub const KNOBS: &[Knob] = &[
     knob("sleep_millisecs", U32, "20", "ms", "how long it sleeps"),
     knob(
         "advisor_mode",
-        Takes::Words(&["none", "scan-time"]),
+        Takes::Words(&["none", "scan-time", "pressure"]),
         "none",
         "",
         "who decides on pages_to_scan",
@@ -128,6 +128,20 @@ pub const KNOBS: &[Knob] = &[
         "30000",
         "pages",
         "the most that it sets",
+    ),
+    knob(
+        "advisor_free_high",
+        Takes::Number(1, 100),
+        "20",
+        "%",
+        "of memory; with more available pressure scans nothing",
+    ),
+    knob(
+        "advisor_free_low",
+        Takes::Number(0, 99),
+        "10",
+        "%",
+        "of memory; with less available pressure scans all it may",
     ),
     knob(
         "use_zero_pages",
@@ -257,6 +271,23 @@ impl Settings {
     pub fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()
     }
+
+    /// Whether an advisor decides on `pages_to_scan`.
+    pub fn are_advised(&self) -> bool {
+        is_advisor(self.get("advisor_mode"))
+    }
+
+    /// Whether nothing is scanned since enough memory is available.
+    pub fn wait_for_pressure(&self) -> bool {
+        self.get("run") == Some("1")
+            && self.get("advisor_mode") == Some("pressure")
+            && self.get("pages_to_scan") == Some("0")
+    }
+}
+
+/// Whether that is the mode of an advisor.
+pub fn is_advisor(mode: Option<&str>) -> bool {
+    mode.is_some_and(|mode| mode != "none")
 }
 
 #[cfg(test)]
@@ -288,6 +319,8 @@ mod tests {
             ("pages_to_scan", "4294967296"),
             ("smart_scan", "2"),
             ("advisor_mode", "[none]"),
+            ("advisor_free_high", "0"),
+            ("advisor_free_low", "100"),
             ("domain", "[all]"),
             ("max_page_sharing", "1"),
         ] {

@@ -59,7 +59,7 @@ fn parse(text: &str) -> Result<Vec<Setting>, (usize, String)> {
 
 /// The text of a file that sets the same again.
 fn text(settings: &Settings) -> String {
-    let advised = settings.get("advisor_mode") == Some("scan-time");
+    let advised = settings.are_advised();
     let mut text = "# Written by rksmctl tune --save, for rksm.service.\n\n".to_owned();
     let (last, others): (Vec<_>, Vec<_>) = settings.0.iter().partition(|(name, _)| **name == "run");
     for (name, value) in others.into_iter().chain(last) {

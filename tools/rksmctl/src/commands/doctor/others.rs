@@ -7,13 +7,14 @@ use std::fs;
 use anyhow::Result;
 
 use super::finding::Finding;
-use crate::system::{processes::pids, System};
+use crate::system::{processes::pids, Provider, System};
 
-/// Daemons that write to the knobs, by the name that the kernel has of them, and their units.
-const DAEMONS: [(&str, &str); 3] = [
-    ("ksmtuned", "ksmtuned"),
-    ("momd", "mom-vdsm"),
-    ("uksmd", "uksmd"),
+/// Daemons that write to the knobs, by the name that the kernel has of them, their units, and the profile
+/// that does about the same.
+const DAEMONS: [(&str, &str, &str); 3] = [
+    ("ksmtuned", "ksmtuned", "pressure"),
+    ("momd", "mom-vdsm", "pressure"),
+    ("uksmd", "uksmd", "auto"),
 ];
 
 pub fn checks(system: &System) -> Result<Vec<Finding>> {
@@ -29,12 +30,16 @@ fn daemons(system: &System) -> Result<Vec<Finding>> {
         let Ok(command) = system.read(format!("/proc/{pid}/comm")) else {
             continue;
         };
-        for (daemon, unit) in DAEMONS {
+        for (daemon, unit, profile) in DAEMONS {
+            let profile = match system.provider() {
+                Some(Provider::Rksm) => profile,
+                _ => "auto",
+            };
             if command == daemon {
                 found.push(Finding::warning(
                     name,
                     format!("{daemon} (process {pid}) sets knobs as it thinks, whatever tune set"),
-                    format!("systemctl disable --now {unit}; rksmctl tune auto instead"),
+                    format!("systemctl disable --now {unit}; rksmctl tune {profile} instead"),
                 ));
             }
         }

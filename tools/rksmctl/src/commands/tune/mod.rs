@@ -148,6 +148,11 @@ fn settings(
             "{provider} has no advisor here: rksmctl tune balanced"
         ));
     }
+    if profile == Profile::Pressure && before.get("advisor_free_high").is_none() {
+        return wrong(format!(
+            "{provider} has no advisor_mode=pressure: rksmctl tune auto, or modprobe rksm first"
+        ));
+    }
     for (name, value) in profile.settings() {
         if asked.iter().any(|other| other.knob.name == *name) {
             continue;

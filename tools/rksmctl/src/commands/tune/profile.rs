@@ -23,6 +23,8 @@ pub enum Profile {
     Aggressive,
     /// An advisor aims at 200 s a pass, with 70 % of one CPU at most, however much memory there is
     Auto,
+    /// Scans only while memory is short, with 70 % of one CPU at most: takes the place of ksmtuned
+    Pressure,
 }
 
 impl Profile {
@@ -67,6 +69,15 @@ impl Profile {
                 ("advisor_min_pages_to_scan", "500"),
                 ("advisor_max_pages_to_scan", "30000"),
                 ("advisor_mode", "scan-time"),
+                ("run", "1"),
+            ],
+            // The marks stay as they are.
+            Self::Pressure => &[
+                ("scanners", "1"),
+                ("sleep_millisecs", "20"),
+                ("smart_scan", "1"),
+                ("advisor_max_cpu", "70"),
+                ("advisor_mode", "pressure"),
                 ("run", "1"),
             ],
         }

@@ -104,7 +104,7 @@ fn meaning(knob: &Knob) -> String {
 
 /// How much will be looked at.
 fn pace(change: &Change) -> String {
-    let number = |name| change.after(name).and_then(|text| text.parse::<u64>().ok());
+    let number = |name| change.number_after(name);
     match change.after("run") {
         Some("1") => {}
         Some("2") => return "Nothing is scanned, and all that is merged is given back".into(),
@@ -114,6 +114,15 @@ fn pace(change: &Change) -> String {
         return format!(
             "The advisor aims at {} s a pass, with at most {} % of one CPU",
             number("advisor_target_scan_time").unwrap_or(0),
+            number("advisor_max_cpu").unwrap_or(0),
+        );
+    }
+    if change.after("advisor_mode") == Some("pressure") {
+        return format!(
+            "Nothing is scanned with more than {} % of memory available; with {} % or less, \
+             at most {} % of one CPU is used",
+            number("advisor_free_high").unwrap_or(0),
+            number("advisor_free_low").unwrap_or(0),
             number("advisor_max_cpu").unwrap_or(0),
         );
     }

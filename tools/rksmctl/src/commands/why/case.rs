@@ -11,7 +11,8 @@ use crate::system::{
     guests::{self, Obstacles},
     knobs::Settings,
     mappings::{self, Mapping},
-    memory, nodes,
+    memory::Memory,
+    nodes,
     patience::Patience,
     pins::Pins,
     processes::{self, Merged},
@@ -29,8 +30,7 @@ pub struct Case {
     pub sample: Duration,
     /// Those that have memory.
     pub nodes: Vec<u32>,
-    /// Bytes in a page.
-    pub page: u64,
+    pub memory: Memory,
     /// The one that is asked about.
     pub pid: Option<i32>,
     /// That one, or all that have memory.
@@ -74,7 +74,7 @@ impl Case {
             counters,
             sample,
             nodes: nodes::with_memory(system),
-            page: memory::page_size(),
+            memory: Memory::read(system)?,
             pid,
             subjects: Vec::new(),
             hidden: 0,

@@ -70,7 +70,7 @@ impl Answer {
             provider: case.provider,
             pid: case.pid,
             merged: case.merged(),
-            page: case.page,
+            page: case.memory.page,
             findings: reasons::ALL
                 .iter()
                 .filter_map(|reason| reason(case))

@@ -36,7 +36,7 @@ pub fn of_a_pass(case: &Case) -> Option<(Duration, By)> {
 pub fn pages(case: &Case) -> u64 {
     let mergeable: u64 = case
         .concerned()
-        .map(|subject| subject.usage.anonymous / case.page)
+        .map(|subject| subject.usage.anonymous / case.memory.page)
         .sum();
     case.counters.tracked().max(mergeable)
 }

@@ -27,8 +27,9 @@ pub struct Finding {
     pub remedy: String,
 }
 
-pub const ALL: [fn(&Case) -> Option<Finding>; 14] = [
+pub const ALL: [fn(&Case) -> Option<Finding>; 15] = [
     stopped,
+    waits,
     unasked,
     left_out,
     guests,
@@ -93,6 +94,23 @@ fn stopped(case: &Case) -> Option<Finding> {
         "Nothing is scanned",
         vec![format!("run is {run}")],
         "rksmctl tune run=1",
+    )
+}
+
+fn waits(case: &Case) -> Option<Finding> {
+    if !case.settings.wait_for_pressure() {
+        return None;
+    }
+    let high = case.settings.get("advisor_free_high").unwrap_or("?");
+    let available = percent(case.memory.available as f64, case.memory.total as f64);
+    finding(
+        "waits",
+        "Nothing is scanned, since enough memory is available",
+        vec![
+            "advisor_mode is pressure".into(),
+            format!("{available} of memory is available, and merging begins at {high} %"),
+        ],
+        "none, if that is what you want; else a higher advisor_free_high, or rksmctl tune auto",
     )
 }
 
@@ -334,7 +352,7 @@ fn first_pass(case: &Case) -> Option<Finding> {
 
 fn slow(case: &Case) -> Option<Finding> {
     let (time, by) = pace::of_a_pass(case)?;
-    if !case.is_running() || time < LONG {
+    if !case.is_running() || case.settings.wait_for_pressure() || time < LONG {
         return None;
     }
     let setting = |name| case.settings.get(name).unwrap_or("?");
@@ -356,13 +374,13 @@ fn slow(case: &Case) -> Option<Finding> {
             By::Settings => "as the settings have it, without what else takes time".to_owned(),
         },
     ];
-    let remedy = if setting("advisor_mode") == "none" {
-        match pace::pages_to_scan(case, GOAL_SECONDS) {
+    let remedy = match setting("advisor_mode") {
+        "none" => match pace::pages_to_scan(case, GOAL_SECONDS) {
             Some(advised) => format!("rksmctl tune pages_to_scan={advised}, which has a pass take {GOAL_SECONDS} s, or advisor_mode=scan-time"),
             None => "none, if merging was stopped meanwhile; else rksmctl tune advisor_mode=scan-time, or a smaller sleep_millisecs".into(),
-        }
-    } else {
-        "let the advisor have more: rksmctl tune advisor_max_cpu=..., advisor_max_pages_to_scan=... or a shorter advisor_target_scan_time".into()
+        },
+        "pressure" => "none, while memory is hardly short; else let the advisor have more: rksmctl tune advisor_max_cpu=..., or a higher advisor_free_low".into(),
+        _ => "let the advisor have more: rksmctl tune advisor_max_cpu=..., advisor_max_pages_to_scan=... or a shorter advisor_target_scan_time".into(),
     };
     finding(
         "slow",
@@ -436,7 +454,9 @@ fn volatile(case: &Case) -> Option<Finding> {
     let counters = &case.counters;
     let pinned: u64 = case.concerned().map(Subject::pinned).sum();
     let tracked = counters.tracked();
-    let volatile = counters.pages_volatile.saturating_sub(pinned / case.page);
+    let volatile = counters
+        .pages_volatile
+        .saturating_sub(pinned / case.memory.page);
     if counters.full_scans < 2 || tracked == 0 || volatile * 2 < tracked {
         return None;
     }
