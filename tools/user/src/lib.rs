@@ -54,6 +54,7 @@ mod tally;
 
 mod fuzz;
 mod mm;
+mod scarcity;
 
 /// As which `module!` knows the module.
 struct LocalModule;
