@@ -24,10 +24,11 @@ WANTED = UNIT.parent / "multi-user.target.wants/rksm.service"
 
 
 def case_profiles_are_taken():
-    for profile in ("gentle", "aggressive", "auto", "balanced", "off"):
+    advisors = {"auto": "scan-time", "pressure": "pressure"}
+    for profile in ("gentle", "aggressive", "auto", "pressure", "balanced", "off"):
         rksmctl("tune", profile)
         expect(knob("run") == ("0" if profile == "off" else "1"), f"{profile}: run is {knob('run')}")
-        expect((knob("advisor_mode") == "scan-time") == (profile == "auto"), f"{profile}: {knob('advisor_mode')}")
+        expect(knob("advisor_mode") == advisors.get(profile, "none"), f"{profile}: {knob('advisor_mode')}")
     expect(knob("pages_to_scan") == "1000", f"off has changed pages_to_scan: {knob('pages_to_scan')}")
 
 
@@ -79,6 +80,17 @@ def case_nothing_stays_of_what_is_refused():
         expect("run=2 is refused, and everything is as it was: " in done.stderr, done.stderr)
         expect(knobs() == before, f"they are {knobs()}, and were {before}")
         process.let_go()
+
+
+def case_marks_in_any_order():
+    # Each time one of them has to go first.
+    for low, high in ((80, 90), (5, 11), (10, 20)):
+        CONF.write_text(f"advisor_free_high={high}\nadvisor_free_low={low}\n", encoding="ascii")
+        try:
+            subprocess.run([MODULES, "apply"], timeout=60, check=True)
+        finally:
+            CONF.unlink()
+        expect((number("advisor_free_low"), number("advisor_free_high")) == (low, high), knobs())
 
 
 def case_shows_without_root():
