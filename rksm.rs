@@ -27,6 +27,7 @@ use kernel::prelude::*;
 mod advisor;
 mod books;
 mod checksum;
+mod claimed;
 mod commands;
 mod control;
 mod crew;

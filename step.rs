@@ -16,6 +16,7 @@
 
 use crate::{
     advisor::{Limits, Mode},
+    claimed::{Claimed, Lost, Owed, Turns},
     domains::Stand,
     engine::Engine,
     intrusive::{
@@ -28,20 +29,19 @@ use crate::{
         vma::{is_wanted_from, Sought, VMAS},
         walk::{Batch, Mapping, Seen, BATCH_PAGES},
     },
-    mm_slot::{MmSlot, Turn},
-    pass::{Ended, Next, Share},
+    mm_slot::Turn,
+    pass::{Ended, Next},
     reads::{Read, Reads},
     reap::{forget, SOME},
     rmap_item::Kind,
     settings::Scope,
-    tact::Owed,
     tally::Tally,
     work::{Look, Want, Work},
 };
 use core::{mem::take, ops::Range};
 use kernel::{
     prelude::*,
-    sync::{atomic::Relaxed, Arc},
+    sync::atomic::Relaxed,
     time::{Delta, Instant, Monotonic},
 };
 
@@ -66,29 +66,6 @@ pub(crate) enum Step {
     Stop,
 }
 
-/// An address space that a scanner has claimed.
-pub(crate) struct Claimed {
-    pub(crate) slot: Arc<MmSlot>,
-    share: Share,
-    /// Whether its mmap lock is to be looked out for once more in this turn.
-    patient: bool,
-    /// Whether it may be that it maps merged pages that are not on record.
-    looks_back: bool,
-    /// What is to be given back first.
-    pub(crate) owed: Option<Owed>,
-    /// What is to be forgotten next.
-    pub(crate) lost: Option<Lost>,
-}
-
-/// A range that was gone through, and of which pages are to be forgotten that were not found any more.
-pub(crate) struct Lost {
-    pub(crate) range: Range<usize>,
-    /// Where the scan goes on.
-    pub(crate) next: Option<usize>,
-    /// Whether it is known that what was merged of it unasked and has become private was given back.
-    pub(crate) given_back: bool,
-}
-
 /// What a scanner works with. Its memory is allocated once.
 pub(crate) struct Bench {
     claimed: Option<Claimed>,
@@ -111,13 +88,6 @@ impl Bench {
             pruned: None,
         })
     }
-}
-
-/// Whether an address space is done with for this pass.
-#[derive(PartialEq)]
-pub(crate) enum Turns {
-    GoesOn,
-    Ends,
 }
 
 /// What it takes of `pages_to_scan` to forget or to move so many records: sixteen take about as long as reading

@@ -12,44 +12,14 @@
 //! scanner comes by for the first time.
 
 use crate::{
+    claimed::{Claimed, Lost, Owed, Turns},
     engine::Engine,
     mm::{
         address_space::{Away, MOMENT},
         trace,
         vma::unmerge_some_private,
     },
-    step::{Claimed, Lost, Turns},
 };
-use core::ops::Range;
-
-/// A part of an address space whose private memory may hold merged pages.
-pub(crate) struct Owed {
-    range: Range<usize>,
-    /// What is to be forgotten afterwards.
-    lost: Option<Lost>,
-    /// Whether something had to be left out.
-    kept: bool,
-}
-
-impl Owed {
-    /// All that may not be on record.
-    pub(crate) fn anywhere() -> Self {
-        Self {
-            range: 0..usize::MAX,
-            lost: None,
-            kept: false,
-        }
-    }
-
-    /// What is about to be forgotten.
-    pub(crate) fn lost(lost: Lost) -> Self {
-        Self {
-            range: lost.range.clone(),
-            lost: Some(lost),
-            kept: false,
-        }
-    }
-}
 
 impl Engine {
     /// Gives back a part of what is merged in private memory. Whether the turn goes on, and what this took of

@@ -254,8 +254,8 @@ impl LiveMm<'_> {
         self.alive.mm
     }
 
-    /// Whether memory is merged that nobody has advised, as far as it is not private. A process that wants to be left out says so
-    /// under the mmap lock.
+    /// Whether memory is merged that nobody has advised, as far as it is not private. A process that wants to be
+    /// left out says so under the mmap lock.
     pub(super) fn unasked(&self) -> bool {
         self.unasked && !self.has_flag(bindings::MMF_VM_MERGE_NONE)
     }
