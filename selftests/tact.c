@@ -163,21 +163,32 @@ TACT_TEST(gives_back)
 	}
 }
 
+static bool is_zero_page(char *page)
+{
+	return kflags_of(0, page) & KPF_ZERO_BIT;
+}
+
 /* Zero pages too. */
 TACT_TEST(gives_back_zero_pages)
 {
 	char *map = equal_pages(N, 3);
+	int i;
 
 	ASSERT_NE(NULL, map);
 	memset(map, 0, N * pagesize);
 	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
 	ASSERT_TRUE(merge_all());
 	ASSERT_TRUE(ksm_passes(4));
-	ASSERT_LE(N, ksm_stat(0, "ksm_zero_pages"));
+	for (i = 0; i < N; i++)
+		EXPECT_TRUE(is_zero_page(page_of(map, i)));
+	ASSERT_EQ(0, madvise(map, N * pagesize, MADV_DONTDUMP));
+	ASSERT_TRUE(ksm_passes(1));
+	for (i = 0; i < N; i++)
+		EXPECT_FALSE(is_zero_page(page_of(map, i)));
+	EXPECT_TRUE(is_zero(map));
 	ASSERT_EQ(0, prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
 	ASSERT_TRUE(ksm_passes(1));
 	EXPECT_EQ(0, ksm_stat(0, "ksm_zero_pages"));
-	EXPECT_TRUE(is_zero(map));
 }
 
 /* What was asked for is merged as ever. */

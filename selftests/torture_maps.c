@@ -148,6 +148,22 @@ int unlock_all(struct worker *w, const struct step *s)
 	return result(munlock(at(w, s->area, s->page), s->count * pagesize));
 }
 
+/* Nothing of it is merged unasked. */
+int dont_dump(struct worker *w, const struct step *s)
+{
+	return advise(w, s, MADV_DONTDUMP);
+}
+
+int dump_all(struct worker *w, const struct step *s)
+{
+	return advise(w, s, MADV_DODUMP);
+}
+
+int dumpable(struct worker *w, const struct step *s)
+{
+	return result(prctl(PR_SET_DUMPABLE, s->value % 2, 0, 0, 0));
+}
+
 void map_fresh(struct worker *w, size_t area, size_t page, size_t count)
 {
 	struct area *a = &w->areas[area];

@@ -35,9 +35,9 @@ operation write_page, write_word, write_last, fill_range, fill_mixed, zero_range
 
 /* Advice, mappings, protection. */
 operation mergeable, unmergeable, dontneed, free_range, pageout, cold, willneed, populate,
-	guard, unguard, protect, unprotect_all, lock_range, unlock_all, map_anew, resize, move,
-	move_to_node, huge_anew, hugepage, nohugepage, collapse, soft_offline, merge_any, watch,
-	unwatch;
+	guard, unguard, protect, unprotect_all, lock_range, unlock_all, dont_dump, dump_all,
+	dumpable, map_anew, resize, move, move_to_node, huge_anew, hugepage, nohugepage, collapse,
+	soft_offline, merge_any, watch, unwatch;
 char *place(struct worker *w, size_t area, int side);
 void map_fresh(struct worker *w, size_t area, size_t page, size_t count);
 int watcher(void);

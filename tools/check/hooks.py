@@ -102,6 +102,10 @@ REFUSALS = {
         rb"ksm/\w+ is not the file that we think",
     ),
     "member": (lambda m: rename(m, b"mm_node", b"mm_note"), rb"struct mm_slot has mm_note at -2, not at \d+"),
+    "vma_flags": (
+        lambda m: rename(m, b"VMA_READ_BIT", b"VMA_RAED_BIT"),
+        rb"the kernel says nothing of the flags of VMAs",
+    ),
     "symbol": (
         lambda m: m.replace(b".klp.sym.vmlinux.break_ksm,", b".klp.sym.vmlinux.break_ksn,"),
         rb"symbol 'break_ksn' not found",
