@@ -11,20 +11,22 @@
 /* More than it takes to come to see anything, on any machine. */
 #define SOON_S	60
 
-/* In percent, as /proc/meminfo has it; -1: it has not. */
+/* In KiB; -1: it does not say. */
+static long meminfo(const char *key)
+{
+	char text[8192];
+	const char *at;
+
+	if (file_read("/proc/meminfo", text, sizeof(text)) <= 0)
+		return -1;
+	at = strstr(text, key);
+	return at ? strtol(at + strlen(key), NULL, 10) : -1;
+}
+
+/* In percent. */
 static long available(void)
 {
-	FILE *file = fopen("/proc/meminfo", "r");
-	long all = 0, left = -1;
-	char line[128];
-
-	while (file && fgets(line, sizeof(line), file)) {
-		sscanf(line, "MemTotal: %ld", &all);
-		sscanf(line, "MemAvailable: %ld", &left);
-	}
-	if (file)
-		fclose(file);
-	return all ? left * 100 / all : -1;
+	return meminfo("MemAvailable:") * 100 / meminfo("MemTotal:");
 }
 
 /* Both marks, whatever they were. */
