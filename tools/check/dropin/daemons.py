@@ -26,12 +26,23 @@ def said(*command, **options):
     return done.stdout
 
 
+def memory():
+    """What /proc/meminfo has, in KiB."""
+    text = Path("/proc/meminfo").read_text(encoding="ascii")
+    return {name: int(value) for name, value in re.findall(r"^(\w+): +(\d+) kB$", text, re.MULTILINE)}
+
+
 def threshold():
     """In percent of all memory, as ksmtuned takes it."""
-    text = Path("/proc/meminfo").read_text(encoding="ascii")
-    kib = {name: int(value) for name, value in re.findall(r"^(\w+): +(\d+) kB$", text, re.MULTILINE)}
+    kib = memory()
     free = kib["MemFree"] + kib["Buffers"] + kib["Cached"] - SPARE_MIB * 1024
     return free * 100 // kib["MemTotal"]
+
+
+def available():
+    """The same of what programs could have."""
+    kib = memory()
+    return (kib["MemAvailable"] - SPARE_MIB * 1024) * 100 // kib["MemTotal"]
 
 
 def start():
