@@ -175,18 +175,18 @@ impl Control for Desk {
             if settings.advisor_mode.get() == mode {
                 return;
             }
-            settings.advisor_mode.set(mode);
             *advisors = Advisors::new();
+            // Before the mode: a scanner that waits is not to find a batch without pages.
             match mode {
                 Mode::None => settings.pages_to_scan.set(PAGES_TO_SCAN),
                 Mode::ScanTime => {
                     let least = settings.advisor_min_pages.get();
                     settings.pages_to_scan.set(advisor::batch(least));
                 }
-                Mode::Pressure => {
-                    engine.look_if_due(advisors);
-                }
+                Mode::Pressure => {}
             }
+            settings.advisor_mode.set(mode);
+            engine.look_if_due(advisors);
         });
         engine.wake_all();
     }
