@@ -430,11 +430,12 @@ static const char * const counters[] = {
 	"stable_node_chains", "stable_node_dups",
 };
 
-static bool count(char *text, size_t size)
+/* What counts everything that runs is never twice the same where all of it is merged. */
+static bool count(char *text, size_t size, bool for_all)
 {
 	size_t n = 0, i;
 
-	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++)
+	for (i = 0; for_all && i < sizeof(counters) / sizeof(*counters); i++)
 		n += snprintf(text + n, size - n, "%s %ld\n", counters[i], knob(counters[i]));
 	return file_read("/proc/self/ksm_stat", text + n, size - n) > 0;
 }
@@ -462,7 +463,7 @@ static int attacker(struct peer *p, void *arg)
 				put(page_of(own->map, i), content(s->batch, i, order == HAVE_IT ? s->secret[i] : SECRETS));
 		} else if (order == COUNT) {
 			strcpy(s->counters[0], s->counters[1]);
-			CHECK(count(s->counters[1], sizeof(s->counters[1])));
+			CHECK(count(s->counters[1], sizeof(s->counters[1]), !who->unasked));
 		} else if (order == PAGES_TO_TIME) {
 			timed = pages_for(who, 2 * TIMED);
 			CHECK(timed);
