@@ -359,8 +359,10 @@ impl Engine {
     ) -> Paired {
         let sums = self.sums_of(item.space());
         let joined = Spot::of(item, |own| {
-            // Where the candidate's page was copied, the copy may lie on another NUMA node.
-            let joined = match sums.may_meet(locked.ksm().nid(), own.page.nid()) {
+            // Where the candidate's page was copied, the copy may lie on another NUMA node; and its domain may
+            // have been left meanwhile.
+            let meets = claim.space().domain().meets(item.space().domain());
+            let joined = match meets && sums.may_meet(locked.ksm().nid(), own.page.nid()) {
                 true => own.replace(&locked),
                 false => Err(Unmerged::Busy),
             };

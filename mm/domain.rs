@@ -31,12 +31,13 @@ impl Domain {
         Self::of(CGROUP, id)
     }
 
-    /// One user of one user namespace, by the number that the kernel gives that.
-    pub(crate) const fn user(namespace: u64, uid: u32) -> Self {
+    /// One user of one user namespace, by the number that the kernel gives that. `None`: after some billions of
+    /// namespaces such a number has no place left.
+    pub(crate) const fn user(namespace: u64, uid: u32) -> Option<Self> {
         // The cast loses nothing.
         match namespace >> (63 - u32::BITS) {
-            0 => Self::of(USER, namespace << u32::BITS | uid as u64),
-            _ => Self::NOBODY,
+            0 => Some(Self::of(USER, namespace << u32::BITS | uid as u64)),
+            _ => None,
         }
     }
 
@@ -76,6 +77,13 @@ impl Domain {
 mod tests {
     use super::*;
 
+    const fn of_user(namespace: u64, uid: u32) -> Domain {
+        match Domain::user(namespace, uid) {
+            Some(domain) => domain,
+            None => Domain::NOBODY,
+        }
+    }
+
     /// Some that are all different, the first and the last of their kind among them.
     const DOMAINS: [Domain; 13] = [
         Domain::EVERYBODY,
@@ -86,11 +94,11 @@ mod tests {
         Domain::cgroup(1),
         Domain::cgroup(1 << 61),
         Domain::cgroup((1 << 62) - 1),
-        Domain::user(0, 0),
-        Domain::user(0, u32::MAX),
-        Domain::user(1, 0),
-        Domain::user(1 << 30, 0),
-        Domain::user((1 << 31) - 1, u32::MAX),
+        of_user(0, 0),
+        of_user(0, u32::MAX),
+        of_user(1, 0),
+        of_user(1 << 30, 0),
+        of_user((1 << 31) - 1, u32::MAX),
     ];
 
     #[test]
@@ -117,7 +125,7 @@ mod tests {
     fn numbers_that_have_no_place() {
         assert_eq!(Domain::process(1 << 61), Domain::NOBODY);
         assert_eq!(Domain::cgroup(1 << 62), Domain::NOBODY);
-        assert_eq!(Domain::user(1 << 31, 0), Domain::NOBODY);
-        assert_eq!(Domain::user(u64::MAX, 7), Domain::NOBODY);
+        assert_eq!(Domain::user(1 << 31, 0), None);
+        assert_eq!(Domain::user(u64::MAX, 7), None);
     }
 }

@@ -43,13 +43,38 @@ fn owner(mm: &Mm, _rcu: &rcu::Guard) -> Option<NonNull<bindings::task_struct>> {
     NonNull::new(unsafe { read_volatile(owner) })
 }
 
+/// The same, if it has been started. Until then it is of no cgroup but the root, and nobody runs in it.
+#[cfg(CONFIG_MEMCG)]
+fn started_owner(mm: &Mm, rcu: &rcu::Guard) -> Option<NonNull<bindings::task_struct>> {
+    let owner = owner(mm, rcu)?;
+    // SAFETY: RCU keeps the task.
+    let state = unsafe { &raw const (*owner.as_ptr()).__state };
+    // SAFETY: As above. The field is a word, so a read is never torn.
+    let state = unsafe { read_volatile(state) };
+    (state & bindings::TASK_NEW == 0).then_some(owner)
+}
+
+/// Whether a task is dumpable: `prctl(PR_GET_DUMPABLE)` is 1.
+#[cfg(CONFIG_MEMCG)]
+fn dumpable(task: NonNull<bindings::task_struct>, _rcu: &rcu::Guard) -> bool {
+    // SAFETY: RCU keeps the task.
+    let state = unsafe { &raw const (*task.as_ptr()).exec_state };
+    // SAFETY: As above. The field is a word, so a read is never torn.
+    let state = unsafe { read_volatile(state) };
+    // SAFETY: A task has such a state from when it may own memory, and RCU keeps it.
+    let dumpable = unsafe { &raw const (*state).dumpable };
+    // SAFETY: As above. The field is a word.
+    unsafe { read_volatile(dumpable) == bindings::task_dumpable_TASK_DUMPABLE_OWNER }
+}
+
 /// The domain of the user that `mm` is of. `alone` is that of a process which is not wholly one user's:
-/// one whose real, effective and saved IDs differ, of users or of groups. The owner of either could not
+/// one whose real, effective and saved IDs differ, of users or of groups, or that is not dumpable, as after
+/// it has changed its user or read a program that its user may not read. The user could not
 /// look into it by `ptrace()`, and is not to find out by merging what is in it.
 #[cfg(CONFIG_MEMCG)]
 pub(crate) fn user(mm: &Mm, alone: Domain) -> Domain {
     let rcu = rcu::read_lock();
-    let Some(owner) = owner(mm, &rcu) else {
+    let Some(owner) = started_owner(mm, &rcu) else {
         return Domain::NOBODY;
     };
     // What a task may do for a while on behalf of somebody else does not count.
@@ -61,11 +86,12 @@ pub(crate) fn user(mm: &Mm, alone: Domain) -> Domain {
     let cred = unsafe { &*cred };
     let one_user = cred.uid.val == cred.euid.val && cred.uid.val == cred.suid.val;
     let one_group = cred.gid.val == cred.egid.val && cred.gid.val == cred.sgid.val;
-    match one_user && one_group {
-        // SAFETY: Credentials keep their namespace.
-        true => Domain::user(unsafe { bindings::user_ns_id(cred.user_ns) }, cred.uid.val),
-        false => alone,
+    if !one_user || !one_group || !dumpable(owner, &rcu) {
+        return alone;
     }
+    // SAFETY: Credentials keep their namespace.
+    let namespace = unsafe { bindings::user_ns_id(cred.user_ns) };
+    Domain::user(namespace, cred.uid.val).unwrap_or(alone)
 }
 
 #[cfg(not(CONFIG_MEMCG))]
@@ -73,22 +99,12 @@ pub(crate) fn user(_mm: &Mm, _alone: Domain) -> Domain {
     Domain::NOBODY
 }
 
-/// Whether `mm` is dumpable (`prctl(PR_GET_DUMPABLE)` is 1): its user may have its memory. One that belongs
+/// Whether `mm` is dumpable: its user may have its memory. One that belongs
 /// to nobody any more counts as such: it is about to go, and nothing is to be copied for it.
 #[cfg(CONFIG_MEMCG)]
 pub(super) fn is_dumpable(mm: &Mm) -> bool {
     let rcu = rcu::read_lock();
-    let Some(owner) = owner(mm, &rcu) else {
-        return true;
-    };
-    // SAFETY: RCU keeps the task.
-    let state = unsafe { &raw const (*owner.as_ptr()).exec_state };
-    // SAFETY: As above. The field is a word, so a read is never torn.
-    let state = unsafe { read_volatile(state) };
-    // SAFETY: A task has such a state from when it may own memory, and RCU keeps it.
-    let dumpable = unsafe { &raw const (*state).dumpable };
-    // SAFETY: As above. The field is a word.
-    unsafe { read_volatile(dumpable) == bindings::task_dumpable_TASK_DUMPABLE_OWNER }
+    owner(mm, &rcu).is_none_or(|owner| dumpable(owner, &rcu))
 }
 
 /// Whether `mm` is dumpable. That is not known; where users are not known either, nobody else finds out what
@@ -103,7 +119,7 @@ pub(super) fn is_dumpable(_mm: &Mm) -> bool {
 #[cfg(CONFIG_MEMCG)]
 pub(crate) fn cgroup(mm: &Mm, depth: u32) -> Domain {
     let rcu = rcu::read_lock();
-    let Some(owner) = owner(mm, &rcu) else {
+    let Some(owner) = started_owner(mm, &rcu) else {
         return Domain::NOBODY;
     };
     // SAFETY: RCU keeps the task.

@@ -49,6 +49,7 @@ struct who {
 	uid_t real, effective;
 	gid_t group;
 	bool own_namespace;
+	bool hidden;	/* not dumpable */
 	const char *cgroup;
 };
 
@@ -63,7 +64,10 @@ static bool become(const struct who *who)
 	if ((who->real || who->effective) &&
 	    setresuid(who->real, who->effective, who->effective))
 		return false;
-	return !who->own_namespace || !unshare(CLONE_NEWUSER);
+	if (who->own_namespace && unshare(CLONE_NEWUSER))
+		return false;
+	/* As after the exec() of a program. */
+	return prctl(PR_SET_DUMPABLE, !who->hidden) == 0;
 }
 
 #define ANYWHERE	((void *)0x2000000000UL)
@@ -187,6 +191,7 @@ DOMAIN_TEST(users)
 	static const struct who a = USER(1000), b = USER(1001),
 		half = { .real = 1000, .effective = 1001 },
 		group = { .real = 1000, .effective = 1000, .group = 100 },
+		hidden = { .real = 1000, .effective = 1000, .hidden = true },
 		space = { .real = 1000, .effective = 1000, .own_namespace = true };
 
 	EXPECT_TRUE(share(_metadata, &a, &b));
@@ -199,6 +204,8 @@ DOMAIN_TEST(users)
 	EXPECT_FALSE(share(_metadata, &a, &half));
 	EXPECT_FALSE(share(_metadata, &b, &half));
 	EXPECT_FALSE(share(_metadata, &half, &half));
+	EXPECT_FALSE(share(_metadata, &a, &hidden));
+	EXPECT_FALSE(share(_metadata, &hidden, &hidden));
 	/* The same user of another namespace is another one, each time. */
 	EXPECT_FALSE(share(_metadata, &a, &space));
 	EXPECT_FALSE(share(_metadata, &space, &space));
@@ -444,6 +451,45 @@ DOMAIN_TEST(fork_into_another)
 
 	EXPECT_FALSE(forks(_metadata, "user", peer_child_of_user, &given_back));
 	EXPECT_EQ(N, given_back);
+}
+
+static int peer_forks(struct peer *p, void *arg)
+{
+	static const struct who who = { .cgroup = "a" };
+	char *map;
+	int i;
+
+	CHECK(become(&who));
+	map = pages_there(1);
+	CHECK(map);
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));	/* they are merged */
+	for (i = rounds(2000); i > 0; i--) {
+		pid_t child = fork_child();
+
+		if (child == 0)
+			_exit(0);
+		CHECK(wait_child(child) == 0);
+	}
+	CHECK(peer_meet(p));
+	return 0;
+}
+
+/* A child is of the root cgroup until fork has put it where it belongs. */
+DOMAIN_TEST(forks_in_a_cgroup)
+{
+	struct peer p;
+
+	ASSERT_TRUE(cgroup_make("a"));
+	ASSERT_EQ(0, knob_write("domain", "cgroup"));
+	ASSERT_TRUE(peer_start(&p, peer_forks, NULL));
+	ASSERT_TRUE(peer_meet(&p));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, N - 1));
+	ASSERT_TRUE(trace_on("rksm/rksm_unmerge"));
+	ASSERT_TRUE(peer_meet(&p) && peer_meet(&p));
+	EXPECT_EQ(0, trace_sum("rksm_unmerge", NULL, "found"));
+	EXPECT_EQ(0, peer_end(&p));
 }
 
 /* Much of it: in many steps, of which none takes long. */

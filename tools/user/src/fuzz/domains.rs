@@ -12,10 +12,10 @@ use crate::{
 use kernel::prelude::*;
 
 /// Whose the merged page is, and others.
-const OWN: Domain = Domain::user(1, 1000);
+const OWN: Domain = Domain::user(1, 1000).unwrap();
 const OTHERS: [Domain; 4] = [
-    Domain::user(1, 1001),
-    Domain::user(2, 1000),
+    Domain::user(1, 1001).unwrap(),
+    Domain::user(2, 1000).unwrap(),
     Domain::process(7),
     Domain::NOBODY,
 ];
