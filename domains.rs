@@ -12,6 +12,7 @@
 //! done again.
 
 use crate::{
+    claimed::Lost,
     engine::Engine,
     intrusive::records::Records,
     mm::{
@@ -23,7 +24,6 @@ use crate::{
     mm_slot::MmSlot,
     settings::Within,
 };
-use core::ops::Range;
 use kernel::{current, mm::Mm};
 
 /// Where an address space stands.
@@ -35,15 +35,6 @@ pub(crate) enum Stand {
     Leaving,
     /// It is gone, or belongs to nobody any more.
     Nowhere,
-}
-
-/// A part of an address space in which nothing is merged any more.
-pub(crate) struct GivenBack {
-    pub(crate) range: Range<usize>,
-    /// Where to go on. `None`: it was the last one.
-    pub(crate) next: Option<usize>,
-    /// What this took of `pages_to_scan`.
-    pub(crate) units: u64,
 }
 
 impl Engine {
@@ -91,9 +82,9 @@ impl Engine {
         Stand::Leaving
     }
 
-    /// Gives back some of what is merged of an address space that is leaving its domain. Zero pages stay. `None`:
-    /// that is not possible now.
-    pub(crate) fn give_back(&self, slot: &MmSlot) -> Option<GivenBack> {
+    /// Gives back some of what is merged of an address space that is leaving its domain. Zero pages stay. What is to
+    /// be forgotten then, and what this took of `pages_to_scan`. `None`: it is not possible now.
+    pub(crate) fn give_back(&self, slot: &MmSlot) -> Option<(Lost, u64)> {
         let from = slot.at();
         let live = match slot.space.enter_within(MOMENT) {
             Ok(live) => live,
@@ -107,21 +98,24 @@ impl Engine {
         let part = unmerge_some_shared(&live, from).ok()?;
         drop(live);
         let Some(part) = part else {
-            return Some(GivenBack {
+            let rest = Lost {
                 range: from..usize::MAX,
                 next: None,
-                units: 1,
-            });
+                given_back: true,
+            };
+            return Some((rest, 1));
         };
         trace::unmerge(slot.space.id(), part.done.clone(), part.found, part.tables);
         if part.leaves_out() {
             slot.keep();
         }
-        Some(GivenBack {
+        let units = part.charge();
+        let lost = Lost {
             range: from..part.done.end,
             next: Some(part.next),
-            units: part.charge(),
-        })
+            given_back: true,
+        };
+        Some((lost, units))
     }
 
     /// Has an address space that was gone through to its end be in the domain where it belongs, if it was on its way

@@ -309,17 +309,12 @@ impl Engine {
     /// forget what is recorded there. Whether the turn goes on, and what this took of `pages_to_scan`.
     fn leave_domain(&self, claimed: &mut Claimed) -> (Turns, u64) {
         let slot = claimed.slot.clone();
-        let Some(part) = self.give_back(&slot) else {
+        let Some((lost, given_back)) = self.give_back(&slot) else {
             return (Turns::Ends, 1);
-        };
-        let lost = Lost {
-            range: part.range,
-            next: part.next,
-            given_back: true,
         };
         let mut turn = slot.turn(&self.ledger.stats);
         let (turns, forgotten) = self.forget_lost(claimed, &mut turn, lost);
-        (turns, part.units + forgotten)
+        (turns, given_back + forgotten)
     }
 
     /// Collects what is mapped. `None`: the address space is gone, or its mmap lock taken.
