@@ -532,10 +532,8 @@ static bool merge_all(int passes)
 FIXTURE_SETUP(attack)
 {
 	static struct party victims, attackers;
-	char text[64];
 
-	if (knob_text("domain", text, sizeof(text)) < 0)
-		SKIP(return, "this provider has no domains");
+	NEEDS_KNOB("domain", "this provider has no domains");
 	ASSERT_TRUE(knobs_save(&self->before));
 	ASSERT_TRUE(unmerge_everything());
 	ASSERT_TRUE(knobs_for_test());

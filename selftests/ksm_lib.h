@@ -79,12 +79,14 @@ bool ksm_until(bool (*cond)(void *arg), void *arg);
 bool ksm_settles(long shared, long sharing);
 /* All of them are merged into one, a few passes from now. */
 bool gets_merged(char *map, size_t n);
-/* Both files that take the number of a process come together. */
-#define NEEDS_ENROL() do {						\
-	char text[8];							\
-	if (knob_text("enrol", text, sizeof(text)) == -ENOENT)		\
-		SKIP(return, "this provider enrols nobody from outside"); \
+/* In-tree KSM has not all of them. */
+#define NEEDS_KNOB(name, why) do {					\
+	char text[64];							\
+	if (knob_text(name, text, sizeof(text)) == -ENOENT)		\
+		SKIP(return, why);					\
 } while (0)
+/* Both files that take the number of a process come together. */
+#define NEEDS_ENROL()	NEEDS_KNOB("enrol", "this provider enrols nobody from outside")
 
 /* The scanner makes exactly one pass and rests; leaves run at 0. */
 bool ksm_step(void);

@@ -4,32 +4,9 @@
 #include <signal.h>
 #include <sys/time.h>
 
-#include "ksm_harness.h"
+#include "scope_fixture.h"
 
 #define N	8
-
-FIXTURE(scope) {
-	struct knob_values before;
-};
-
-FIXTURE_SETUP(scope)
-{
-	char text[64];
-
-	if (knob_text("scope", text, sizeof(text)) < 0)
-		SKIP(return, "this provider has no scope");
-	ASSERT_TRUE(knobs_save(&self->before));
-	ASSERT_TRUE(unmerge_everything());
-	ASSERT_TRUE(knobs_for_test());
-}
-
-FIXTURE_TEARDOWN_PARENT(scope)
-{
-	EXPECT_TRUE(unmerge_everything());
-	EXPECT_TRUE(knobs_restore(&self->before));
-}
-
-#define SCOPE_TEST(name)	TEST_F_TIMEOUT(scope, name, TEST_SECONDS)
 
 static bool scope_is(const char *shown)
 {

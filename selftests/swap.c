@@ -278,8 +278,8 @@ ZRAM_TEST(other_domain)
 	struct peer p;
 	char *map, *other;
 
-	if (knob_write("domain", "user"))
-		SKIP(return, "this provider has no domains");
+	NEEDS_KNOB("domain", "this provider has no domains");
+	ASSERT_EQ(0, knob_write("domain", "user"));
 	ASSERT_TRUE(peer_start(&p, peer_of_another_user, NULL));
 	other = (char *)peer_swap(&p, 0);
 	ASSERT_NE(NULL, other);

@@ -4,38 +4,13 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include "ksm_harness.h"
-#include "trace_lib.h"
+#include "scope_fixture.h"
 
 #define N	8
 
 #ifndef MLOCK_ONFAULT
 #define MLOCK_ONFAULT	1
 #endif
-
-FIXTURE(tact) {
-	struct knob_values before;
-};
-
-FIXTURE_SETUP(tact)
-{
-	char text[64];
-
-	if (knob_text("scope", text, sizeof(text)) < 0)
-		SKIP(return, "this provider has no scope");
-	ASSERT_TRUE(knobs_save(&self->before));
-	ASSERT_TRUE(unmerge_everything());
-	ASSERT_TRUE(knobs_for_test());
-}
-
-FIXTURE_TEARDOWN_PARENT(tact)
-{
-	trace_off();
-	EXPECT_TRUE(unmerge_everything());
-	EXPECT_TRUE(knobs_restore(&self->before));
-}
-
-#define TACT_TEST(name)	TEST_F_TIMEOUT(tact, name, TEST_SECONDS)
 
 /* Ways to keep memory to oneself, and back. */
 static int lock(char *map, size_t size)
@@ -121,7 +96,7 @@ static bool stays_apart(char *map)
 	return ksm_passes(4) && none_ksm(map, N);
 }
 
-TACT_TEST(leaves_alone)
+SCOPE_TEST(leaves_alone)
 {
 	ASSERT_TRUE(merge_all());
 	EACH_WAY(way) {
@@ -140,7 +115,7 @@ TACT_TEST(leaves_alone)
 }
 
 /* What was merged before is given back, in a part of a mapping as well. */
-TACT_TEST(gives_back)
+SCOPE_TEST(gives_back)
 {
 	ASSERT_TRUE(merge_all());
 	EACH_WAY(way) {
@@ -169,7 +144,7 @@ static bool is_zero_page(char *page)
 }
 
 /* Zero pages too. */
-TACT_TEST(gives_back_zero_pages)
+SCOPE_TEST(gives_back_zero_pages)
 {
 	char *map = equal_pages(N, 3);
 	int i;
@@ -192,7 +167,7 @@ TACT_TEST(gives_back_zero_pages)
 }
 
 /* What was asked for is merged as ever. */
-TACT_TEST(advice_holds)
+SCOPE_TEST(advice_holds)
 {
 	ASSERT_TRUE(merge_all());
 	EACH_WAY(way) {
@@ -247,7 +222,7 @@ static int is_left_alone(char *map)
 }
 
 /* A child inherits what the kernel has it inherit; what is executed begins anew. */
-TACT_TEST(fork_and_exec)
+SCOPE_TEST(fork_and_exec)
 {
 	static int (* const inherited[])(char *map, size_t size) = { no_dump, unmergeable, undumpable };
 	size_t i;
@@ -272,7 +247,7 @@ TACT_TEST(fork_and_exec)
 }
 
 /* A child maps what its parent has merged, and there are no records of that. */
-TACT_TEST(child_gives_back)
+SCOPE_TEST(child_gives_back)
 {
 	static int (* const later[])(char *map, size_t size) = { lock_on_fault, no_dump, undumpable };
 	char *map = equal_pages(N, 8);
@@ -317,7 +292,7 @@ static bool is_merged(pid_t pid, char *map)
 }
 
 /* Who has been somebody else is not dumpable, until he says so; whichever way the system has that. */
-TACT_TEST(not_dumpable_by_its_user)
+SCOPE_TEST(not_dumpable_by_its_user)
 {
 	static const char file[] = "/proc/sys/fs/suid_dumpable";
 	const long before = file_long(file);
@@ -344,7 +319,7 @@ TACT_TEST(not_dumpable_by_its_user)
 }
 
 /* The advice holds whenever it was given, and until other advice is given or the memory is unmapped. */
-TACT_TEST(unmergeable_holds)
+SCOPE_TEST(unmergeable_holds)
 {
 	char *map = equal_pages(N, 10), *to = map_pages(N), *other;
 	int i;
@@ -386,7 +361,7 @@ static bool is_marked(const char *map)
 }
 
 /* What can never be merged is not marked, and advice takes the mark away. */
-TACT_TEST(mark)
+SCOPE_TEST(mark)
 {
 	char *map = map_pages(2), *shared;
 
@@ -403,7 +378,7 @@ TACT_TEST(mark)
 }
 
 /* What moves is not meant by that, though the same is asked of the provider then. */
-TACT_TEST(moving_is_no_advice)
+SCOPE_TEST(moving_is_no_advice)
 {
 	char *map = equal_pages(N, 11), *to = map_pages(N);
 
@@ -415,7 +390,7 @@ TACT_TEST(moving_is_no_advice)
 }
 
 /* What cannot be given back now stays on record until it can be. */
-TACT_TEST(left_for_later)
+SCOPE_TEST(left_for_later)
 {
 	char *map = equal_pages(N, 12);
 	int fd;
@@ -437,7 +412,7 @@ TACT_TEST(left_for_later)
 }
 
 /* Once it is given back, memory that is left alone is not looked through. */
-TACT_TEST(takes_no_time)
+SCOPE_TEST(takes_no_time)
 {
 	char *map = equal_pages(N, 13), *asks = map_pages(1);
 	char mm[64];
