@@ -9,15 +9,12 @@ use anyhow::Result;
 use crate::{
     figures::Figure,
     knobs,
-    measure::{add_ratios, at_rest, in_turn, merge, Figures, Stage},
+    measure::{add_ratios, in_turn, merge_and_rest, Figures},
     provider::{Provider, Scanner},
     record::Workload,
 };
 
 const KNOB: &str = "/sys/kernel/mm/rksm/domain";
-
-/// How long the scanner is watched at rest, at the least.
-const REST: Duration = Duration::from_millis(500);
 
 /// Why there are no figures.
 pub fn missing(module: &Path) -> Result<Option<String>> {
@@ -43,19 +40,13 @@ pub fn measure(
     let mut figures = Figures::new();
     for domain in in_turn(["all", "user"], seed) {
         set(domain)?;
-        let mut stage = Stage::new(workload, seed)?;
-        stage.merge()?;
-        let mut merging = Figures::new();
-        merge(scanner, workload.kind.saved(workload.pages), &mut merging)?;
-        let rest = at_rest(scanner, rest.max(REST), 1)?;
-        stage.check()?;
+        let (rest, merged) = merge_and_rest(workload, seed, scanner, rest)?;
         let (at_rest, seconds) = match domain {
             "all" => (Figure::OneDomainRestNs, Figure::OneDomainSeconds),
             _ => (Figure::DomainsRestNs, Figure::DomainsSeconds),
         };
         figures.insert(at_rest, rest.cpu_ns / rest.scanned as f64);
-        let merged = merging.get(&Figure::MergeSeconds);
-        figures.extend(merged.map(|&merged| (seconds, merged)));
+        figures.extend(merged.map(|merged| (seconds, merged)));
     }
     set("all")?;
     let ratios = [

@@ -33,6 +33,8 @@ const MOST_TIMED_PASSES: i64 = 10;
 const SMART_CYCLE: i64 = 9;
 /// It skips more and more until then.
 const SMART_WARM_UP: i64 = 2 * SMART_CYCLE;
+/// How long a scanner is watched at rest where two ways of scanning are compared, at the least.
+pub const LEAST_REST: Duration = Duration::from_millis(500);
 /// Of what can be saved.
 const NEARLY_ALL: f64 = 0.99;
 
@@ -276,6 +278,25 @@ pub fn at_rest(scanner: &Scanner, at_least: Duration, cycle: i64) -> Result<Rest
         scanned: after.0 - before.0,
         skipped: after.1 - before.1,
     })
+}
+
+/// Merges what there is of a workload, and then watches the scanner at rest for a while: that, and the time that
+/// merging took, if there was something to merge.
+pub fn merge_and_rest(
+    workload: Workload,
+    seed: u64,
+    scanner: &Scanner,
+    at_least: Duration,
+) -> Result<(Rest, Option<f64>)> {
+    let mut stage = Stage::new(workload, seed)?;
+    stage.merge()?;
+    let mut figures = Figures::new();
+    merge(scanner, workload.kind.saved(workload.pages), &mut figures)?;
+    scanner.look_for_threads()?;
+    let rest = at_rest(scanner, at_least.max(LEAST_REST), 1)?;
+    stage.check()?;
+    let seconds = figures.get(&Figure::MergeSeconds).copied();
+    Ok((rest, seconds))
 }
 
 /// Waits for whole passes.

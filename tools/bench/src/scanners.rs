@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::{
     figures::Figure,
     knobs,
-    measure::{add_ratios, at_rest, in_turn, merge, Figures, Stage},
+    measure::{add_ratios, in_turn, merge_and_rest, Figures, LEAST_REST},
     provider::{Provider, Scanner},
     reading,
     record::Workload,
@@ -19,9 +19,6 @@ const KNOB: &str = "/sys/kernel/mm/rksm/scanners";
 
 /// More pages for each plain reader than fit into a cache of its own.
 const READ: usize = 8192;
-
-/// How long scanners are watched at rest, at the least.
-const REST: Duration = Duration::from_millis(500);
 
 /// Why there are no figures.
 pub fn missing(module: &Path) -> Result<Option<String>> {
@@ -55,7 +52,10 @@ pub fn measure(
         figures.extend(seconds.map(|seconds| (merging, seconds)));
     }
     set(1)?;
-    figures.insert(Figure::ReadersGain, reading::gain(READ, rest.max(REST))?);
+    figures.insert(
+        Figure::ReadersGain,
+        reading::gain(READ, rest.max(LEAST_REST))?,
+    );
     let ratios = [
         (
             Figure::RateGain,
@@ -84,14 +84,7 @@ fn run(
     knobs::set("run", 2)?;
     knobs::set("run", 0)?;
     set(scanners)?;
-    let mut stage = Stage::new(workload, seed)?;
-    stage.merge()?;
-    let mut figures = Figures::new();
-    merge(scanner, workload.kind.saved(workload.pages), &mut figures)?;
-    scanner.look_for_threads()?;
-    let rest = at_rest(scanner, rest.max(REST), 1)?;
-    stage.check()?;
+    let (rest, seconds) = merge_and_rest(workload, seed, scanner, rest)?;
     knobs::set("run", 0)?;
-    let seconds = figures.get(&Figure::MergeSeconds).copied();
     Ok((rest.scanned as f64 / rest.seconds, seconds))
 }
