@@ -13,10 +13,10 @@ use crate::{
         records::Left,
         stable_node::{StableNode, Token},
     },
-    mm::{ksm_folio::FolioLock, kthread},
+    mm::{ksm_folio::FolioLock, kthread, trace},
     rmap_item::Kind,
     settings::MAX_PAGE_SHARING,
-    stable_tree::{Held, Pruned, StableTree},
+    stable_tree::{Held, Next, StableTree},
     stats::Stats,
     tally::Tally,
 };
@@ -151,17 +151,20 @@ impl Ledger {
 
     /// Removes nodes that nobody shares and whose page is gone; see [`StableTree::prune_some`].
     pub(crate) fn prune(&self, detach: bool) {
-        let mut last = None;
+        let (mut last, mut looked_at) = (None, 0);
         loop {
             let mut books = self.open();
             let Books { stable, token, .. } = &mut *books;
-            last = match stable.prune_some(last, detach, token) {
-                Pruned::All => return,
-                Pruned::UpTo(last) => last,
-            };
+            let pruned = stable.prune_some(last, detach, token);
             drop(books);
+            looked_at += pruned.looked_at;
+            last = match pruned.next {
+                Next::End => break,
+                Next::After(last) => last,
+            };
             kthread::cond_resched();
         }
+        trace::prune(looked_at);
     }
 
     /// Takes all candidates out of their tree: see [`Candidates::abandon`].

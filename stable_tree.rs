@@ -431,13 +431,16 @@ impl StableTree {
     ) -> Pruned {
         const SOME: usize = 32;
         let mut last = last;
-        for _ in 0..SOME {
+        for looked_at in 0..SOME {
             let next = match &last {
                 Some(last) => self.unshared.next(last),
                 None => self.unshared.first(),
             };
             let Some(next) = next else {
-                return Pruned::All;
+                return Pruned {
+                    looked_at,
+                    next: Next::End,
+                };
             };
             let gone = match next.folio(books) {
                 None => true,
@@ -448,15 +451,24 @@ impl StableTree {
                 false => last = Some(next),
             }
         }
-        Pruned::UpTo(last)
+        Pruned {
+            looked_at: SOME,
+            next: Next::After(last),
+        }
     }
 }
 
-/// How far a look for nodes of pages that are gone has come.
-pub(crate) enum Pruned {
-    All,
-    /// The last one that is still there. `None`: none so far is.
-    UpTo(Option<Arc<StableNode>>),
+/// What a look for nodes of pages that are gone has come to.
+pub(crate) struct Pruned {
+    pub(crate) looked_at: usize,
+    pub(crate) next: Next,
+}
+
+/// Where the next look goes on.
+pub(crate) enum Next {
+    End,
+    /// After this one, which is still there; from the first on where none so far is.
+    After(Option<Arc<StableNode>>),
 }
 
 /// How many have the content of a node, apart from itself.

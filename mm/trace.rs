@@ -56,6 +56,7 @@ mod raw {
         );
         pub(super) unsafe fn rksm_step(mm: *mut mm_struct, units: c_uint);
         pub(super) unsafe fn rksm_forget(mm: *mut mm_struct, records: c_ulong);
+        pub(super) unsafe fn rksm_prune(nodes: c_ulong);
     }
 }
 
@@ -115,6 +116,11 @@ pub(crate) fn step(mm: usize, units: u64) {
 pub(crate) fn forget(mm: usize, records: usize) {
     // SAFETY: It notes an address and a number.
     unsafe { raw::rksm_forget(address(mm), records) }
+}
+
+pub(crate) fn prune(nodes: usize) {
+    // SAFETY: It takes a number.
+    unsafe { raw::rksm_prune(nodes) }
 }
 
 pub(crate) fn merge_one_page(mm: usize, at: usize, pfn: usize, result: Result) {

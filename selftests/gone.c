@@ -115,31 +115,6 @@ static int peer_leaves_a_child(struct peer *p, void *arg)
 	return 0;
 }
 
-/*
- * What the scanner uses with run=0 while there is such a page: the least of several times in each of
- * which it looks twice at least, as an emulated CPU that is preempted counts that, too.
- */
-static long long leftover_cpu(struct peer *p)
-{
-	long long least = -1;
-	int i;
-
-	if (!is_off() || !peer_meet(p) || wait_child(p->pid))
-		return -1;
-	usleep(200000);
-	for (i = 0; i < 3; i++) {
-		long long used = scanner_cpu();
-
-		usleep(2500000);
-		used = scanner_cpu() - used;
-		if (least < 0 || used < least)
-			least = used;
-	}
-	close(p->wr);
-	close(p->rd);
-	return least;
-}
-
 /* Another process that has a lot of pages, until it is let go. */
 static int peer_has_many(struct peer *p, void *arg)
 {
@@ -163,26 +138,47 @@ static int peer_has_many(struct peer *p, void *arg)
 	ASSERT_TRUE(peer_start(p, peer_has_many, &_n) && peer_meet(p));	\
 } while (0)
 
+struct looks {
+	int n;
+	long most;
+};
+
+static bool add_look(const char *line, void *arg)
+{
+	struct looks *looks = arg;
+	long nodes = trace_field(line, "nodes");
+
+	looks->n++;
+	if (looks->most < nodes)
+		looks->most = nodes;
+	return false;
+}
+
+/* While nothing is scanned, such a page is looked at again and again, and none of the others is. */
 BESIDE_TEST(leftovers_go_by_their_own_number)
 {
-	struct peer alone, beside, tree;
-	long long few, many;
+	struct peer leaves, tree;
+	struct looks looks = { 0, 0 };
+	int i;
 
-	ASSERT_TRUE(peer_start(&alone, peer_leaves_a_child, NULL) && peer_meet(&alone));
-	ASSERT_EQ(0, knob_set("run", 1));
-	ASSERT_TRUE(ksm_settles(1, 1));
-	few = leftover_cpu(&alone);
-	ASSERT_LE(0, few);
-	ASSERT_TRUE(unmerge_everything());
 	HAS_MANY(&tree, 2);
-	ASSERT_TRUE(peer_start(&beside, peer_leaves_a_child, NULL) && peer_meet(&beside));
+	ASSERT_TRUE(peer_start(&leaves, peer_leaves_a_child, NULL) && peer_meet(&leaves));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(MANY / 2 + 1, MANY / 2 + 1));
-	many = leftover_cpu(&beside);
-	ASSERT_LE(0, many);
-	EXPECT_GE(3 * few + 2000000, many)
-		TH_LOG("%lld us beside %d merged pages, %lld us without", many / 1000, MANY / 2,
-		       few / 1000);
+	ASSERT_TRUE(is_off());
+	ASSERT_TRUE(peer_meet(&leaves));
+	ASSERT_EQ(0, wait_child(leaves.pid));
+	ASSERT_TRUE(counter_reaches("pages_shared", MANY / 2));
+	ASSERT_TRUE(trace_on("rksm/rksm_prune"));
+	for (i = 0; i < 60 && looks.n < 3; i++) {
+		sleep(1);
+		looks = (struct looks){ 0, 0 };
+		trace_each("rksm_prune", NULL, add_look, &looks);
+	}
+	EXPECT_LE(3, looks.n);
+	EXPECT_EQ(1, looks.most);
+	close(leaves.wr);
+	close(leaves.rd);
 	EXPECT_EQ(0, peer_end(&tree));
 }
 

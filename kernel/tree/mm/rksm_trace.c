@@ -22,6 +22,7 @@ EXPORT_SYMBOL_FOR_MODULES(__tracepoint_rksm_cut, "rksm");
 EXPORT_SYMBOL_FOR_MODULES(__tracepoint_rksm_unmerge, "rksm");
 EXPORT_SYMBOL_FOR_MODULES(__tracepoint_rksm_step, "rksm");
 EXPORT_SYMBOL_FOR_MODULES(__tracepoint_rksm_forget, "rksm");
+EXPORT_SYMBOL_FOR_MODULES(__tracepoint_rksm_prune, "rksm");
 
 EXPORT_SYMBOL_FOR_MODULES(rust_do_trace_rksm_start_scan, "rksm");
 EXPORT_SYMBOL_FOR_MODULES(rust_do_trace_rksm_stop_scan, "rksm");
@@ -37,3 +38,4 @@ EXPORT_SYMBOL_FOR_MODULES(rust_do_trace_rksm_cut, "rksm");
 EXPORT_SYMBOL_FOR_MODULES(rust_do_trace_rksm_unmerge, "rksm");
 EXPORT_SYMBOL_FOR_MODULES(rust_do_trace_rksm_step, "rksm");
 EXPORT_SYMBOL_FOR_MODULES(rust_do_trace_rksm_forget, "rksm");
+EXPORT_SYMBOL_FOR_MODULES(rust_do_trace_rksm_prune, "rksm");

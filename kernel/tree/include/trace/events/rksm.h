@@ -387,6 +387,27 @@ TRACE_EVENT(rksm_forget,
 	TP_printk("mm %p records %lu", __entry->mm, __entry->records)
 );
 
+/**
+ * rksm_prune - the merged pages that only forks map were gone through
+ * @nodes: how many were looked at
+ */
+TRACE_EVENT(rksm_prune,
+
+	TP_PROTO(unsigned long nodes),
+
+	TP_ARGS(nodes),
+
+	TP_STRUCT__entry(
+		__field(unsigned long, nodes)
+	),
+
+	TP_fast_assign(
+		__entry->nodes = nodes;
+	),
+
+	TP_printk("nodes %lu", __entry->nodes)
+);
+
 #endif /* _TRACE_RKSM_H */
 
 /* This part must be outside protection */
