@@ -43,15 +43,21 @@ impl Engine {
         }
     }
 
-    /// Runs `f`, which says who is in which domain, where no page is merged and nobody goes by the domain that
-    /// he has read.
+    /// Runs `f`, which says who is in which domain, where nobody goes by the domain that he has read, nor
+    /// changes the scope. Unless it leaves all as it is, which `same` tells, no page is merged then.
     ///
     /// # Errors
     ///
     /// `EBUSY` if pages are. `ERESTARTSYS`: a signal came.
-    fn change_domains(&self, f: impl FnOnce()) -> Result {
+    fn change_domains(&self, same: impl FnOnce() -> bool, f: impl FnOnce()) -> Result {
         let standstill = self.stand_still()?;
-        let result = self.while_unmerged(|_| f());
+        let result = match same() {
+            true => {
+                f();
+                Ok(())
+            }
+            false => self.while_unmerged(|_| f()),
+        };
         drop(standstill);
         self.wake_all();
         result
@@ -141,23 +147,22 @@ impl Control for Desk {
         self.engine.change_scope(scope)
     }
 
-    fn set_domain(&self, within: Within) -> Result {
-        let known = match within {
-            Within::All | Within::Process => true,
-            Within::User => owner::users_are_known(),
-            Within::Cgroup => owner::cgroups_are_known(),
+    fn set_domain(&self, domain: Option<Within>) -> Result {
+        let known = match domain {
+            None | Some(Within::All | Within::Process) => true,
+            Some(Within::User) => owner::users_are_known(),
+            Some(Within::Cgroup) => owner::cgroups_are_known(),
         };
         if !known {
             return Err(EOPNOTSUPP);
         }
         let settings = &self.engine.settings;
-        if settings.within() == within {
-            // From now on it does not go by the scope.
-            settings.domain.set(Some(within));
+        if settings.domain.get() == domain {
             return Ok(());
         }
+        let same = || settings.within_of(domain) == settings.within();
         self.engine
-            .change_domains(|| settings.domain.set(Some(within)))
+            .change_domains(same, || settings.domain.set(domain))
     }
 
     fn set_domain_depth(&self, depth: u32) -> Result {
@@ -165,7 +170,7 @@ impl Control for Desk {
         if knob.get() == depth {
             return Ok(());
         }
-        self.engine.change_domains(|| knob.set(depth))
+        self.engine.change_domains(|| false, || knob.set(depth))
     }
 
     fn set_advisor_mode(&self, mode: Mode) {

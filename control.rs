@@ -135,7 +135,7 @@ pub(crate) trait Control: Send + Sync + 'static {
     /// - `EBUSY` if pages are merged.
     /// - `EOPNOTSUPP` if the kernel does not tell whose an address space is.
     /// - `ERESTARTSYS` if a signal came meanwhile.
-    fn set_domain(&self, within: Within) -> Result;
+    fn set_domain(&self, domain: Option<Within>) -> Result;
 
     /// Says how far below the root the cgroup lies that counts; with 0 it is the process's own.
     ///

@@ -95,13 +95,14 @@ pub(crate) fn scope(text: &[u8]) -> Result<Scope> {
     }
 }
 
-/// With whose pages a page is merged.
-pub(crate) fn domain(text: &[u8]) -> Result<Within> {
+/// With whose pages a page is merged; `None`: the scope decides.
+pub(crate) fn domain(text: &[u8]) -> Result<Option<Within>> {
     match text {
-        b"all" => Ok(Within::All),
-        b"user" => Ok(Within::User),
-        b"cgroup" => Ok(Within::Cgroup),
-        b"process" => Ok(Within::Process),
+        b"auto" => Ok(None),
+        b"all" => Ok(Some(Within::All)),
+        b"user" => Ok(Some(Within::User)),
+        b"cgroup" => Ok(Some(Within::Cgroup)),
+        b"process" => Ok(Some(Within::Process)),
         _ => Err(EINVAL),
     }
 }
@@ -258,10 +259,11 @@ mod tests {
 
     #[test]
     fn domains() {
-        assert_eq!(domain(b"all"), Ok(Within::All));
-        assert_eq!(domain(b"user"), Ok(Within::User));
-        assert_eq!(domain(b"cgroup"), Ok(Within::Cgroup));
-        assert_eq!(domain(b"process"), Ok(Within::Process));
+        assert_eq!(domain(b"auto"), Ok(None));
+        assert_eq!(domain(b"all"), Ok(Some(Within::All)));
+        assert_eq!(domain(b"user"), Ok(Some(Within::User)));
+        assert_eq!(domain(b"cgroup"), Ok(Some(Within::Cgroup)));
+        assert_eq!(domain(b"process"), Ok(Some(Within::Process)));
         for text in [&b""[..], b"User", b"user ", b"uid", b"[all] user"] {
             assert_eq!(domain(text), Err(EINVAL));
         }

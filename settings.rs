@@ -97,7 +97,7 @@ pub(crate) enum Within {
     Process = 4,
 }
 
-/// `None`: nobody has said so.
+/// `None`: the scope decides.
 impl Value for Option<Within> {
     fn to_bits(self) -> u64 {
         // The discriminants above.
@@ -151,7 +151,7 @@ pub(crate) struct Settings {
     pub(crate) prune_millisecs: Knob<u32>,
     /// Whose memory is merged.
     pub(crate) scope: Knob<Scope>,
-    /// With whose pages a page is merged, if somebody has said so. Constant while there are merged pages.
+    /// With whose pages a page is merged, where not the scope decides. Constant while there are merged pages.
     pub(crate) domain: Knob<Option<Within>>,
     /// How far below the root the cgroup lies that counts; with 0 it is the process's own. Constant while
     /// there are merged pages.
@@ -221,10 +221,15 @@ impl Settings {
         }
     }
 
-    /// With whose pages a page is merged. Unless somebody has said so, what was asked for is merged with
+    /// With whose pages a page is merged. Where the scope decides, what was asked for is merged with
     /// everybody's, and what nobody has asked for with as few as make it worthwhile.
     pub(crate) fn within(&self) -> Within {
-        self.domain.get().unwrap_or(match self.scope.get() {
+        self.within_of(self.domain.get())
+    }
+
+    /// With whose pages a page is merged where `domain` is that.
+    pub(crate) fn within_of(&self, domain: Option<Within>) -> Within {
+        domain.unwrap_or(match self.scope.get() {
             Scope::Madvise => Within::All,
             // Without them it is not known whose an address space is.
             Scope::All if cfg!(CONFIG_MEMCG) => Within::User,
@@ -238,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_domain_goes_by_the_scope_until_it_is_said() {
+    fn the_domain_goes_by_the_scope_where_that_decides() {
         let settings = Settings::new();
         assert_eq!(settings.within(), Within::All);
         settings.scope.set(Scope::All);

@@ -121,11 +121,12 @@ impl<C: Control> Attrs<C> {
         Attr::read_write(
             c"domain",
             |c, out| {
-                let domains = match c.settings().within() {
-                    Within::All => "[all] user cgroup process",
-                    Within::User => "all [user] cgroup process",
-                    Within::Cgroup => "all user [cgroup] process",
-                    Within::Process => "all user cgroup [process]",
+                let domains = match c.settings().domain.get() {
+                    None => "[auto] all user cgroup process",
+                    Some(Within::All) => "auto [all] user cgroup process",
+                    Some(Within::User) => "auto all [user] cgroup process",
+                    Some(Within::Cgroup) => "auto all user [cgroup] process",
+                    Some(Within::Process) => "auto all user cgroup [process]",
                 };
                 put(out, domains)
             },

@@ -142,25 +142,52 @@ DOMAIN_TEST(knob)
 	static const char * const bad[] = { "\n", "All", "none", "1", "user cgroup", "alll" };
 	int i;
 
-	EXPECT_TRUE(domain_is("[all] user cgroup process\n"));
+	EXPECT_TRUE(domain_is("auto [all] user cgroup process\n"));
 	EXPECT_EQ(0, knob_write("domain", "user\n"));
-	EXPECT_TRUE(domain_is("all [user] cgroup process\n"));
+	EXPECT_TRUE(domain_is("auto all [user] cgroup process\n"));
 	for (i = 0; i < 6; i++)
 		EXPECT_EQ(-EINVAL, knob_write("domain", bad[i]));
-	EXPECT_TRUE(domain_is("all [user] cgroup process\n"));
+	EXPECT_TRUE(domain_is("auto all [user] cgroup process\n"));
 	EXPECT_EQ(0, knob_write("domain", "cgroup"));
-	EXPECT_TRUE(domain_is("all user [cgroup] process\n"));
+	EXPECT_TRUE(domain_is("auto all user [cgroup] process\n"));
 	EXPECT_EQ(0, knob_write("domain", "process"));
-	EXPECT_TRUE(domain_is("all user cgroup [process]\n"));
+	EXPECT_TRUE(domain_is("auto all user cgroup [process]\n"));
+	EXPECT_EQ(0, knob_write("domain", "auto"));
+	EXPECT_TRUE(domain_is("[auto] all user cgroup process\n"));
 	EXPECT_EQ(0, knob("domain_depth"));
 	EXPECT_EQ(0, knob_set("domain_depth", 4294967295));
 	EXPECT_EQ(4294967295, knob("domain_depth"));
 	EXPECT_EQ(-EINVAL, knob_set("domain_depth", 4294967296));
 	EXPECT_EQ(-EINVAL, knob_set("domain_depth", -1));
-	/* Said once, it does not go by the scope. */
+}
+
+/* Two users have the same page. */
+DOMAIN_TEST(goes_by_the_scope)
+{
+	static const struct who a = USER(1000), b = USER(1001);
+	struct peer peers[2];
+	int i;
+
+	ASSERT_EQ(0, knob_write("domain", "auto"));
+	ASSERT_TRUE(peer_start(&peers[0], peer_who, (void *)&a) && peer_meet(&peers[0]));
+	ASSERT_TRUE(peer_start(&peers[1], peer_who, (void *)&b) && peer_meet(&peers[1]));
+	ASSERT_EQ(0, knob_set("run", 1));
+	EXPECT_TRUE(ksm_settles(1, 2 * N - 1));
+	/* Not what it is, but who says so. */
 	EXPECT_EQ(0, knob_write("domain", "all"));
+	EXPECT_EQ(0, knob_write("domain", "auto"));
+	EXPECT_EQ(-EBUSY, knob_write("domain", "user"));
 	EXPECT_EQ(0, knob_write("scope", "all"));
-	EXPECT_TRUE(domain_is("[all] user cgroup process\n"));
+	EXPECT_TRUE(ksm_passes(6));
+	EXPECT_TRUE(is_merged(&peers[0], ANYWHERE));
+	EXPECT_TRUE(is_merged(&peers[1], ANYWHERE));
+	EXPECT_NE(frame_of(&peers[0]), frame_of(&peers[1]));
+	EXPECT_EQ(0, knob_write("domain", "user"));
+	EXPECT_EQ(-EBUSY, knob_write("domain", "all"));
+	for (i = 0; i < 2; i++) {
+		ASSERT_TRUE(peer_meet(&peers[i]));
+		EXPECT_EQ(0, peer_end(&peers[i]));
+	}
 }
 
 DOMAIN_TEST(is_constant_while_pages_are_merged)
@@ -169,7 +196,7 @@ DOMAIN_TEST(is_constant_while_pages_are_merged)
 
 	EXPECT_EQ(-EBUSY, knob_write("domain", "user"));
 	EXPECT_EQ(-EBUSY, knob_set("domain_depth", 1));
-	EXPECT_TRUE(domain_is("[all] user cgroup process\n"));
+	EXPECT_TRUE(domain_is("auto [all] user cgroup process\n"));
 	EXPECT_EQ(0, knob("domain_depth"));
 	/* What it is set to, it can be set to. */
 	EXPECT_EQ(0, knob_write("domain", "all"));

@@ -70,22 +70,6 @@ MODULE_TEST(all_are_carried_over_and_back)
 	EXPECT_TRUE(knobs_for_test());
 }
 
-/* Until somebody has said what it is. */
-MODULE_TEST(domain_goes_by_the_scope)
-{
-	ASSERT_EQ(0, load_stopped());
-	EXPECT_TRUE(has(RKSM_DIR, "domain", "[all] user cgroup process\n"));
-	ASSERT_EQ(0, knob_write("scope", "all"));
-	EXPECT_TRUE(has(RKSM_DIR, "domain", "all [user] cgroup process\n"));
-	ASSERT_EQ(0, knob_write("scope", "madvise"));
-	EXPECT_TRUE(has(RKSM_DIR, "domain", "[all] user cgroup process\n"));
-	/* As it is by itself. */
-	ASSERT_EQ(0, knob_write("domain", "all"));
-	ASSERT_EQ(0, knob_write("scope", "all"));
-	EXPECT_TRUE(has(RKSM_DIR, "domain", "[all] user cgroup process\n"));
-	ASSERT_EQ(0, unload());
-}
-
 /* It is in charge of pages_to_scan. */
 MODULE_TEST(advisor_is_carried_over_and_back)
 {

@@ -67,10 +67,10 @@ pub const KNOBS: &[Knob] = &[
     ),
     knob(
         "domain",
-        Takes::Words(&["all", "user", "cgroup", "process"]),
-        "all",
+        Takes::Words(&["auto", "all", "user", "cgroup", "process"]),
+        "auto",
         "",
-        "whose pages are merged with whose; user where scope is all",
+        "whose pages are merged with whose; auto: user where scope is all, else all",
     ),
     knob(
         "domain_depth",
