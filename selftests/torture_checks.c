@@ -18,6 +18,7 @@ struct sums {
 /* What the page tables say. */
 struct truth {
 	long merged, frames, tracked;
+	long across;	/* merged pages that two domains have */
 };
 
 static struct sums sums_of(const pid_t *pids, int n)
@@ -32,10 +33,13 @@ static struct sums sums_of(const pid_t *pids, int n)
 	return sums;
 }
 
-/* The frames of merged pages, as often as they are mapped. */
+/* The frames of merged pages, as often as they are mapped, and in which domain. */
 struct frames {
-	uint64_t *pfn;
+	struct frame {
+		uint64_t pfn, domain;
+	} *frame;
 	size_t n, room;
+	uint64_t domain;	/* of the process that is looked at */
 };
 
 static void look_at(struct truth *truth, struct frames *frames, uint64_t entry, int kpageflags)
@@ -50,9 +54,32 @@ static void look_at(struct truth *truth, struct frames *frames, uint64_t entry, 
 		return;
 	if (frames->n == frames->room) {
 		frames->room = 2 * frames->room + 1024;
-		frames->pfn = realloc(frames->pfn, frames->room * sizeof(*frames->pfn));
+		frames->frame = realloc(frames->frame, frames->room * sizeof(*frames->frame));
 	}
-	frames->pfn[frames->n++] = pfn;
+	frames->frame[frames->n++] = (struct frame){ pfn, frames->domain };
+}
+
+/*
+ * All are of one user, and the cgroups are no deeper than domain_depth, or lie side by side: 0 where everybody is
+ * in one domain.
+ */
+static uint64_t domain_of(pid_t pid)
+{
+	char path[64], text[4096] = "";
+	uint64_t hash = 14695981039346656037ULL;
+	const char *c;
+
+	knob_text("domain", text, sizeof(text));
+	if (strstr(text, "[process]"))
+		return pid;
+	if (!strstr(text, "[cgroup]"))
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
+	if (file_read(path, text, sizeof(text)) <= 0)
+		return 0;
+	for (c = text; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * 1099511628211ULL;
+	return hash;
 }
 
 /* All pages in the mergeable mappings of a process. */
@@ -97,7 +124,7 @@ static void look_at_process(pid_t pid, struct truth *truth, struct frames *frame
 
 static int by_value(const void *a, const void *b)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	uint64_t x = ((const struct frame *)a)->pfn, y = ((const struct frame *)b)->pfn;
 
 	return x < y ? -1 : x > y;
 }
@@ -108,14 +135,22 @@ static struct truth truth_of(const pid_t *pids, int n)
 	struct truth truth = {};
 	size_t i;
 
-	while (n--)
+	while (n--) {
+		frames.domain = domain_of(pids[n]);
 		look_at_process(pids[n], &truth, &frames);
+	}
 	truth.merged = frames.n;
 	if (frames.n)
-		qsort(frames.pfn, frames.n, sizeof(*frames.pfn), by_value);
-	for (i = 0; i < frames.n; i++)
-		truth.frames += i == 0 || frames.pfn[i] != frames.pfn[i - 1];
-	free(frames.pfn);
+		qsort(frames.frame, frames.n, sizeof(*frames.frame), by_value);
+	for (i = 0; i < frames.n; i++) {
+		const struct frame *this = &frames.frame[i];
+
+		if (i == 0 || this[0].pfn != this[-1].pfn)
+			truth.frames++;
+		else
+			truth.across += this[0].domain != this[-1].domain;
+	}
+	free(frames.frame);
 	return truth;
 }
 
@@ -162,6 +197,7 @@ static bool add_up(const pid_t *pids, int n, bool print)
 		  c.shared + c.sharing },
 		{ "merged pages, and shared", truth.frames, c.shared },
 		{ "anonymous pages that are mergeable, and tracked pages", truth.tracked, tracked },
+		{ "mappings of merged pages of another domain", truth.across, 0 },
 	};
 
 	return holds_all(equations, sizeof(equations) / sizeof(*equations), print);

@@ -103,13 +103,15 @@ static void pick_scope(bool all)
 /* False: it was refused because pages are merged. */
 static bool pick_domain(void)
 {
-	static const char *domains[] = { "all", "user", "cgroup", "process" };
-	const char *domain = domains[choose(0, 3)];
+	static const char *domains[] = { "auto", "all", "user", "cgroup", "process" };
+	const char *domain = domains[choose(0, 4)];
 	int err = knob_write("domain", domain);
 
 	note("domain = %s: %s", domain, err ? strerror(-err) : "ok");
 	if (err && err != -EBUSY)
 		fault("domain = %s: %s", domain, strerror(-err));
+	/* The cgroups lie at the first. */
+	set("domain_depth", choose(0, 3));
 	return !err;
 }
 
