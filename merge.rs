@@ -19,7 +19,7 @@ use crate::{
         notifier::Invalidation,
         page::{AnonPage, LockedPage, Place},
         pte::{self, FrozenPage, MappedPage},
-        sole, trace,
+        sole, split, trace,
         vma::MergeableVma,
     },
     stable_tree::Match,
@@ -183,7 +183,7 @@ fn lock_alone(page: &AnonPage) -> Result<LockedPage<'_>, Unmerged> {
     if !locked.is_anon() {
         return Err(Unmerged::Gone);
     }
-    match locked.split() {
+    match split::make_small(&locked) {
         true => Ok(locked),
         false => Err(Unmerged::Busy),
     }

@@ -30,6 +30,19 @@ impl AnonVma {
         Self(anon_vma)
     }
 
+    /// That of an anonymous folio. `None`: it is mapped no more.
+    ///
+    /// # Safety
+    ///
+    /// `folio` is valid, and locked.
+    #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
+    pub(super) unsafe fn of(folio: *mut bindings::folio) -> Option<Self> {
+        // SAFETY: It is valid and locked, says the caller.
+        let anon_vma = unsafe { bindings::folio_get_anon_vma(folio) };
+        // INVARIANT: The reference is given to us.
+        NonNull::new(anon_vma).map(Self)
+    }
+
     pub(super) fn is(&self, other: NonNull<bindings::anon_vma>) -> bool {
         self.0 == other
     }
@@ -40,6 +53,18 @@ impl AnonVma {
         unsafe { bindings::anon_vma_lock_read(self.0.as_ptr()) };
         // INVARIANT: We just locked it.
         AnonVmaGuard {
+            anon_vma: self,
+            _nts: NotThreadSafe,
+        }
+    }
+
+    /// Locks against all who walk the tree of VMAs. May sleep.
+    #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
+    pub(super) fn write_lock(&self) -> AnonVmaWriteGuard<'_> {
+        // SAFETY: Our reference keeps it alive.
+        unsafe { bindings::anon_vma_lock_write(self.0.as_ptr()) };
+        // INVARIANT: We just locked it.
+        AnonVmaWriteGuard {
             anon_vma: self,
             _nts: NotThreadSafe,
         }
@@ -130,6 +155,25 @@ impl Drop for AnonVmaGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the lock is ours.
         unsafe { bindings::anon_vma_unlock_read(self.anon_vma.0.as_ptr()) };
+    }
+}
+
+/// The write lock of an `anon_vma`.
+///
+/// # Invariants
+///
+/// The lock is held for writing, and this owns it.
+#[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
+pub(super) struct AnonVmaWriteGuard<'a> {
+    anon_vma: &'a AnonVma,
+    _nts: NotThreadSafe,
+}
+
+#[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
+impl Drop for AnonVmaWriteGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the lock is ours.
+        unsafe { bindings::anon_vma_unlock_write(self.anon_vma.0.as_ptr()) };
     }
 }
 

@@ -9,3 +9,10 @@ pub(crate) fn drain_all() {
     // SAFETY: Always allowed where sleeping is.
     unsafe { bindings::lru_add_drain_all() };
 }
+
+/// Empties those of this CPU.
+#[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
+pub(super) fn drain() {
+    // SAFETY: Always allowed where no spinlock is held, which callers see to.
+    unsafe { bindings::lru_add_drain() };
+}

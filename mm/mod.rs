@@ -31,6 +31,7 @@ pub(crate) mod rmap_walk;
 pub(crate) mod signal;
 pub(crate) mod slab;
 pub(crate) mod sole;
+pub(crate) mod split;
 mod table;
 pub(crate) mod tasks;
 pub(crate) mod trace;

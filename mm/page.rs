@@ -102,17 +102,15 @@ impl AnonPage {
         }
     }
 
-    /// Whether no reference to the folio is unaccounted for: one for each mapping, one for the swap
-    /// cache, and ours.
+    /// Whether no reference to the folio is unaccounted for: one for each mapping, one for each page in the
+    /// swap cache, and ours.
     pub(super) fn is_all_accounted_for(&self) -> bool {
         let folio = self.folio();
         // SAFETY: Our reference keeps the folio valid.
-        let swapcache = unsafe { bindings::folio_test_swapcache(folio) };
-        // SAFETY: As above.
-        let mappings = unsafe { bindings::folio_mapcount(folio) };
+        let accounted_for = unsafe { bindings::folio_expected_ref_count(folio) };
         // SAFETY: As above.
         let references = unsafe { bindings::folio_ref_count(folio) };
-        mappings + i32::from(swapcache) + 1 == references
+        accounted_for + 1 == references
     }
 
     /// Whether the page is part of a larger folio, which must be split before the page is merged.
@@ -177,21 +175,6 @@ impl<'p> LockedPage<'p> {
         unsafe { bindings::folio_test_anon(self.page.folio()) }
     }
 
-    /// Makes the page a folio of its own.
-    ///
-    /// Lock and reference go with the page. Fails where somebody else refers to the folio.
-    pub(crate) fn split(&self) -> bool {
-        // SAFETY: The reference keeps the folio valid.
-        if !unsafe { bindings::folio_test_large(self.page.folio()) } {
-            return true;
-        }
-        // SAFETY: The folio is locked and referenced by us, and no page table lock is held: those
-        // are `MappedPage`s, which own their `LockedPage`.
-        unsafe { bindings::split_huge_page(self.page.as_ptr()) == 0 }
-    }
-}
-
-impl<'p> LockedPage<'p> {
     /// That its folio is locked.
     pub(crate) fn lock(&self) -> FolioLock<'_> {
         // SAFETY: A folio is never null.

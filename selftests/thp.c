@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Huge pages whose parts have equal content. */
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/uio.h>
 
 #include "ksm_fixture.h"
+#include "trace_lib.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE	25
 #endif
 
 #define HUGE_SIZE	(2UL << 20)
+#define KPF_LRU_BIT	(1ULL << 5)
 #define NR		512
 
 #ifndef MAP_HUGE_SHIFT
@@ -212,43 +216,242 @@ KSM_TEST(equal_huge_pages_in_small_entries)
 	}
 }
 
-static bool all_on_zero_page(void *arg)
+static long on_zero_page(char *map)
 {
+	long found = 0;
 	int i;
 
 	for (i = 0; i < NR; i++)
-		if (!(kflags_of(0, page_of(arg, i)) & KPF_ZERO_BIT))
-			return false;
-	return true;
+		found += !!(kflags_of(0, page_of(map, i)) & KPF_ZERO_BIT);
+	return found;
 }
 
 /*
- * Splitting a huge page puts the zero pages in it on the kernel's zero page
- * already. What counts as placed by KSM is then up to the order of things; the
- * memory is saved in any case, and the counts agree.
+ * In-tree KSM has the kernel split huge pages, which puts zero pages on the
+ * kernel's zero page by itself, and counts them for nobody.
  */
+#define NEEDS_RKSM_TO_SPLIT() do {					\
+	if (access("/sys/module/rksm", F_OK))				\
+		SKIP(return, "the kernel splits for this provider");	\
+} while (0)
+
+static bool units_of_steps(const char *line, void *arg)
+{
+	*(long *)arg += trace_field(line, "units");
+	return false;
+}
+
 KSM_TEST(zero_huge_page)
 {
 	char *map = MAP_HUGE_PAGES(1);
-	long anon;
+	long anon, units = 0;
 	int i;
 
+	NEEDS_RKSM_TO_SPLIT();
 	memset(map, 0, HUGE_SIZE);
 	anon = status_kb(0, "RssAnon");
 	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
 	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_MERGEABLE));
-	ASSERT_EQ(0, knob_set("run", 1));
-	ASSERT_TRUE(ksm_until(all_on_zero_page, map));
+	/* Seen once, it is about to be used. */
+	ASSERT_TRUE(ksm_step());
+	EXPECT_TRUE(still_huge(map));
+	ASSERT_TRUE(trace_on("rksm/rksm_step"));
+	ASSERT_TRUE(ksm_step());
+	trace_each("rksm_step", NULL, units_of_steps, &units);
+	trace_off();
+	EXPECT_LE(NR, units);
+	/* Some may have been on their way to the LRU. */
+	ASSERT_TRUE(ksm_step() && ksm_step());
+	EXPECT_EQ(NR, on_zero_page(map));
+	EXPECT_EQ(NR, knob("ksm_zero_pages"));
+	EXPECT_EQ(NR, ksm_stat(0, "ksm_zero_pages"));
 	EXPECT_GE(anon - (long)(HUGE_SIZE >> 10) + 64, status_kb(0, "RssAnon"));
-	ASSERT_EQ(0, knob_set("run", 0));
-	EXPECT_EQ(knob("ksm_zero_pages"), ksm_stat(0, "ksm_zero_pages"));
 	for (i = 0; i < NR; i++) {
 		ASSERT_TRUE(is_zero(page_of(map, i)));
 	}
 	fill_all(map, NR / 2, 1);
-	EXPECT_EQ(knob("ksm_zero_pages"), ksm_stat(0, "ksm_zero_pages"));
-	ASSERT_EQ(0, munmap(map, HUGE_SIZE));
+	EXPECT_EQ(NR / 2, knob("ksm_zero_pages"));
+	EXPECT_EQ(NR / 2, ksm_stat(0, "ksm_zero_pages"));
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, on_zero_page(map));
+	EXPECT_TRUE(no_two_share(map, NR));
 	EXPECT_EQ(0, knob("ksm_zero_pages"));
+	for (i = 0; i < NR; i++) {
+		ASSERT_TRUE(i < NR / 2 ? holds(page_of(map, i), 1) : is_zero(page_of(map, i)));
+	}
+}
+
+/* A huge page of zeroes but for one page, and that one's twin. */
+#define ZEROES_BUT_FOR_ONE(map, twin) do {				\
+	memset(map, 0, HUGE_SIZE);					\
+	fill(page_of(map, 100), 9);					\
+	twin = map_pages(1);						\
+	ASSERT_NE(NULL, twin);						\
+	fill(twin, 9);							\
+	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_MERGEABLE));		\
+	ASSERT_EQ(0, madvise(twin, pagesize, MADV_MERGEABLE));		\
+} while (0)
+
+static bool all_but_one_zero(char *map)
+{
+	int i;
+
+	for (i = 0; i < NR; i++)
+		if (i == 100 ? !holds(page_of(map, i), 9) : !is_zero(page_of(map, i)))
+			return false;
+	return true;
+}
+
+KSM_TEST(zeroes_beside_a_twin_stay)
+{
+	char *map = MAP_HUGE_PAGES(1), *twin;
+	long anon, rss;
+
+	NEEDS_RKSM_TO_SPLIT();
+	ZEROES_BUT_FOR_ONE(map, twin);
+	anon = status_kb(0, "RssAnon");
+	ASSERT_EQ(0, knob_set("max_page_sharing", 1000));
+	ASSERT_EQ(0, knob_set("run", 1));
+	/* Zeroes are a content like another. */
+	ASSERT_TRUE(ksm_settles(2, NR - 1));
+	EXPECT_FALSE(still_huge(map));
+	EXPECT_EQ(0, on_zero_page(map));
+	EXPECT_EQ(0, knob("ksm_zero_pages"));
+	EXPECT_TRUE(all_ksm(map, NR));
+	rss = status_kb(0, "RssAnon");
+	EXPECT_GE(anon + 64, rss);
+	EXPECT_LE(anon - 64, rss);
+	EXPECT_TRUE(all_but_one_zero(map));
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, on_zero_page(map));
+	EXPECT_TRUE(no_two_share(map, NR));
+	EXPECT_TRUE(all_but_one_zero(map));
+}
+
+KSM_TEST(zeroes_beside_a_twin_go)
+{
+	char *map = MAP_HUGE_PAGES(1), *twin;
+
+	NEEDS_RKSM_TO_SPLIT();
+	ZEROES_BUT_FOR_ONE(map, twin);
+	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 1));
+	ASSERT_TRUE(counter_reaches("ksm_zero_pages", NR - 1));
+	EXPECT_EQ(NR - 1, ksm_stat(0, "ksm_zero_pages"));
+	EXPECT_EQ(NR - 1, on_zero_page(map));
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, on_zero_page(map));
+	EXPECT_TRUE(no_two_share(map, NR));
+	EXPECT_EQ(0, knob("ksm_zero_pages"));
+	EXPECT_TRUE(all_but_one_zero(map));
+}
+
+static int peer_waits(struct peer *p, void *arg)
+{
+	CHECK(peer_meet(p));
+	CHECK(peer_meet(p));
+	return 0;
+}
+
+static int peer_zeroes(struct peer *p, void *arg)
+{
+	CHECK(peer_waits(p, arg) == 0);
+	CHECK(on_zero_page(arg) == 0);
+	return 0;
+}
+
+/* Two pages of a huge page are alike, the others of zeroes; a child maps it too. */
+KSM_TEST(zeroes_of_a_fork_stay)
+{
+	char *map = MAP_HUGE_PAGES(1);
+	struct peer p;
+	int i;
+
+	NEEDS_RKSM_TO_SPLIT();
+	memset(map, 0, HUGE_SIZE);
+	fill(page_of(map, 3), 9);
+	fill(page_of(map, 300), 9);
+	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("pages_to_scan", 10000));
+	ASSERT_TRUE(peer_start(&p, peer_zeroes, map));
+	ASSERT_TRUE(peer_meet(&p));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(8));
+	ASSERT_EQ(0, knob_set("run", 0));
+	EXPECT_EQ(0, on_zero_page(map));
+	ASSERT_TRUE(peer_meet(&p));
+	EXPECT_EQ(0, peer_end(&p));
+	for (i = 0; i < NR; i++) {
+		ASSERT_TRUE(i == 3 || i == 300 ? holds(page_of(map, i), 9) :
+			    is_zero(page_of(map, i)));
+	}
+}
+
+static long meminfo_kb(const char *key)
+{
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "r");
+	long kb = -1;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, strlen(key)))
+			kb = atol(line + strlen(key));
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+/* What the kernel keeps of a huge page, its parts have when it is split. */
+KSM_TEST(parts_of_locked_memory)
+{
+	long locked = meminfo_kb("Mlocked:"), splits = vm_event("thp_split_page");
+	char *map = MAP_HUGE_PAGES(1);
+	int i;
+
+	for (i = 0; i < NR; i++)
+		fill(page_of(map, i), i == 300 ? 17 : i);
+	ASSERT_EQ(0, mlock(map, HUGE_SIZE));
+	ASSERT_TRUE(still_huge(map));
+	ASSERT_LE(locked + 2000, meminfo_kb("Mlocked:"));
+	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 1));
+	EXPECT_LE(splits + 1, vm_event("thp_split_page"));
+	EXPECT_LE(locked + 1900, meminfo_kb("Mlocked:"));
+	for (i = 0; i < NR; i++) {
+		ASSERT_TRUE(holds(page_of(map, i), i == 300 ? 17 : i));
+	}
+	ASSERT_EQ(0, munlock(map, HUGE_SIZE));
+	EXPECT_GE(locked + 100, meminfo_kb("Mlocked:"));
+	ASSERT_EQ(0, munmap(map, HUGE_SIZE));
+}
+
+static long on_lru(char *map)
+{
+	long found = 0;
+	int i;
+
+	for (i = 0; i < NR; i++)
+		found += !!(kflags_of(0, page_of(map, i)) & KPF_LRU_BIT);
+	return found;
+}
+
+/* All of them can be reclaimed afterwards. */
+KSM_TEST(parts_are_on_the_lru)
+{
+	char *map = MAP_HUGE_PAGES(1);
+	int i;
+
+	for (i = 0; i < NR; i++)
+		fill(page_of(map, i), i == 300 ? 17 : i);
+	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 1));
+	ASSERT_FALSE(still_huge(map));
+	EXPECT_EQ(NR, on_lru(map));
+	/* A page table less, and each of its pages is somewhere. */
+	EXPECT_EQ(NR - 1, distinct_pfns(map, NR));
 }
 
 /* fork() while the huge page is one, then merging on both sides. */

@@ -149,10 +149,58 @@ __rust_helper int rust_helper_PageAnonExclusive(const struct page *page)
 	return PageAnonExclusive(page);
 }
 
-__rust_helper int rust_helper_split_huge_page(struct page *page)
+__rust_helper bool rust_helper_folio_test_writeback(const struct folio *folio)
 {
-	return split_huge_page(page);
+	return folio_test_writeback(folio);
 }
+
+__rust_helper int rust_helper_folio_expected_ref_count(const struct folio *folio)
+{
+	return folio_expected_ref_count(folio);
+}
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+__rust_helper unsigned long rust_helper_folio_nr_pages(const struct folio *folio)
+{
+	return folio_nr_pages(folio);
+}
+
+__rust_helper bool rust_helper_folio_isolate_lru(struct folio *folio)
+{
+	return folio_isolate_lru(folio);
+}
+
+__rust_helper struct anon_vma *
+rust_helper_folio_get_anon_vma(const struct folio *folio)
+{
+	return folio_get_anon_vma(folio);
+}
+
+__rust_helper void rust_helper_lru_add_drain(void)
+{
+	lru_add_drain();
+}
+
+__rust_helper void rust_helper_try_to_unmap_flush(void)
+{
+	try_to_unmap_flush();
+}
+
+__rust_helper void rust_helper_count_vm_event(enum vm_event_item item)
+{
+	count_vm_event(item);
+}
+
+__rust_helper void rust_helper_anon_vma_lock_write(struct anon_vma *anon_vma)
+{
+	anon_vma_lock_write(anon_vma);
+}
+
+__rust_helper void rust_helper_anon_vma_unlock_write(struct anon_vma *anon_vma)
+{
+	anon_vma_unlock_write(anon_vma);
+}
+#endif
 
 /* Whether its owner has given the memory tags that a merged page would not have. */
 __rust_helper bool rust_helper_page_has_tags(struct page *page)
