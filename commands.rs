@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the knobs change, and how. None but `run` 2, `scope`, `domain`, `enrol` and `release` waits for anybody.
+//! What the knobs change, and how. None but `run` 2, `scope`, `domain`, `content`, `enrol` and `release` waits for
+//! anybody.
 
 use crate::{
     advisor::{self, Mode},
@@ -10,7 +11,7 @@ use crate::{
     engine::Engine,
     mm::{account, owner, provider, signal},
     pass::Advisors,
-    settings::{Scope, Settings, Within, PAGES_TO_SCAN},
+    settings::{Content, Scope, Settings, Within, PAGES_TO_SCAN},
 };
 use kernel::{
     page::PAGE_SIZE,
@@ -43,13 +44,13 @@ impl Engine {
         }
     }
 
-    /// Runs `f`, which says who is in which domain, where nobody goes by the domain that he has read, nor
-    /// changes the scope. Unless it leaves all as it is, which `same` tells, no page is merged then.
+    /// Runs `f`, which says what is merged with what, where nobody goes by what was said before, nor changes the
+    /// scope. Unless it leaves all as it is, which `same` tells, no page is merged then.
     ///
     /// # Errors
     ///
     /// `EBUSY` if pages are. `ERESTARTSYS`: a signal came.
-    fn change_domains(&self, same: impl FnOnce() -> bool, f: impl FnOnce()) -> Result {
+    fn change_rules(&self, same: impl FnOnce() -> bool, f: impl FnOnce()) -> Result {
         let standstill = self.stand_still()?;
         let result = match same() {
             true => {
@@ -162,7 +163,7 @@ impl Control for Desk {
         }
         let same = || settings.within_of(domain) == settings.within();
         self.engine
-            .change_domains(same, || settings.domain.set(domain))
+            .change_rules(same, || settings.domain.set(domain))
     }
 
     fn set_domain_depth(&self, depth: u32) -> Result {
@@ -170,7 +171,16 @@ impl Control for Desk {
         if knob.get() == depth {
             return Ok(());
         }
-        self.engine.change_domains(|| false, || knob.set(depth))
+        self.engine.change_rules(|| false, || knob.set(depth))
+    }
+
+    fn set_content(&self, content: Content) -> Result {
+        let knob = &self.engine.settings.content;
+        if knob.get() == content {
+            return Ok(());
+        }
+        // What is on record of other pages is forgotten as if they were gone.
+        self.engine.change_rules(|| false, || knob.set(content))
     }
 
     fn set_advisor_mode(&self, mode: Mode) {

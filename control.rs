@@ -4,7 +4,7 @@
 
 use crate::{
     advisor::Mode,
-    settings::{Scope, Settings, Within},
+    settings::{Content, Scope, Settings, Within},
 };
 use kernel::prelude::*;
 
@@ -143,6 +143,13 @@ pub(crate) trait Control: Send + Sync + 'static {
     ///
     /// `EBUSY` if pages are merged. `ERESTARTSYS` if a signal came meanwhile.
     fn set_domain_depth(&self, depth: u32) -> Result;
+
+    /// Says which pages are merged.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if pages are merged. `ERESTARTSYS` if a signal came meanwhile.
+    fn set_content(&self, content: Content) -> Result;
 
     /// Says who decides on how many pages to look at, which begins with a default.
     fn set_advisor_mode(&self, mode: Mode);

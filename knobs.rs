@@ -8,7 +8,7 @@
 use crate::{
     advisor::Mode,
     control::{Run, MOST_SCANNERS},
-    settings::{Scope, Within},
+    settings::{Content, Scope, Within},
 };
 use core::str::FromStr;
 use kernel::{prelude::*, str::kstrtobool_bytes};
@@ -91,6 +91,15 @@ pub(crate) fn scope(text: &[u8]) -> Result<Scope> {
     match text {
         b"madvise" => Ok(Scope::Madvise),
         b"all" => Ok(Scope::All),
+        _ => Err(EINVAL),
+    }
+}
+
+/// Which pages are merged.
+pub(crate) fn content(text: &[u8]) -> Result<Content> {
+    match text {
+        b"all" => Ok(Content::All),
+        b"zero" => Ok(Content::Zero),
         _ => Err(EINVAL),
     }
 }
@@ -254,6 +263,15 @@ mod tests {
         assert_eq!(scope(b"all"), Ok(Scope::All));
         for text in [&b""[..], b"All", b"all ", b"none", b"[madvise] all"] {
             assert_eq!(scope(text), Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn contents() {
+        assert_eq!(content(b"all"), Ok(Content::All));
+        assert_eq!(content(b"zero"), Ok(Content::Zero));
+        for text in [&b""[..], b"Zero", b"zero ", b"0", b"[all] zero"] {
+            assert_eq!(content(text), Err(EINVAL));
         }
     }
 

@@ -84,6 +84,29 @@ impl Value for Scope {
     }
 }
 
+/// Which pages are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Those with equal content, whatever it is.
+    All = 0,
+    /// Those that are full of zeroes, and no others.
+    Zero = 1,
+}
+
+impl Value for Content {
+    fn to_bits(self) -> u64 {
+        // The discriminants above.
+        self as u64
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        match bits {
+            0 => Self::All,
+            _ => Self::Zero,
+        }
+    }
+}
+
 /// With whose pages a page is merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Within {
@@ -138,7 +161,9 @@ pub(crate) struct Settings {
     pub(crate) pages_to_scan: Knob<u32>,
     /// Time to sleep between batches.
     pub(crate) sleep_millisecs: Knob<u32>,
-    /// Whether pages full of zeroes are replaced by the kernel's zero page.
+    /// Which pages are merged. All of them, while there are merged pages.
+    pub(crate) content: Knob<Content>,
+    /// Whether pages full of zeroes are replaced by the kernel's zero page, where others are merged, too.
     pub(crate) use_zero_pages: Knob<bool>,
     /// Whether pages that could not be merged for some passes are passed over in some.
     pub(crate) smart_scan: Knob<bool>,
@@ -183,11 +208,12 @@ pub(crate) const MAX_PAGE_SHARING: u32 = 256;
 
 impl Settings {
     /// The defaults of the in-tree KSM, which its documentation gives; it has no scope and no domains, and
-    /// merges what was asked for.
+    /// merges what was asked for, whatever is in it.
     pub(crate) const fn new() -> Self {
         Self {
             pages_to_scan: Knob::new(PAGES_TO_SCAN as u64),
             sleep_millisecs: Knob::new(20),
+            content: Knob::new(Content::All as u64),
             use_zero_pages: Knob::new(false as u64),
             smart_scan: Knob::new(true as u64),
             max_page_sharing: Knob::new(MAX_PAGE_SHARING as u64),
@@ -204,6 +230,11 @@ impl Settings {
             advisor_free_high: Knob::new(20),
             advisor_free_low: Knob::new(10),
         }
+    }
+
+    /// Whether the zero page takes the place of pages full of zeroes.
+    pub(crate) fn places_zero_pages(&self) -> bool {
+        self.content.get() == Content::Zero || self.use_zero_pages.get()
     }
 
     /// Whether nothing is to be scanned since enough memory is available.
@@ -253,6 +284,21 @@ mod tests {
         settings.scope.set(Scope::Madvise);
         settings.domain.set(Some(Within::User));
         assert_eq!(settings.within(), Within::User);
+    }
+
+    #[test]
+    fn zero_pages_go_where_nothing_else_does() {
+        let settings = Settings::new();
+        for (content, knob, places) in [
+            (Content::All, false, false),
+            (Content::All, true, true),
+            (Content::Zero, false, true),
+            (Content::Zero, true, true),
+        ] {
+            settings.content.set(content);
+            settings.use_zero_pages.set(knob);
+            assert_eq!(settings.places_zero_pages(), places);
+        }
     }
 
     #[test]

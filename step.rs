@@ -27,14 +27,14 @@ use crate::{
         address_space::{Away, MOMENT},
         lru, trace,
         vma::{is_wanted_from, Sought, VMAS},
-        walk::{Batch, Mapping, Seen, BATCH_PAGES},
+        walk::{Batch, Mapping, Seen, Which, BATCH_PAGES},
     },
     mm_slot::Turn,
     pass::{Ended, Next},
     reads::{Read, Reads},
     reap::{forget, SOME},
     rmap_item::Kind,
-    settings::Scope,
+    settings::{Content, Scope},
     tally::Tally,
     work::{Look, Want, Work},
 };
@@ -239,7 +239,12 @@ impl Engine {
         let Some(seen) = self.look(bench, claimed, room) else {
             return (Turns::Ends, 1, 0);
         };
-        let visited = bench.batch.visits().len() as u64;
+        let visited = (bench.batch.visits().len() + seen.left) as u64;
+        let content = self.settings.content.get();
+        let left = match content {
+            Content::All => 0,
+            Content::Zero => seen.left + bench.batch.keep_zeroes(),
+        };
         let mut turn = slot.turn(&self.ledger.stats);
         if slot.space.is_closed() {
             // Nothing is recorded any more: who closed it may have seen that there is nothing to forget.
@@ -247,7 +252,8 @@ impl Engine {
             return (Turns::Ends, 1, 0);
         }
         let moved = self.find_records(bench, &mut turn);
-        let (scanned, skipped) = self.sort_and_read(bench, &mut turn);
+        let (read, skipped) = self.sort_and_read(bench, &mut turn, content);
+        let scanned = read + left as u64;
         bench.batch.clear();
         self.decide(&bench.work, &mut turn);
         let lost = Lost {
@@ -335,7 +341,10 @@ impl Engine {
             Err(Away::Gone) => return None,
         };
         let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let seen = bench.batch.look(&live, from, room);
+        let which = Which {
+            zeroes: self.settings.content.get() == Content::Zero,
+        };
+        let seen = bench.batch.look(&live, from, room, which);
         let none = bench.batch.spans().is_empty();
         if none && from == 0 && seen.next.is_none() {
             // All VMAs were come by, so there are no more than a look may come by.
@@ -364,6 +373,9 @@ impl Engine {
         for span in batch.spans() {
             let visits = batch.visits().get(span.visits.clone());
             for visit in visits.unwrap_or_default() {
+                if matches!(visit.mapping, Mapping::LeftAlone) {
+                    continue;
+                }
                 let address = visit.address;
                 let mut found = turn.records.found(address, space, &span.region, spares);
                 if found == Err(NoRecord::Full) {
@@ -393,7 +405,12 @@ impl Engine {
 
     /// Finds out which pages are to be read and what is to be done about the others, and reads them. How many
     /// pages were scanned, and how many passed over.
-    fn sort_and_read(&self, bench: &mut Bench, turn: &mut Turn<'_>) -> (u64, u64) {
+    fn sort_and_read(
+        &self,
+        bench: &mut Bench,
+        turn: &mut Turn<'_>,
+        content: Content,
+    ) -> (u64, u64) {
         let Bench { batch, work, .. } = bench;
         let sums = self.sums_of(&turn.slot.space);
         let Turn { records, tally, .. } = turn;
@@ -434,11 +451,11 @@ impl Engine {
         while reads.peek().is_some() {
             let reading = sums.reading();
             for (read, ahead) in reads.by_ref().take(READ_AT_ONCE) {
-                let checksum = read.page.read(|content| match ahead {
-                    Some(ahead) => ahead
-                        .page
-                        .read(|ahead| reading.checksum_ahead(content, ahead)),
-                    None => reading.checksum(content),
+                let checksum = read.page.read(|page| match ahead {
+                    // As it was read just now.
+                    _ if content == Content::Zero => sums.zero(),
+                    Some(ahead) => ahead.page.read(|ahead| reading.checksum_ahead(page, ahead)),
+                    None => reading.checksum(page),
                 });
                 if let Some(todo) = self.judge(read, checksum) {
                     let _fits = work.push_within_capacity(todo);
@@ -482,7 +499,7 @@ impl Engine {
                 None
             }
             Mapping::KsmZero => Some(Want::SeeZero),
-            Mapping::Moving | Mapping::Page { .. } => None,
+            Mapping::Moving | Mapping::Page { .. } | Mapping::LeftAlone => None,
         }
     }
 
@@ -498,7 +515,7 @@ impl Engine {
         let key = Key::of(sums.place(checksum, nid));
         let kind = item.kind();
         let unchanged = matches!(kind, Kind::Candidate | Kind::Seen) && item.key() == key;
-        let wants_zero = checksum == sums.zero() && self.settings.use_zero_pages.get();
+        let wants_zero = checksum == sums.zero() && self.settings.places_zero_pages();
         let is_free = || !watched && !page.is_in_use();
         let want = match kind {
             // It waits to be found by an equal page.

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The files in `/sys/kernel/mm/rksm`, and in `/sys/kernel/mm/ksm` where it has them: names, formats and
-//! errors are those of the in-tree KSM, which has them all but `scope`, `domain`, `domain_depth`, `scanners`,
-//! `advisor_free_high`, `advisor_free_low`, `enrol`, `release`, and those about how long a pass takes.
+//! errors are those of the in-tree KSM, which has them all but `scope`, `domain`, `domain_depth`, `content`,
+//! `scanners`, `advisor_free_high`, `advisor_free_low`, `enrol`, `release`, and those about how
+//! long a pass takes.
 
 use crate::{
     advisor::Mode,
     control::Control,
     knobs,
     mm::kobject::{Attr, Files},
-    settings::{Scope, Value, Within},
+    settings::{Content, Scope, Value, Within},
 };
 use core::{
     fmt::{Display, Write},
@@ -136,6 +137,17 @@ impl<C: Control> Attrs<C> {
             c"domain_depth",
             |c, out| put(out, c.settings().domain_depth.get()),
             |c, text| c.set_domain_depth(knobs::number(text)?),
+        ),
+        Attr::read_write(
+            c"content",
+            |c, out| {
+                let contents = match c.settings().content.get() {
+                    Content::All => "[all] zero",
+                    Content::Zero => "all [zero]",
+                };
+                put(out, contents)
+            },
+            |c, text| c.set_content(knobs::content(text)?),
         ),
         Attr::write_only(c"enrol", |c, text| {
             c.set_merge_any(knobs::process(text)?, true)

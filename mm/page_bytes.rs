@@ -96,6 +96,12 @@ impl PageView<'_> {
         (0..PAGE_WORDS).step_by(8).for_each(|i| self.prefetch(i));
     }
 
+    /// Whether its first words are zeroes, as many as are in a cache line.
+    #[inline]
+    pub(super) fn begins_with_zeroes(&self) -> bool {
+        (0..8).all(|i| self.word(i) == 0)
+    }
+
     /// Whether there is nothing but zeroes.
     #[inline]
     pub(crate) fn is_zero(&self) -> bool {

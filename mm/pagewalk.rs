@@ -44,6 +44,11 @@ pub(super) trait Visitor {
     /// page is not looked at either, which is likely in no cache.
     fn wants(pte: Pte) -> bool;
 
+    /// Whether content is going to be read, so that it is worth fetching.
+    fn reads(&self) -> bool {
+        false
+    }
+
     /// Called in order of address, under the page table lock.
     fn visit(&mut self, address: usize, entry: &Entry<'_>) -> Go;
 }
@@ -183,9 +188,13 @@ impl<V: Visitor> Walk<V> {
         &mut self,
         entries: impl Iterator<Item = (usize, Entry<'t>)>,
     ) -> Option<usize> {
+        let reads = self.visitor.reads();
         let fetched = entries.inspect(|(_, entry)| {
             if let Entry::Page { page, .. } = entry {
                 page.prefetch();
+                if reads {
+                    page.prefetch_content();
+                }
             }
         });
         let visit = |(address, entry)| match self.visitor.visit(address, &entry) {

@@ -9,6 +9,7 @@ use super::{
     fetch::fetch,
     ksm_folio::Mark,
     page::AnonPage,
+    page_bytes::PageView,
 };
 use core::{marker::PhantomData, ops::Range, ptr::NonNull};
 use kernel::{bindings, mm::virt::VmaRef, page::PAGE_SIZE, prelude::*, unsafe_precondition_assert};
@@ -68,6 +69,19 @@ impl<'t> LivePage<'t> {
         anon && !unsafe { bindings::folio_is_zone_device(folio) }
     }
 
+    /// Has the beginning of its content fetched, which is going to be read in a moment.
+    pub(super) fn prefetch_content(&self) {
+        // SAFETY: The page is live by the type invariant.
+        unsafe { PageView::with(self.page.as_ptr(), |content| content.prefetch(0)) };
+    }
+
+    /// Whether its first words are zeroes: what is read of it is one line of the cache.
+    pub(super) fn begins_with_zeroes(&self) -> bool {
+        self.flush();
+        // SAFETY: The page is live by the type invariant.
+        unsafe { PageView::with(self.page.as_ptr(), |content| content.begins_with_zeroes()) }
+    }
+
     /// The mark of a merged page.
     pub(super) fn mark(&self) -> Option<Mark> {
         // SAFETY: The folio is live by the type invariant.
@@ -94,14 +108,19 @@ impl<'t> LivePage<'t> {
         if !self.is_mergeable() || self.is_tagged() {
             return None;
         }
+        self.flush();
+        // SAFETY: The page is live by the type invariant, and its folio is anonymous: it stays so while it is
+        // mapped.
+        Some(unsafe { AnonPage::get(self.page) })
+    }
+
+    /// A cache that is indexed by virtual address may hold lines that memory does not have yet.
+    fn flush(&self) {
         let page = self.page.as_ptr();
-        // A cache that is indexed by virtual address may hold lines that memory does not have yet.
         // SAFETY: The VMA is valid and maps the page at `address`, by the type invariant.
         unsafe { bindings::flush_anon_page(self.vma.as_ptr(), page, self.address) };
         // SAFETY: The page is live by the type invariant.
         unsafe { bindings::flush_dcache_page(page) };
-        // SAFETY: As above, and its folio is anonymous: it stays so while it is mapped.
-        Some(unsafe { AnonPage::get(self.page) })
     }
 }
 

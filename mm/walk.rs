@@ -27,6 +27,15 @@ pub(crate) enum Mapping {
     /// A small page on its way to another frame. It will be there again in a moment, and what is
     /// known of it will hold.
     Moving,
+    /// An anonymous page that is not to be merged.
+    LeftAlone,
+}
+
+/// Which ordinary pages are looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Which {
+    /// Only those that are full of zeroes.
+    pub(crate) zeroes: bool,
 }
 
 /// One address and what it maps.
@@ -70,14 +79,23 @@ impl Batch {
     }
 
     /// Looks at the mergeable VMAs of `live` from `from` on, in place of what was found before. It
-    /// ends where `room` pages are collected, where so many VMAs or page tables were come by that the
+    /// ends where `room` pages are collected or left, where so many VMAs or page tables were come by that the
     /// mmap lock has been held for long enough, or where there is nothing more.
-    pub(crate) fn look(&mut self, live: &LiveMm<'_>, from: usize, room: usize) -> Seen {
+    ///
+    /// Pages of zeroes are not told from those that only begin so: see [`Batch::keep_zeroes`].
+    pub(crate) fn look(
+        &mut self,
+        live: &LiveMm<'_>,
+        from: usize,
+        room: usize,
+        which: Which,
+    ) -> Seen {
         self.clear();
-        let room = room.min(BATCH_PAGES);
         let mut walk = Walk::new(Collector {
             visits: &mut self.visits,
             room,
+            left: 0,
+            which,
         });
         let mut vmas = Vmas::new(live, from);
         let mut left = VMAS;
@@ -89,7 +107,7 @@ impl Batch {
             };
             let start = from.max(vma.start());
             let first = walk.visitor().visits.len();
-            if first >= room || self.spans.len() >= SPANS {
+            if walk.visitor().is_full() || self.spans.len() >= SPANS {
                 break Some(start);
             }
             let ended = walk.over(vma.vma(), start);
@@ -108,10 +126,27 @@ impl Batch {
         };
         Seen {
             next,
+            left: walk.visitor().left,
             tables: walk.tables(),
             full_tables: walk.full_tables(),
             vmas: VMAS - left,
         }
+    }
+
+    /// Lets go of pages that are not full of zeroes. Each is read as far as it is. Returns how many went.
+    pub(crate) fn keep_zeroes(&mut self) -> usize {
+        let mut left = 0;
+        for visit in &mut self.visits {
+            let is_zero = match &visit.mapping {
+                Mapping::Page { page, .. } => page.read(|content| content.is_zero()),
+                _ => true,
+            };
+            if !is_zero {
+                visit.mapping = Mapping::LeftAlone;
+                left += 1;
+            }
+        }
+        left
     }
 
     /// What is mapped, in order of address.
@@ -138,6 +173,8 @@ pub(crate) struct Seen {
     /// All that lies before it, from where the look began, was looked at. `None`: to the end of the
     /// address space.
     pub(crate) next: Option<usize>,
+    /// How many pages were left, since they are not full of zeroes.
+    pub(crate) left: usize,
     /// Page tables and huge pages that were come by, and tables of the level above.
     pub(crate) tables: u32,
     /// How many full page tables take as long.
@@ -157,6 +194,33 @@ impl Seen {
 struct Collector<'b> {
     visits: &'b mut KVec<Visit>,
     room: usize,
+    left: usize,
+    which: Which,
+}
+
+impl Collector<'_> {
+    fn is_full(&self) -> bool {
+        self.visits.len() >= BATCH_PAGES || self.visits.len() + self.left >= self.room
+    }
+
+    /// What an entry maps, if it concerns us.
+    fn mapping_of(&mut self, entry: &Entry<'_>) -> Option<Mapping> {
+        Some(match entry {
+            Entry::Moving => Mapping::Moving,
+            Entry::KsmZero => Mapping::KsmZero,
+            Entry::Page { page, watched } => match page.mark() {
+                Some(mark) => Mapping::Ksm(mark),
+                None if self.which.zeroes && page.is_mergeable() && !page.begins_with_zeroes() => {
+                    self.left += 1;
+                    return None;
+                }
+                None => Mapping::Page {
+                    page: page.take()?,
+                    watched: *watched,
+                },
+            },
+        })
+    }
 }
 
 impl Visitor for Collector<'_> {
@@ -166,31 +230,20 @@ impl Visitor for Collector<'_> {
         true
     }
 
+    fn reads(&self) -> bool {
+        self.which.zeroes
+    }
+
     fn visit(&mut self, address: usize, entry: &Entry<'_>) -> Go {
-        if let Some(mapping) = mapping_of(entry) {
+        if let Some(mapping) = self.mapping_of(entry) {
             // There is room: the walk ends where there is no more.
             let _ = self.visits.push_within_capacity(Visit { address, mapping });
         }
-        match self.visits.len() >= self.room {
+        match self.is_full() {
             true => Go::End,
             false => Go::On,
         }
     }
-}
-
-/// What an entry maps, if it concerns us.
-fn mapping_of(entry: &Entry<'_>) -> Option<Mapping> {
-    Some(match entry {
-        Entry::Moving => Mapping::Moving,
-        Entry::KsmZero => Mapping::KsmZero,
-        Entry::Page { page, watched } => match page.mark() {
-            Some(mark) => Mapping::Ksm(mark),
-            None => Mapping::Page {
-                page: page.take()?,
-                watched: *watched,
-            },
-        },
-    })
 }
 
 #[kunit_tests(rksm_walk)]
@@ -201,6 +254,7 @@ mod tests {
     fn a_look_is_charged_for_what_it_comes_by() {
         let seen = |tables, vmas| Seen {
             next: None,
+            left: 0,
             tables: 0,
             full_tables: tables,
             vmas,

@@ -146,6 +146,7 @@ static const struct {
 	{ "scope", "madvise" },
 	{ "domain", "all" },
 	{ "domain_depth", "0" },
+	{ "content", "all" },
 	{ "use_zero_pages", "0" },
 	{ "smart_scan", "0" },
 	{ "max_page_sharing", "256" },

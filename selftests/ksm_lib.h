@@ -15,7 +15,7 @@
 
 /* Bits of /proc/kpageflags. */
 #define KPF_ANON_BIT	(1ULL << 12)
-#define KPF_KSM_BIT	(1ULL << 21)
+#define KPF_KSM_BIT	(1ULL << 20)
 #define KPF_THP_BIT	(1ULL << 22)
 #define KPF_ZERO_BIT	(1ULL << 24)
 
@@ -47,7 +47,7 @@ int knob_set(const char *name, long value);
  * All knobs as they are, to be put back later; and as the tests want them:
  * the scanner off, and a whole pass in one go without a pause.
  */
-#define NR_KNOBS	19
+#define NR_KNOBS	21
 
 struct knob_values {
 	char text[NR_KNOBS][32];
