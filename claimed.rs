@@ -2,7 +2,7 @@
 
 //! An address space that a scanner has claimed, and what it has to do there before it goes on.
 
-use crate::{mm_slot::MmSlot, pass::Share};
+use crate::{huge::HugePage, mm_slot::MmSlot, pass::Share};
 use core::ops::Range;
 use kernel::sync::Arc;
 
@@ -14,6 +14,8 @@ pub(crate) struct Claimed {
     pub(crate) patient: bool,
     /// Whether it may be that it maps merged pages that are not on record.
     pub(crate) looks_back: bool,
+    /// The huge page that the scanner has come to.
+    pub(crate) huge: HugePage,
     /// What is to be given back first.
     pub(crate) owed: Option<Owed>,
     /// What is to be forgotten next.

@@ -8,12 +8,14 @@
 use crate::{
     books::Books,
     engine::Engine,
+    huge::HugePage,
     intrusive::{
         candidates::{Claim, Found},
         item::ItemRef,
     },
     merge::Paired,
     mm_slot::Turn,
+    rmap_item::Kind,
     stable_tree::Match,
     tally::Tally,
     work::{Look, Want, Work},
@@ -34,7 +36,7 @@ enum Todo {
 
 impl Engine {
     /// Does what is wanted.
-    pub(crate) fn decide(&self, work: &[Work], turn: &mut Turn<'_>) {
+    pub(crate) fn decide(&self, work: &[Work], turn: &mut Turn<'_>, huge: &mut HugePage) {
         let Turn { records, tally, .. } = turn;
         let mut works = work.iter().peekable();
         while works.peek().is_some() {
@@ -44,14 +46,14 @@ impl Engine {
                 let Some(item) = records.find(work.address) else {
                     continue;
                 };
-                if let Some(todo) = self.look_up(&mut books, tally, item, work) {
+                if let Some(todo) = self.look_up(&mut books, tally, item, work, huge) {
                     found = Some((item, work, todo));
                     break;
                 }
             }
             drop(books);
             if let Some((item, work, todo)) = found {
-                self.carry_out(tally, item, work, todo);
+                self.carry_out(tally, item, work, todo, huge);
             }
         }
     }
@@ -63,10 +65,14 @@ impl Engine {
         tally: &mut Tally,
         item: ItemRef<'_>,
         work: &Work,
+        huge: &mut HugePage,
     ) -> Option<Todo> {
         if work.want == Want::Follow {
             let Books { stable, token, .. } = books;
             stable.follow(&self.sums_of(item.space()), item, token);
+            return None;
+        }
+        if work.want == Want::MergeIfDislodged && item.kind() == Kind::Candidate {
             return None;
         }
         if books.leave(item, tally).is_err() {
@@ -79,18 +85,24 @@ impl Engine {
                 let _plain = tally.see_zero(item);
                 None
             }
-            Want::See => {
+            Want::Zero if huge.lets_go(item, work, self.settings.huge_pages.get()) => {
+                Some(Todo::Zero)
+            }
+            Want::See | Want::Zero => {
                 let _plain = tally.see(item, work.key);
                 None
             }
-            Want::Zero => Some(Todo::Zero),
             Want::Adopt => {
                 let _plain = tally.see(item, work.key);
                 Some(Todo::Adopt)
             }
             Want::Merge(look) => {
                 let _plain = tally.see(item, work.key);
-                self.search(books, item, work, look)
+                self.search(books, item, work, look, huge)
+            }
+            Want::MergeIfDislodged => {
+                let _plain = tally.see(item, work.key);
+                self.search(books, item, work, Look::Second, huge)
             }
         }
     }
@@ -102,6 +114,7 @@ impl Engine {
         item: ItemRef<'_>,
         work: &Work,
         look: Look,
+        huge: &mut HugePage,
     ) -> Option<Todo> {
         let Books {
             stable,
@@ -110,7 +123,13 @@ impl Engine {
         } = books;
         let sums = self.sums_of(item.space());
         match stable.find(&sums, work.checksum, work.nid, token) {
-            Some(found) => Some(Todo::Join(found)),
+            Some(found) if huge.lets_go(item, work, self.settings.huge_pages.get()) => {
+                Some(Todo::Join(found))
+            }
+            Some(found) => {
+                stable.expect_no_more(&found.node, token);
+                None
+            }
             None => match candidates.claim_or_insert(item) {
                 Found::Claim(claim) => Some(Todo::Pair(claim, look)),
                 // It is looked for again in the next pass, and is a merged page by then.
@@ -120,7 +139,14 @@ impl Engine {
     }
 
     /// Does what is done with the books closed.
-    fn carry_out(&self, tally: &mut Tally, item: ItemRef<'_>, work: &Work, todo: Todo) {
+    fn carry_out(
+        &self,
+        tally: &mut Tally,
+        item: ItemRef<'_>,
+        work: &Work,
+        todo: Todo,
+        huge: &mut HugePage,
+    ) {
         match todo {
             Todo::Zero => {
                 if self.place_zero(item).is_ok() {
@@ -133,14 +159,17 @@ impl Engine {
                 found.folio.read(|content| content.prefetch_all());
                 self.join(tally, item, found);
             }
-            Todo::Pair(claim, look) => self.pair_up(tally, item, work, claim, look),
+            Todo::Pair(claim, look) => {
+                let paired = self.pair(tally, item, claim, work, look, huge);
+                self.settle_pair(item, paired);
+            }
         }
     }
 
-    /// Merges a page with a candidate. One that cannot be merged now gives way: it is looked at again when
+    /// What becomes of a candidate. One that cannot be merged now gives way: it is looked at again when
     /// its own turn comes, and the page takes its place.
-    fn pair_up(&self, tally: &mut Tally, item: ItemRef<'_>, work: &Work, claim: Claim, look: Look) {
-        match self.pair(tally, item, claim, work, look) {
+    fn settle_pair(&self, item: ItemRef<'_>, paired: Paired) {
+        match paired {
             Paired::Done => {}
             Paired::NotNow(claim) => self.ledger.open().candidates.put_back(claim),
             Paired::GivesWay(claim) => self.ledger.open().candidates.replace(claim, item),

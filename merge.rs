@@ -10,6 +10,7 @@
 use crate::{
     books::Books,
     engine::Engine,
+    huge::HugePage,
     intrusive::{candidates::Claim, item::ItemRef, stable_node::StableNode},
     mm::{
         account,
@@ -79,6 +80,8 @@ enum Unfit {
     Both,
     /// They lie in one folio, which has to be split first.
     OneFolio,
+    /// The candidate's huge page is not to be split by others, and the other page's is to be.
+    TwoFolios,
 }
 
 /// A page that can be merged, as far as can be told by looking, and where it is mapped.
@@ -291,6 +294,7 @@ impl Engine {
         claim: Claim,
         work: &Work,
         look: Look,
+        huge: &mut HugePage,
     ) -> Paired {
         // What may wait for memory comes before all locks.
         let Ok(node) = StableNode::new() else {
@@ -303,6 +307,10 @@ impl Engine {
         let mut ksm = None;
         let made = Spot::with(claim.space(), claim.address(), claim.region(), |other| {
             self.fits(item, &claim, &other.page, own, look)?;
+            self.lets_go(item, &other.page, work, huge)?;
+            if other.page.place().folio == own.folio {
+                return Err(Unfit::OneFolio);
+            }
             let made = self.make_ksm(claim.space(), other, &node, work.checksum, &mut ksm);
             made.or(Err(Unfit::Candidate))
         });
@@ -311,11 +319,40 @@ impl Engine {
             Ok(locked) => self.join_new(tally, item, claim, &node, locked, work),
             Err(Unfit::Candidate) => Paired::GivesWay(claim),
             Err(Unfit::Both) => Paired::NotNow(claim),
-            Err(Unfit::OneFolio) => {
+            Err(unfit @ (Unfit::OneFolio | Unfit::TwoFolios)) => {
                 // It is split now; the two are merged when the scanner comes by again.
                 let _split = Spot::of(item, |own| lock_alone(&own.page).is_ok());
-                Paired::NotNow(claim)
+                match unfit {
+                    Unfit::TwoFolios => Paired::GivesWay(claim),
+                    _ => Paired::NotNow(claim),
+                }
             }
+        }
+    }
+
+    /// Whether the huge pages in which the page of `item` and that of a candidate may be are to be split for
+    /// them. A candidate in one that is not gives way: so it is looked up in its own turn, and counts for its own
+    /// huge page.
+    fn lets_go(
+        &self,
+        item: ItemRef<'_>,
+        other: &AnonPage,
+        work: &Work,
+        huge: &mut HugePage,
+    ) -> Result<(), Unfit> {
+        let at_least = self.settings.huge_pages.get();
+        if at_least == 1 || work.folio.is_none() && !other.is_large() {
+            return Ok(());
+        }
+        let sums = self.sums_of(item.space());
+        if other.read(|content| sums.checksum(content)) != work.checksum {
+            return Err(Unfit::Candidate);
+        }
+        match (huge.lets_go(item, work, at_least), other.is_large()) {
+            (true, false) => Ok(()),
+            (true, true) if work.folio.is_some() => Err(Unfit::TwoFolios),
+            (_, true) => Err(Unfit::Candidate),
+            (false, false) => Err(Unfit::Both),
         }
     }
 
@@ -337,11 +374,8 @@ impl Engine {
         }
         // A fork left one page in two address spaces; or the candidate would have to be split, for which
         // a first look is too little.
-        if place.pfn == own.pfn || look == Look::First && other.is_large() {
-            return Err(Unfit::Both);
-        }
-        match place.folio == own.folio {
-            true => Err(Unfit::OneFolio),
+        match place.pfn == own.pfn || look == Look::First && other.is_large() {
+            true => Err(Unfit::Both),
             false => Ok(()),
         }
     }

@@ -35,6 +35,7 @@ mod decide;
 mod domains;
 mod engine;
 mod hooks;
+mod huge;
 mod intrusive;
 mod knobs;
 mod merge;

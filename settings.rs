@@ -163,6 +163,8 @@ pub(crate) struct Settings {
     pub(crate) sleep_millisecs: Knob<u32>,
     /// Which pages are merged. All of them, while there are merged pages.
     pub(crate) content: Knob<Content>,
+    /// How many pages of a huge page must have an equal before it is split; 0: it never is.
+    pub(crate) huge_pages: Knob<u32>,
     /// Whether pages full of zeroes are replaced by the kernel's zero page, where others are merged, too.
     pub(crate) use_zero_pages: Knob<bool>,
     /// Whether pages that could not be merged for some passes are passed over in some.
@@ -214,6 +216,7 @@ impl Settings {
             pages_to_scan: Knob::new(PAGES_TO_SCAN as u64),
             sleep_millisecs: Knob::new(20),
             content: Knob::new(Content::All as u64),
+            huge_pages: Knob::new(1),
             use_zero_pages: Knob::new(false as u64),
             smart_scan: Knob::new(true as u64),
             max_page_sharing: Knob::new(MAX_PAGE_SHARING as u64),

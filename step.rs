@@ -19,6 +19,7 @@ use crate::{
     claimed::{Claimed, Lost, Owed, Turns},
     domains::Stand,
     engine::Engine,
+    huge::HugePage,
     intrusive::{
         item::{ItemRef, Key},
         leaf::{NoRecord, Spares},
@@ -125,6 +126,7 @@ impl Engine {
                     share,
                     patient: true,
                     looks_back: true,
+                    huge: HugePage::default(),
                     owed: None,
                     lost: None,
                 },
@@ -255,7 +257,7 @@ impl Engine {
         let (read, skipped) = self.sort_and_read(bench, &mut turn, content);
         let scanned = read + left as u64;
         bench.batch.clear();
-        self.decide(&bench.work, &mut turn);
+        self.decide(&bench.work, &mut turn, &mut claimed.huge);
         let lost = Lost {
             range: from..seen.next.unwrap_or(usize::MAX),
             next: seen.next,
@@ -343,6 +345,7 @@ impl Engine {
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let which = Which {
             zeroes: self.settings.content.get() == Content::Zero,
+            large: self.settings.huge_pages.get() > 0,
         };
         let seen = bench.batch.look(&live, from, room, which);
         let none = bench.batch.spans().is_empty();
@@ -519,7 +522,10 @@ impl Engine {
         let is_free = || !watched && !page.is_in_use();
         let want = match kind {
             // It waits to be found by an equal page.
-            Kind::Candidate if unchanged && !wants_zero => return None,
+            Kind::Candidate if unchanged && !wants_zero => {
+                let counts = self.settings.huge_pages.get() > 1 && page.is_large() && is_free();
+                counts.then_some(Want::MergeIfDislodged)?
+            }
             _ if unchanged => match is_free() {
                 true if wants_zero => Want::Zero,
                 true => Want::Merge(Look::Second),
@@ -538,6 +544,7 @@ impl Engine {
             checksum,
             key,
             nid,
+            folio: page.large_folio(),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 //! The files in `/sys/kernel/mm/rksm`, and in `/sys/kernel/mm/ksm` where it has them: names, formats and
 //! errors are those of the in-tree KSM, which has them all but `scope`, `domain`, `domain_depth`, `content`,
-//! `scanners`, `advisor_free_high`, `advisor_free_low`, `enrol`, `release`, and those about how
+//! `huge_pages`, `scanners`, `advisor_free_high`, `advisor_free_low`, `enrol`, `release`, and those about how
 //! long a pass takes.
 
 use crate::{
@@ -149,6 +149,7 @@ impl<C: Control> Attrs<C> {
             },
             |c, text| c.set_content(knobs::content(text)?),
         ),
+        plain!(c"huge_pages", huge_pages, knobs::number),
         Attr::write_only(c"enrol", |c, text| {
             c.set_merge_any(knobs::process(text)?, true)
         }),

@@ -24,6 +24,8 @@ pub(crate) enum Want {
     Zero,
     /// To merge it, if there is one like it.
     Merge(Look),
+    /// The same, if it is a candidate no more: it has given way to a page that was read with it.
+    MergeIfDislodged,
     /// To note that it is a merged page: a fork left it there, or swap-in.
     Adopt,
     /// To bring its node to where its page stands now.
@@ -38,6 +40,8 @@ pub(crate) struct Work {
     pub(crate) key: Key,
     /// The NUMA node that it lay on when it was read.
     pub(crate) nid: i32,
+    /// The large folio that it was in when it was read: its address, to be compared and for nothing else.
+    pub(crate) folio: Option<usize>,
 }
 
 impl Work {
@@ -49,6 +53,7 @@ impl Work {
             checksum: 0,
             key: Key::of(0),
             nid: 0,
+            folio: None,
         }
     }
 }

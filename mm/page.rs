@@ -119,6 +119,11 @@ impl AnonPage {
         unsafe { bindings::folio_test_large(self.folio()) }
     }
 
+    /// The address of the large folio that it is part of, to be compared and for nothing else.
+    pub(crate) fn large_folio(&self) -> Option<usize> {
+        self.is_large().then(|| self.folio() as usize)
+    }
+
     /// Whether the owner gave tags to the page's memory. They belong to it as its content does, and what
     /// other pages are merged with has none.
     pub(super) fn has_tags(&self) -> bool {

@@ -82,6 +82,12 @@ impl<'t> LivePage<'t> {
         unsafe { PageView::with(self.page.as_ptr(), |content| content.begins_with_zeroes()) }
     }
 
+    /// Whether it is part of a larger folio.
+    pub(super) fn is_large(&self) -> bool {
+        // SAFETY: The folio is live by the type invariant.
+        unsafe { bindings::folio_test_large(self.folio()) }
+    }
+
     /// The mark of a merged page.
     pub(super) fn mark(&self) -> Option<Mark> {
         // SAFETY: The folio is live by the type invariant.

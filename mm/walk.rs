@@ -36,6 +36,8 @@ pub(crate) enum Mapping {
 pub(crate) struct Which {
     /// Only those that are full of zeroes.
     pub(crate) zeroes: bool,
+    /// Also those in huge pages.
+    pub(crate) large: bool,
 }
 
 /// One address and what it maps.
@@ -210,6 +212,7 @@ impl Collector<'_> {
             Entry::KsmZero => Mapping::KsmZero,
             Entry::Page { page, watched } => match page.mark() {
                 Some(mark) => Mapping::Ksm(mark),
+                None if !self.which.large && page.is_large() => return None,
                 None if self.which.zeroes && page.is_mergeable() && !page.begins_with_zeroes() => {
                     self.left += 1;
                     return None;

@@ -15,7 +15,7 @@
 
 /* Bits of /proc/kpageflags. */
 #define KPF_ANON_BIT	(1ULL << 12)
-#define KPF_KSM_BIT	(1ULL << 20)
+#define KPF_KSM_BIT	(1ULL << 21)
 #define KPF_THP_BIT	(1ULL << 22)
 #define KPF_ZERO_BIT	(1ULL << 24)
 

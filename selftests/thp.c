@@ -454,6 +454,224 @@ KSM_TEST(parts_are_on_the_lru)
 	EXPECT_EQ(NR - 1, distinct_pfns(map, NR));
 }
 
+/* So many pages of a huge page have an equal elsewhere, which lies in no huge page. */
+static char *huge_with_twins(char *map, int twins, int first)
+{
+	char *small = map_pages(twins);
+	int i;
+
+	if (!small)
+		return NULL;
+	for (i = 0; i < NR; i++)
+		fill(page_of(map, i), first + i);
+	for (i = 0; i < twins; i++)
+		fill(page_of(small, i), first + 7 + 31 * i % (NR - 7));
+	if (madvise(map, HUGE_SIZE, MADV_MERGEABLE) ||
+	    madvise(small, twins * pagesize, MADV_MERGEABLE))
+		return NULL;
+	return small;
+}
+
+#define NEEDS_HUGE_PAGES_KNOB()						\
+	NEEDS_KNOB("huge_pages", "this provider splits for each page")
+
+/* What is written is what it reads; nothing else is taken. */
+KSM_TEST(huge_pages_values)
+{
+	static const char * const bad[] = { "-1", "x", "4294967296", "1 2", "[1]", "0x1", "1.5", " " };
+	size_t i;
+
+	NEEDS_HUGE_PAGES_KNOB();
+	EXPECT_EQ(1, knob("huge_pages"));
+	ASSERT_EQ(0, knob_write("huge_pages", "0\n"));
+	EXPECT_EQ(0, knob("huge_pages"));
+	ASSERT_EQ(0, knob_write("huge_pages", "4294967295"));
+	EXPECT_EQ(4294967295, knob("huge_pages"));
+	ASSERT_EQ(0, knob_set("huge_pages", 64));
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(-EINVAL, knob_write("huge_pages", bad[i])) {
+			TH_LOG("\"%s\"", bad[i]);
+		}
+		EXPECT_EQ(64, knob("huge_pages"));
+	}
+}
+
+KSM_TEST(never_split)
+{
+	char *map = MAP_HUGE_PAGES(1), *twins, *small;
+
+	NEEDS_HUGE_PAGES_KNOB();
+	ASSERT_EQ(0, knob_set("huge_pages", 0));
+	twins = huge_with_twins(map, 16, 0);
+	ASSERT_NE(NULL, twins);
+	small = MERGEABLE_PAGES(4, 3000);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, 3));
+	EXPECT_TRUE(all_ksm(small, 4));
+	EXPECT_TRUE(still_huge(map));
+	EXPECT_TRUE(none_ksm(twins, 16));
+	/* Nothing is on record of it. */
+	EXPECT_EQ(16 + 4, ksm_stat(0, "ksm_rmap_items"));
+	ASSERT_EQ(0, knob_set("huge_pages", 1));
+	ASSERT_TRUE(ksm_settles(17, 19));
+	EXPECT_FALSE(still_huge(map));
+	/* What is on record of it is forgotten. */
+	ASSERT_EQ(0, knob_set("huge_pages", 0));
+	ASSERT_TRUE(ksm_passes(2));
+	EXPECT_EQ(NR + 16 + 4, ksm_stat(0, "ksm_rmap_items"));
+}
+
+/* As many as are wanted, and one less: that is counted in one pass, not over several. */
+KSM_TEST(split_for_so_many)
+{
+	char *map = MAP_HUGE_PAGES(2), *few, *enough;
+	int i;
+
+	NEEDS_HUGE_PAGES_KNOB();
+	ASSERT_EQ(0, knob_set("huge_pages", 8));
+	/* With it pages that found no equal are passed over. */
+	ASSERT_EQ(0, knob_set("smart_scan", 1));
+	few = huge_with_twins(map, 7, 0);
+	enough = huge_with_twins(map + HUGE_SIZE, 8, NR);
+	ASSERT_TRUE(few && enough);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(40));
+	EXPECT_TRUE(still_huge(map));
+	EXPECT_TRUE(none_ksm(few, 7));
+	EXPECT_FALSE(still_huge(map + HUGE_SIZE));
+	EXPECT_TRUE(all_ksm(enough, 8));
+	EXPECT_TRUE(ksm_settles(8, 8));
+	for (i = 0; i < 2 * NR; i++) {
+		ASSERT_TRUE(holds(page_of(map, i), i));
+	}
+	/* An equal more. */
+	ASSERT_NE(NULL, enough = MERGEABLE_PAGES(1, 501));
+	ASSERT_TRUE(ksm_settles(16, 16));
+	EXPECT_FALSE(still_huge(map));
+	EXPECT_TRUE(all_ksm(few, 7) && all_ksm(enough, 1));
+}
+
+/* Like merged pages, of which there is one each. */
+KSM_TEST(split_for_merged_pages)
+{
+	char *map = MAP_HUGE_PAGES(2), *few, *enough, *again;
+
+	NEEDS_HUGE_PAGES_KNOB();
+	ASSERT_EQ(0, knob_set("huge_pages", 8));
+	again = map_pages(15);
+	ASSERT_NE(NULL, again);
+	few = huge_with_twins(map, 7, 0);
+	enough = huge_with_twins(map + HUGE_SIZE, 8, NR);
+	ASSERT_TRUE(few && enough);
+	memcpy(again, few, 7 * pagesize);
+	memcpy(page_of(again, 7), enough, 8 * pagesize);
+	ASSERT_EQ(0, madvise(again, 15 * pagesize, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(15, 15 + 8));
+	EXPECT_TRUE(still_huge(map));
+	EXPECT_FALSE(still_huge(map + HUGE_SIZE));
+}
+
+/* Each in the other, and in itself. */
+static void pairs(struct __test_metadata *_metadata, int wanted, int across, int inside, bool split)
+{
+	char *map = MAP_HUGE_PAGES(2);
+	int i;
+
+	NEEDS_HUGE_PAGES_KNOB();
+	ASSERT_EQ(0, knob_set("huge_pages", wanted));
+	for (i = 0; i < 2 * NR; i++)
+		fill(page_of(map, i), i);
+	for (i = 0; i < across; i++)
+		fill(page_of(map, NR + 11 * i + 1), 17 * i);
+	for (i = 0; i < inside; i++) {
+		fill(page_of(map, 400 + 2 * i), 400 + 2 * i + 1);
+		fill(page_of(map, NR + 400 + 2 * i), NR + 400 + 2 * i + 1);
+	}
+	ASSERT_EQ(0, madvise(map, 2 * HUGE_SIZE, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	if (split) {
+		ASSERT_TRUE(ksm_settles(across + 2 * inside, across + 2 * inside));
+		EXPECT_FALSE(still_huge(map) || still_huge(map + HUGE_SIZE));
+	} else {
+		ASSERT_TRUE(ksm_passes(30));
+		EXPECT_EQ(0, knob("pages_shared"));
+		EXPECT_TRUE(still_huge(map) && still_huge(map + HUGE_SIZE));
+	}
+	ASSERT_EQ(0, knob_set("run", 0));
+	for (i = 0; i < across; i++) {
+		ASSERT_TRUE(holds(page_of(map, 17 * i), 17 * i));
+		ASSERT_TRUE(holds(page_of(map, NR + 11 * i + 1), 17 * i));
+	}
+}
+
+KSM_TEST(enough_pairs_of_two_huge_pages)
+{
+	pairs(_metadata, 20, 20, 0, true);
+}
+
+KSM_TEST(few_pairs_of_two_huge_pages)
+{
+	pairs(_metadata, 21, 20, 0, false);
+}
+
+KSM_TEST(enough_pairs_inside)
+{
+	pairs(_metadata, 20, 0, 10, true);
+}
+
+KSM_TEST(few_pairs_inside)
+{
+	pairs(_metadata, 21, 0, 10, false);
+}
+
+/* A child's mapping of the same huge page is not its equal. */
+KSM_TEST(forked_pages_are_no_equals)
+{
+	char *map = MAP_HUGE_PAGES(1);
+	struct peer p;
+	int i;
+
+	NEEDS_HUGE_PAGES_KNOB();
+	ASSERT_EQ(0, knob_set("huge_pages", 8));
+	for (i = 0; i < NR; i++)
+		fill(page_of(map, i), i);
+	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_MERGEABLE));
+	ASSERT_TRUE(peer_start(&p, peer_waits, NULL));
+	ASSERT_TRUE(peer_meet(&p));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_passes(20));
+	EXPECT_TRUE(still_huge(map));
+	EXPECT_EQ(0, knob("pages_shared"));
+	ASSERT_TRUE(peer_meet(&p));
+	EXPECT_EQ(0, peer_end(&p));
+}
+
+/* Zeroes count where they are merged. */
+KSM_TEST(split_for_zeroes)
+{
+	char *map = MAP_HUGE_PAGES(2);
+	int i;
+
+	NEEDS_HUGE_PAGES_KNOB();
+	ASSERT_EQ(0, knob_set("huge_pages", 8));
+	ASSERT_EQ(0, knob_write("content", "zero"));
+	for (i = 0; i < 2 * NR; i++)
+		fill(page_of(map, i), i % 64);
+	for (i = 0; i < 7; i++)
+		memset(page_of(map, 60 * i), 0, pagesize);
+	for (i = 0; i < 8; i++)
+		memset(page_of(map, NR + 60 * i), 0, pagesize);
+	ASSERT_EQ(0, madvise(map, 2 * HUGE_SIZE, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 8));
+	ASSERT_TRUE(ksm_passes(20));
+	EXPECT_EQ(8, knob("ksm_zero_pages"));
+	EXPECT_TRUE(still_huge(map));
+	EXPECT_FALSE(still_huge(map + HUGE_SIZE));
+	EXPECT_EQ(0, knob("pages_shared"));
+}
+
 /* fork() while the huge page is one, then merging on both sides. */
 KSM_TEST(forked_huge_page)
 {
