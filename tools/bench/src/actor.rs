@@ -81,7 +81,7 @@ const FILLED: &str = "filled";
 pub fn act(role: &str) -> Result<()> {
     let role: Role = serde_json::from_str(role)?;
     let mut body = Body {
-        memory: Memory::new(role.pages, role.kind == Kind::Huge)?,
+        memory: Memory::new(role.pages, role.kind.is_huge())?,
         role,
         busy: Vec::new(),
         children: Vec::new(),
@@ -94,7 +94,7 @@ pub fn act(role: &str) -> Result<()> {
             body.busy.push(index);
         }
     }
-    if role.kind == Kind::Huge {
+    if role.kind.is_huge() {
         let huge = knobs::bytes_in("/proc/self/smaps_rollup", "AnonHugePages:")?;
         ensure!(
             huge >= (role.pages * PAGE) as i64,

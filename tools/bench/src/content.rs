@@ -35,7 +35,12 @@ pub enum Kind {
     UsersUnique,
     /// Each content twice in one of them.
     UsersHalf,
+    /// Four guests of one image in huge pages, of which each has more or less in common with the others.
+    HugeGuests,
 }
+
+/// Pages of a huge page.
+const PARTS: usize = HUGE_PAGE / PAGE;
 
 /// Processes of the workloads that are spread.
 const SPREAD: usize = 32;
@@ -70,6 +75,7 @@ impl Kind {
             Self::SpreadHalf => "half duplicates, 32 processes",
             Self::UsersUnique => "unique, 100 users",
             Self::UsersHalf => "half duplicates, 100 users",
+            Self::HugeGuests => "guests in huge pages",
         }
     }
 
@@ -86,7 +92,7 @@ impl Kind {
     /// How many processes share the memory.
     pub fn processes(self) -> usize {
         match self {
-            Self::Guests => 4,
+            Self::Guests | Self::HugeGuests => 4,
             Self::Small => 64,
             Self::SpreadUnique | Self::SpreadHalf => SPREAD,
             Self::UsersUnique | Self::UsersHalf => USERS,
@@ -97,12 +103,18 @@ impl Kind {
     /// How many pages each of them has, of so many in all. Huge pages are not cut.
     pub fn pages_each(self, pages: usize) -> usize {
         match self {
-            Self::Huge => pages.next_multiple_of(HUGE_PAGE / PAGE),
+            Self::Huge => pages.next_multiple_of(PARTS),
+            Self::HugeGuests => pages.div_ceil(self.processes()).next_multiple_of(PARTS),
             // What eight children write to, a quarter each, comes to twice as much again.
             Self::Fork => pages.div_ceil(3),
             Self::UsersHalf => pages.div_ceil(self.processes()).next_multiple_of(2),
             _ => pages.div_ceil(self.processes()),
         }
+    }
+
+    /// Whether its pages lie in huge ones.
+    pub fn is_huge(self) -> bool {
+        matches!(self, Self::Huge | Self::HugeGuests)
     }
 
     /// Whose process `who` is, if not the caller's own.
@@ -139,6 +151,17 @@ impl Content {
             Kind::LastWord => Self::LastWord(number(seed, 1 + who, index)),
             Kind::Small | Kind::Fork if index.is_multiple_of(2) => common(),
             Kind::Small | Kind::Fork => own(),
+            // A quarter comes from the image, and a quarter is the guest's own; an eighth was freed in part. Of
+            // the rest a page in two, in 16, in 128 and in 512 is in common.
+            Kind::HugeGuests => match index / PARTS % 8 {
+                0 | 1 => common(),
+                2 if index.is_multiple_of(2) => common(),
+                3 if index.is_multiple_of(16) => common(),
+                4 if index.is_multiple_of(128) => common(),
+                5 if index.is_multiple_of(512) => common(),
+                6 if index % PARTS < PARTS / 4 => Self::Zero,
+                _ => own(),
+            },
             Kind::Guests => match index % 20 {
                 0..4 => Self::Zero,
                 4..12 => common(),
@@ -194,5 +217,11 @@ mod tests {
         assert_eq!(distinct(Kind::SpreadHalf, 800), 400);
         assert_eq!(distinct(Kind::UsersUnique, 800), 800);
         assert_eq!(distinct(Kind::UsersHalf, 800), 400);
+        let common = 2 * 512 + 256 + 32 + 4 + 1;
+        let own = 8 * 512 - common - 128;
+        assert_eq!(
+            distinct(Kind::HugeGuests, 4 * 8 * 512),
+            common + 1 + 4 * own
+        );
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     figures::Figure,
     knobs,
     measure::{add_ratios, in_turn, merge_and_rest, Figures},
-    provider::{Provider, Scanner},
+    provider::{self, Scanner},
     record::Workload,
 };
 
@@ -18,15 +18,7 @@ const KNOB: &str = "/sys/kernel/mm/rksm/domain";
 
 /// Why there are no figures.
 pub fn missing(module: &Path) -> Result<Option<String>> {
-    Provider::Rksm.take_over(module)?;
-    let there = Path::new(KNOB).exists();
-    Ok((!there).then(|| format!("rksm has no knob {KNOB}")))
-}
-
-fn set(domain: &str) -> Result<()> {
-    knobs::set("run", 2)?;
-    knobs::set("run", 0)?;
-    knobs::write(Path::new(KNOB), domain)
+    provider::missing_knob(module, KNOB)
 }
 
 /// One domain for all and one for each user, one after the other.
@@ -39,7 +31,7 @@ pub fn measure(
     knobs::for_measuring(&[("pages_to_scan", "1000"), ("sleep_millisecs", "0")])?;
     let mut figures = Figures::new();
     for domain in in_turn(["all", "user"], seed) {
-        set(domain)?;
+        knobs::set_unmerged(KNOB, domain)?;
         let (rest, merged) = merge_and_rest(workload, seed, scanner, rest)?;
         let (at_rest, seconds) = match domain {
             "all" => (Figure::OneDomainRestNs, Figure::OneDomainSeconds),
@@ -48,7 +40,7 @@ pub fn measure(
         figures.insert(at_rest, rest.cpu_ns / rest.scanned as f64);
         figures.extend(merged.map(|merged| (seconds, merged)));
     }
-    set("all")?;
+    knobs::set_unmerged(KNOB, "all")?;
     let ratios = [
         (
             Figure::DomainsRestCost,

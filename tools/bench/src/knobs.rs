@@ -35,6 +35,13 @@ pub fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("{text:?} to {}", path.display()))
 }
 
+/// The same where it is refused while pages are merged, or means something for what is merged afterwards.
+pub fn set_unmerged(path: &str, text: &str) -> Result<()> {
+    set("run", 2)?;
+    set("run", 0)?;
+    write(Path::new(path), text)
+}
+
 fn number(path: &Path) -> Result<i64> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     text.trim()

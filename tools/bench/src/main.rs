@@ -25,9 +25,11 @@ mod reading;
 mod record;
 mod report;
 mod scanners;
+mod splits;
 mod stuck;
 mod table;
 mod talk;
+mod zeroes;
 
 use std::path::PathBuf;
 
@@ -59,8 +61,8 @@ enum Command {
         /// Content and order come from it.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Only workloads whose name has this in it; `neighbours`, `scanners`, `domains` and `hooks` are groups
-        /// of their own, which are left out unless they are named.
+        /// Only workloads whose name has this in it; `neighbours`, `scanners`, `domains`, `content`, `splits` and
+        /// `hooks` are groups of their own, which are left out unless they are named.
         #[arg(long, default_value = "")]
         only: String,
         #[command(flatten)]

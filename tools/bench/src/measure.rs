@@ -92,7 +92,7 @@ impl Stage {
     }
 
     /// Pages that the processes filled.
-    fn filled(&self) -> f64 {
+    pub fn filled(&self) -> f64 {
         let kind = self.workload.kind;
         (kind.pages_each(self.workload.pages) * kind.processes()) as f64
     }

@@ -22,7 +22,7 @@ use crate::{
     provider::{self, Provider, Scanner},
     reading::Reading,
     record::{self, Group, Line, Machine, Outside, Point, Record, Workload},
-    scanners,
+    scanners, splits, zeroes,
 };
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -161,6 +161,10 @@ fn workloads(effort: &Effort, module: &Path, only: &str) -> Result<Vec<Workload>
         [Kind::UsersUnique, Kind::UsersHalf]
             .map(|kind| workload(kind, 2 * effort.pages, Group::Domains))
             .to_vec()
+    } else if only.starts_with("content") {
+        vec![workload(Kind::Unique, 2 * effort.pages, Group::Content)]
+    } else if only.starts_with("splits") {
+        vec![workload(Kind::HugeGuests, 2 * effort.pages, Group::Splits)]
     } else if only.starts_with("hooks") {
         let case = |case: hooks::Case| workload(Kind::Half, case.pages(), Group::Hooks(case));
         hooks::Case::ALL.map(case).to_vec()
@@ -203,6 +207,8 @@ fn missing(workload: Workload, module: &Path) -> Result<Option<String>> {
     match workload.group {
         Group::Scanners => scanners::missing(module),
         Group::Domains => domains::missing(module),
+        Group::Content => zeroes::missing(module),
+        Group::Splits => splits::missing(module),
         Group::Neighbours(neighbour, _) => Ok(neighbour.missing().map(str::to_owned)),
         _ if workload.kind == Kind::Huge && !huge => {
             Ok(Some("this kernel has no huge pages".to_owned()))
@@ -333,6 +339,14 @@ impl<'a> Runner<'a> {
                 let figures = domains::measure(workload, seed, scanner, effort.rest)?;
                 Ok((figures.into(), Vec::new()))
             }
+            Group::Content => {
+                let figures = zeroes::measure(workload, seed, scanner, effort.rest)?;
+                Ok((figures.into(), Vec::new()))
+            }
+            Group::Splits => {
+                let figures = splits::measure(workload, seed, scanner, effort.rest)?;
+                Ok((figures.into(), Vec::new()))
+            }
             Group::Hooks(case) => {
                 let figures = hooks::measure(case, seed, self.module)?;
                 Ok((figures.into(), Vec::new()))
@@ -360,7 +374,9 @@ fn turns(group: Group, effort: &Effort) -> Vec<(usize, Provider)> {
     let (first, last, providers): (_, _, &[_]) = match group {
         Group::Table | Group::Growth => (0, effort.pairs, &Provider::BOTH),
         Group::Neighbours(..) => (1, effort.neighbours.pairs, &Provider::BOTH),
-        Group::Scanners | Group::Domains | Group::Hooks(_) => (1, effort.pairs, &[Provider::Rksm]),
+        Group::Scanners | Group::Domains | Group::Content | Group::Splits | Group::Hooks(_) => {
+            (1, effort.pairs, &[Provider::Rksm])
+        }
     };
     (first..=last)
         .flat_map(|pair| providers.iter().map(move |&provider| (pair, provider)))

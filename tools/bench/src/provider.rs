@@ -61,6 +61,13 @@ impl Provider {
     }
 }
 
+/// Why what a knob of rksm does is not measured.
+pub fn missing_knob(module: &Path, knob: &str) -> Result<Option<String>> {
+    Provider::Rksm.take_over(module)?;
+    let there = Path::new(knob).exists();
+    Ok((!there).then(|| format!("rksm has no knob {knob}")))
+}
+
 pub fn insert(module: &Path) -> Result<()> {
     let file = File::open(module).with_context(|| module.display().to_string())?;
     finit_module(file, c"", ModuleInitFlags::empty()).context("insmod")

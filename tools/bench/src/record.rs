@@ -162,6 +162,8 @@ impl Workload {
             Group::Neighbours(..) => format!("neighbours: {}", self.name()),
             Group::Scanners => format!("scanners: {}", self.name()),
             Group::Domains => format!("domains: {}", self.name()),
+            Group::Content => format!("content: {}", self.name()),
+            Group::Splits => format!("splits: {}", self.name()),
             Group::Hooks(_) => format!("hooks: {}", self.name()),
         }
     }
@@ -185,6 +187,8 @@ pub enum Group {
     Neighbours(Neighbour, Pace),
     Scanners,
     Domains,
+    Content,
+    Splits,
     Hooks(Case),
 }
 

@@ -10,7 +10,7 @@ use crate::{
     figures::Figure,
     knobs,
     measure::{add_ratios, in_turn, merge_and_rest, Figures, LEAST_REST},
-    provider::{Provider, Scanner},
+    provider::{self, Scanner},
     reading,
     record::Workload,
 };
@@ -25,9 +25,7 @@ pub fn missing(module: &Path) -> Result<Option<String>> {
     if available_parallelism()?.get() < 2 {
         return Ok(Some("this machine has one CPU".to_owned()));
     }
-    Provider::Rksm.take_over(module)?;
-    let there = Path::new(KNOB).exists();
-    Ok((!there).then(|| format!("rksm has no knob {KNOB}")))
+    provider::missing_knob(module, KNOB)
 }
 
 fn set(scanners: usize) -> Result<()> {
