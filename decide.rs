@@ -85,9 +85,7 @@ impl Engine {
                 let _plain = tally.see_zero(item);
                 None
             }
-            Want::Zero if huge.lets_go(item, work, self.settings.huge_pages.get()) => {
-                Some(Todo::Zero)
-            }
+            Want::Zero if huge.lets_go(work, self.settings.huge_pages.get()) => Some(Todo::Zero),
             Want::See | Want::Zero => {
                 let _plain = tally.see(item, work.key);
                 None
@@ -123,7 +121,7 @@ impl Engine {
         } = books;
         let sums = self.sums_of(item.space());
         match stable.find(&sums, work.checksum, work.nid, token) {
-            Some(found) if huge.lets_go(item, work, self.settings.huge_pages.get()) => {
+            Some(found) if huge.lets_go(work, self.settings.huge_pages.get()) => {
                 Some(Todo::Join(found))
             }
             Some(found) => {

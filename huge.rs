@@ -12,7 +12,7 @@
 //! anew behind. It belongs to the scanner, which is in one huge page at a time, and so takes no memory that
 //! grows with anything.
 
-use crate::{intrusive::item::ItemRef, work::Work};
+use crate::work::Work;
 use kernel::prelude::*;
 
 /// How many pages of the huge page that the scanner has come to have an equal.
@@ -34,15 +34,10 @@ impl HugePage {
         self.equals
     }
 
-    /// Notes that the page of `item` has an equal. Whether it can be merged, as far as that depends on the huge
-    /// page that it is in: it is in none, or so many of its pages have an equal that it may be split.
-    pub(crate) fn lets_go(&mut self, item: ItemRef<'_>, work: &Work, at_least: u32) -> bool {
-        let Some(folio) = work.folio else {
-            return true;
-        };
-        // Smart scan is about pages that have none.
-        item.be_young();
-        self.count(folio) >= at_least
+    /// Notes that a page has an equal. Whether it can be merged, as far as that depends on the huge page that
+    /// it is in: it is in none, or so many of its pages have an equal that it may be split.
+    pub(crate) fn lets_go(&mut self, work: &Work, at_least: u32) -> bool {
+        work.folio.is_none_or(|folio| self.count(folio) >= at_least)
     }
 }
 

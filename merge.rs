@@ -348,7 +348,7 @@ impl Engine {
         if other.read(|content| sums.checksum(content)) != work.checksum {
             return Err(Unfit::Candidate);
         }
-        match (huge.lets_go(item, work, at_least), other.is_large()) {
+        match (huge.lets_go(work, at_least), other.is_large()) {
             (true, false) => Ok(()),
             (true, true) if work.folio.is_some() => Err(Unfit::TwoFolios),
             (_, true) => Err(Unfit::Candidate),

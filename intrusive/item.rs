@@ -254,11 +254,6 @@ impl<'r> ItemRef<'r> {
         skip
     }
 
-    /// Begins to grow older anew.
-    pub(crate) fn be_young(&self) {
-        self.item().age.set(Age::default().to_bits());
-    }
-
     /// Notes what a page without a place in any tree looks like. False, and nothing done, for one
     /// that is in a tree or a list, or claimed.
     #[must_use]
