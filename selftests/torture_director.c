@@ -115,6 +115,18 @@ static bool pick_domain(void)
 	return !err;
 }
 
+/* The same. */
+static bool pick_content(void)
+{
+	const char *content = choose(0, 4) ? "all" : "zero";
+	int err = knob_write("content", content);
+
+	note("content = %s: %s", content, err ? strerror(-err) : "ok");
+	if (err && err != -EBUSY)
+		fault("content = %s: %s", content, strerror(-err));
+	return !err;
+}
+
 /* Its children stay where they are. */
 static void move_a_process(void)
 {
@@ -167,6 +179,8 @@ static void change_a_knob(void)
 		break;
 	case 2:
 		set("use_zero_pages", choose(0, 1));
+		if (loaded())
+			set("huge_pages", choose(0, 2) ? choose(0, 20) : 1);
 		break;
 	case 3:
 		set("stable_node_chains_prune_millisecs", choose(0, 1) ? 0 : choose(0, 2000));
@@ -180,8 +194,10 @@ static void change_a_knob(void)
 		/* EBUSY where pages are merged, and right where not. */
 		set("max_page_sharing", choose(2, 300));
 		set("merge_across_nodes", choose(0, 1));
-		if (loaded())
+		if (loaded()) {
 			pick_domain();
+			pick_content();
+		}
 		break;
 	case 6:
 		/* Refused while the advisor decides. */
@@ -243,6 +259,8 @@ static void pick_structure(void)
 		set_unmerged("merge_across_nodes", choose(0, 1));
 	if (loaded() && !pick_domain())
 		fault("domain is refused with nothing merged");
+	if (loaded() && !pick_content())
+		fault("content is refused with nothing merged");
 }
 
 static void toggle(void)
