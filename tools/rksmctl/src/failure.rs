@@ -58,11 +58,12 @@ pub fn words(error: &io::Error) -> String {
 }
 
 /// Knobs that say how merged pages are found.
-const CONSTANT_WHILE_MERGED: [&str; 4] = [
+const CONSTANT_WHILE_MERGED: [&str; 5] = [
     "max_page_sharing",
     "merge_across_nodes",
     "domain",
     "domain_depth",
+    "content",
 ];
 
 /// What to do where the kernel refuses a write to a knob, or a read, with this error.

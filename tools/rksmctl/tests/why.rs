@@ -330,6 +330,16 @@ fn waits() {
 }
 
 #[test]
+fn zeroes() {
+    let root = healthy();
+    let content = format!("{RKSM}/content");
+    set(root.path(), &content, "all [zero]\n");
+    assert_snapshot!(why(&root, &[]));
+    set(root.path(), &content, "[all] zero\n");
+    assert!(!why(&root, &[]).contains("zeroes"));
+}
+
+#[test]
 fn stopped_in_a_pass() {
     let root = healthy();
     // It says nothing of how long a pass takes.

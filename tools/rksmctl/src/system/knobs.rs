@@ -80,6 +80,20 @@ pub const KNOBS: &[Knob] = &[
         "which level of cgroups is a domain; 0 is the lowest",
     ),
     knob(
+        "content",
+        Takes::Words(&["all", "zero"]),
+        "all",
+        "",
+        "which pages: all that are equal, or those of zeroes",
+    ),
+    knob(
+        "huge_pages",
+        U32,
+        "1",
+        "pages",
+        "of a huge page, that must have an equal to split it; 0 never",
+    ),
+    knob(
         "scanners",
         Takes::Number(1, 16),
         "1",
@@ -322,6 +336,7 @@ mod tests {
             ("advisor_free_high", "0"),
             ("advisor_free_low", "100"),
             ("domain", "[all]"),
+            ("content", "zeroes"),
             ("max_page_sharing", "1"),
         ] {
             assert!(find(name).unwrap().check(value).is_err(), "{name}={value}");

@@ -27,9 +27,10 @@ pub struct Finding {
     pub remedy: String,
 }
 
-pub const ALL: [fn(&Case) -> Option<Finding>; 15] = [
+pub const ALL: [fn(&Case) -> Option<Finding>; 16] = [
     stopped,
     waits,
+    zeroes,
     unasked,
     left_out,
     guests,
@@ -111,6 +112,16 @@ fn waits(case: &Case) -> Option<Finding> {
             format!("{available} of memory is available, and merging begins at {high} %"),
         ],
         "none, if that is what you want; else a higher advisor_free_high, or rksmctl tune auto",
+    )
+}
+
+fn zeroes(case: &Case) -> Option<Finding> {
+    (case.settings.get("content") == Some("zero")).then_some(())?;
+    finding(
+        "zeroes",
+        "Only pages full of zeroes are merged",
+        vec!["content is zero".into()],
+        "none, if that is what you want; else rksmctl tune content=all, with nothing merged",
     )
 }
 
