@@ -3,6 +3,7 @@
 
 #include <linux/cgroup.h>
 #include <linux/cred.h>
+#include <linux/gfp.h>
 #include <linux/ksm.h>
 #include <linux/ksm_provider.h>
 #include <linux/memcontrol.h>
@@ -18,6 +19,9 @@
 #include <linux/user_namespace.h>
 #include <trace/events/rksm.h>
 
+const gfp_t RUST_CONST_HELPER_GFP_HIGHUSER_MOVABLE = GFP_HIGHUSER_MOVABLE;
+const gfp_t RUST_CONST_HELPER___GFP_RECLAIM = __GFP_RECLAIM;
+const gfp_t RUST_CONST_HELPER___GFP_THISNODE = __GFP_THISNODE;
 const slab_flags_t RUST_CONST_HELPER_SLAB_NO_MERGE = SLAB_NO_MERGE;
 const vm_flags_t RUST_CONST_HELPER_VM_LOCKED = VM_LOCKED;
 const vm_flags_t RUST_CONST_HELPER_VM_MERGE_NONE = VM_MERGE_NONE;

@@ -7,6 +7,8 @@
 #include <linux/cacheflush.h>
 #include <linux/cgroup.h>
 #include <linux/freezer.h>
+#include <linux/gfp.h>
+#include <linux/highmem.h>
 #include <linux/huge_mm.h>
 #include <linux/ksm.h>
 #include <linux/leafops.h>
@@ -14,6 +16,7 @@
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
+#include <linux/nodemask.h>
 #include <linux/oom.h>
 #include <linux/pagemap.h>
 #include <linux/pagewalk.h>
@@ -456,6 +459,36 @@ __rust_helper void rust_helper_folio_add_anon_rmap_pte(struct folio *folio,
 	folio_add_anon_rmap_pte(folio, page, vma, addr, flags);
 }
 
+__rust_helper struct folio *rust_helper___folio_alloc_node(gfp_t gfp,
+							   unsigned int order,
+							   int nid)
+{
+	return __folio_alloc_node(gfp, order, nid);
+}
+
+__rust_helper unsigned int rust_helper_nr_nodes(void)
+{
+	return nr_node_ids;
+}
+
+__rust_helper int rust_helper_copy_mc_user_highpage(struct page *to,
+						    struct page *from,
+						    unsigned long vaddr,
+						    struct vm_area_struct *vma)
+{
+	return copy_mc_user_highpage(to, from, vaddr, vma);
+}
+
+__rust_helper void rust_helper___folio_set_swapbacked(struct folio *folio)
+{
+	__folio_set_swapbacked(folio);
+}
+
+__rust_helper void rust_helper___folio_mark_uptodate(struct folio *folio)
+{
+	__folio_mark_uptodate(folio);
+}
+
 __rust_helper int rust_helper_PageHWPoison(const struct page *page)
 {
 	return PageHWPoison(page);
@@ -471,6 +504,14 @@ __rust_helper u64 rust_helper_user_ns_id(const struct user_namespace *ns)
 {
 	return ns->ns.ns_id;
 }
+
+#ifndef CONFIG_MEMCG
+__rust_helper void rust_helper_mem_cgroup_replace_folio(struct folio *old,
+							struct folio *new)
+{
+	mem_cgroup_replace_folio(old, new);
+}
+#endif
 
 #ifdef CONFIG_MEMCG
 __rust_helper bool rust_helper_mem_cgroup_disabled(void)

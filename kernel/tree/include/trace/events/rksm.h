@@ -162,6 +162,34 @@ TRACE_EVENT(rksm_merge_with_ksm_page,
 );
 
 /**
+ * rksm_fresh_frame - a page became a merged page in another frame
+ * @pfn: the frame that it was in
+ * @ksm_pfn: the frame that was drawn for it
+ * @slot: from which slot of the pool
+ */
+TRACE_EVENT(rksm_fresh_frame,
+
+	TP_PROTO(unsigned long pfn, unsigned long ksm_pfn, unsigned int slot),
+
+	TP_ARGS(pfn, ksm_pfn, slot),
+
+	TP_STRUCT__entry(
+		__field(unsigned long, pfn)
+		__field(unsigned long, ksm_pfn)
+		__field(unsigned int, slot)
+	),
+
+	TP_fast_assign(
+		__entry->pfn = pfn;
+		__entry->ksm_pfn = ksm_pfn;
+		__entry->slot = slot;
+	),
+
+	TP_printk("pfn %lu ksm pfn %lu slot %u", __entry->pfn,
+		  __entry->ksm_pfn, __entry->slot)
+);
+
+/**
  * rksm_remove_ksm_page - a merged page was removed from the stable tree
  * @pfn: its frame, as far as is known
  */
