@@ -183,6 +183,14 @@ impl Control for Desk {
         self.engine.change_rules(|| false, || knob.set(content))
     }
 
+    fn set_fresh_frames(&self, drawn: Option<bool>) {
+        let engine = &*self.engine;
+        engine.settings.fresh_frames.set(drawn);
+        if !engine.settings.draws_frames() {
+            engine.frames.give_back();
+        }
+    }
+
     fn set_advisor_mode(&self, mode: Mode) {
         let settings = &self.engine.settings;
         let engine = &*self.engine;

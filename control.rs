@@ -151,6 +151,10 @@ pub(crate) trait Control: Send + Sync + 'static {
     /// `EBUSY` if pages are merged. `ERESTARTSYS` if a signal came meanwhile.
     fn set_content(&self, content: Content) -> Result;
 
+    /// Says whether a page becomes a merged one in a frame that was drawn; `None`: the domain decides. What is
+    /// merged stays as it is.
+    fn set_fresh_frames(&self, drawn: Option<bool>);
+
     /// Says who decides on how many pages to look at, which begins with a default.
     fn set_advisor_mode(&self, mode: Mode);
 

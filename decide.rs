@@ -120,7 +120,8 @@ impl Engine {
             token,
         } = books;
         let sums = self.sums_of(item.space());
-        match stable.find(&sums, work.checksum, work.nid, token) {
+        let drawn = self.settings.draws_frames();
+        match stable.find(&sums, work.checksum, work.nid, drawn, token) {
             Some(found) if huge.lets_go(work, self.settings.huge_pages.get()) => {
                 Some(Todo::Join(found))
             }

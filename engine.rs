@@ -10,6 +10,7 @@ use crate::{
     mm::{
         address_space::{AddressSpace, LiveMm},
         domain::Domain,
+        frame_pool::FramePools,
         gate::{Gate, Inside},
         kthread::{new_wait_queue, WaitQueue},
         provider,
@@ -58,6 +59,8 @@ pub(crate) struct Engine {
     #[pin]
     others: WaitQueue,
     hasher: PageHasher,
+    /// What merged pages are made in, where frames are drawn.
+    pub(crate) frames: FramePools,
     pub(crate) settings: Settings,
     run: Atomic<u32>,
     /// A lock inside of all others.
@@ -80,6 +83,7 @@ impl Engine {
     /// `ENOMEM`.
     pub(crate) fn new() -> Result<Arc<Self>> {
         let hasher = PageHasher::new()?;
+        let frames = FramePools::new()?;
         let leaf_cache = LeafCache::create(c"rksm_leaf")?;
         Arc::pin_init(
             try_pin_init!(Self {
@@ -90,6 +94,7 @@ impl Engine {
                 first <- new_wait_queue!("rksm_first"),
                 others <- new_wait_queue!("rksm_others"),
                 hasher,
+                frames,
                 settings: Settings::new(),
                 run: Atomic::new(u32::from(Run::Stop)),
                 unmerging <- new_mutex!(Unmerging::default(), "rksm_unmerging"),

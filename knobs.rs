@@ -34,6 +34,14 @@ pub(crate) fn zero_or_one(text: &[u8]) -> Result<bool> {
     }
 }
 
+/// The same; `None`: something else decides.
+pub(crate) fn zero_one_or_auto(text: &[u8]) -> Result<Option<bool>> {
+    match text {
+        b"auto" => Ok(None),
+        _ => zero_or_one(text).map(Some),
+    }
+}
+
 /// A number of seconds that is not 0.
 pub(crate) fn positive(text: &[u8]) -> Result<u64> {
     number(text).and_then(|number| match number {

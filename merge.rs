@@ -16,6 +16,8 @@ use crate::{
         account,
         address_space::{AddressSpace, Away, LiveMm},
         anon_vma::Region,
+        frame::NewKsm,
+        frame_pool::Drawn,
         ksm_folio::{KsmFolio, LockedKsm},
         notifier::Invalidation,
         page::{AnonPage, LockedPage, Place},
@@ -38,7 +40,7 @@ pub(crate) enum Unmerged {
     Busy,
     /// It is not mapped there any more.
     Gone,
-    /// There was no memory for a record.
+    /// There was no memory for a record, or for the merged page.
     NoMemory,
 }
 
@@ -304,6 +306,14 @@ impl Engine {
         let Ok(own) = Spot::of(item, |own| own.page.place()) else {
             return Paired::NotNow(claim);
         };
+        let drawn = match self.settings.draws_frames() {
+            true => self.frames.draw(own.nid).map(Some),
+            false => Some(None),
+        };
+        // Without one there is no merged page.
+        let Some(drawn) = drawn else {
+            return Paired::NotNow(claim);
+        };
         let mut ksm = None;
         let made = Spot::with(claim.space(), claim.address(), claim.region(), |other| {
             self.fits(item, &claim, &other.page, own, look)?;
@@ -311,7 +321,7 @@ impl Engine {
             if other.page.place().folio == own.folio {
                 return Err(Unfit::OneFolio);
             }
-            let made = self.make_ksm(claim.space(), other, &node, work.checksum, &mut ksm);
+            let made = self.make_ksm(claim.space(), other, &node, work.checksum, drawn, &mut ksm);
             made.or(Err(Unfit::Candidate))
         });
         let made = made.unwrap_or(Err(Unfit::Candidate));
@@ -440,7 +450,8 @@ impl Engine {
         vma.is_some_and(|vma| sole::undo(&vma, claim.address(), locked))
     }
 
-    /// Makes the page of `spot` a merged page, which stays locked. `place` is where the reference to it is kept.
+    /// Makes the page of `spot` a merged page, which stays locked: itself, or in the frame that was drawn for it.
+    /// `place` is where the reference to it is kept.
     ///
     /// A page that a fork left in several address spaces is not made one, but a copy of it: the others
     /// may never have asked for merging. They keep the page, and if they asked, theirs is merged with
@@ -451,7 +462,8 @@ impl Engine {
         spot: Spot<'_>,
         node: &StableNode,
         checksum: u64,
-        place: &'k mut Option<KsmFolio>,
+        drawn: Option<Drawn>,
+        place: &'k mut Option<NewKsm>,
     ) -> Result<LockedKsm<'k>, Unmerged> {
         let sums = self.sums_of(space);
         // To be read when it is locked and can change no more, which takes a while.
@@ -462,7 +474,18 @@ impl Engine {
             if frozen.read(|content| sums.checksum(content)) != checksum {
                 return Err(Unmerged::Changed);
             }
-            frozen.become_ksm(node.tie(), place).ok_or(Unmerged::Busy)
+            let tie = node.tie();
+            let made = match drawn {
+                None => frozen.become_ksm(tie, place),
+                Some(Drawn { frame, slot }) => {
+                    let made = frozen.become_ksm_in(frame, tie, place);
+                    if made.is_some() {
+                        trace::fresh_frame(spot.page.pfn(), tie.pfn(), slot);
+                    }
+                    made
+                }
+            };
+            made.ok_or(Unmerged::Busy)
         });
         trace_one_page(space, spot.address, &spot.page, &made);
         made

@@ -139,6 +139,8 @@ impl Scanner {
         let engine = &*self.engine;
         let queue = engine.queue(self.number);
         let scans = || self.scans();
+        // The pass may be far from its end.
+        engine.frames.give_back();
         if self.number > 0 {
             thread.wait(queue, scans);
             return;

@@ -120,6 +120,21 @@ pub(crate) enum Within {
     Process = 4,
 }
 
+/// `None`: something else decides.
+impl Value for Option<bool> {
+    fn to_bits(self) -> u64 {
+        self.map_or(0, |yes| 1 + u64::from(yes))
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        match bits {
+            1 => Some(false),
+            2 => Some(true),
+            _ => None,
+        }
+    }
+}
+
 /// `None`: the scope decides.
 impl Value for Option<Within> {
     fn to_bits(self) -> u64 {
@@ -183,6 +198,8 @@ pub(crate) struct Settings {
     /// How far below the root the cgroup lies that counts; with 0 it is the process's own. Constant while
     /// there are merged pages.
     pub(crate) domain_depth: Knob<u32>,
+    /// Whether a page becomes a merged one in a frame that was drawn, if somebody has said so.
+    pub(crate) fresh_frames: Knob<Option<bool>>,
     /// Who decides on `pages_to_scan`.
     pub(crate) advisor_mode: Knob<Mode>,
     /// The share of a CPU that the advisor may use, in percent.
@@ -225,6 +242,7 @@ impl Settings {
             scope: Knob::new(Scope::Madvise as u64),
             domain: Knob::new(0),
             domain_depth: Knob::new(0),
+            fresh_frames: Knob::new(0),
             advisor_mode: Knob::new(Mode::None as u64),
             advisor_max_cpu: Knob::new(70),
             advisor_min_pages: Knob::new(500),
@@ -270,6 +288,13 @@ impl Settings {
             Scope::All => Within::Process,
         })
     }
+
+    /// Whether a page becomes a merged one in a frame that was drawn. Unless somebody has said so, where it is
+    /// told apart whose pages are merged with whose: who trusts everybody has nothing to pay for.
+    pub(crate) fn draws_frames(&self) -> bool {
+        let said = self.fresh_frames.get();
+        said.unwrap_or_else(|| self.within() != Within::All)
+    }
 }
 
 #[kunit_tests(rksm_settings)]
@@ -302,6 +327,19 @@ mod tests {
             settings.use_zero_pages.set(knob);
             assert_eq!(settings.places_zero_pages(), places);
         }
+    }
+
+    #[test]
+    fn frames_are_drawn_by_the_domain_until_it_is_said() {
+        let settings = Settings::new();
+        assert!(!settings.draws_frames());
+        settings.domain.set(Some(Within::User));
+        assert!(settings.draws_frames());
+        settings.fresh_frames.set(Some(false));
+        assert!(!settings.draws_frames());
+        settings.domain.set(Some(Within::All));
+        settings.fresh_frames.set(Some(true));
+        assert!(settings.draws_frames());
     }
 
     #[test]

@@ -15,6 +15,9 @@
 //! So is its domain. That two domains have one place does not happen but by accident; whoever finds a merged
 //! page sees by its content whether it is one of its own.
 //!
+//! Where merged pages are to be in frames that were drawn, those in frames that somebody supplied, or had a say
+//! in, are passed over, as full ones are: who shares one goes on doing so, and nobody joins.
+//!
 //! The kernel frees a merged page without telling us. Its node leaves when the last rmap_item does.
 //! One that no rmap_item shares but whose page is still there, because a fork maps it, swap has it, or it
 //! is about to go, stands apart, and is looked at from time to time: by the number of such nodes, not of
@@ -120,18 +123,20 @@ impl StableTree {
     }
 
     /// Finds a merged page with this checksum, for a page on NUMA node `nid`, and room for one more to
-    /// share it.
+    /// share it. With `drawn`, it is in a frame that was drawn.
     pub(crate) fn find(
         &mut self,
         sums: &Sums<'_>,
         checksum: u64,
         nid: i32,
+        drawn: bool,
         books: &Token,
     ) -> Option<Match> {
         let limit = self.limit;
         let place = sums.place(checksum, nid);
         let usable = |node: &StableNode, folio: &KsmFolio| {
-            !folio.is_poisoned()
+            !(drawn && node.tie().is_given())
+                && !folio.is_poisoned()
                 && !folio.has_tags()
                 && sums.may_meet(folio.nid(), nid)
                 && folio.read(|content| sums.own(node, content))

@@ -2,8 +2,8 @@
 
 //! The files in `/sys/kernel/mm/rksm`, and in `/sys/kernel/mm/ksm` where it has them: names, formats and
 //! errors are those of the in-tree KSM, which has them all but `scope`, `domain`, `domain_depth`, `content`,
-//! `huge_pages`, `scanners`, `advisor_free_high`, `advisor_free_low`, `enrol`, `release`, and those about how
-//! long a pass takes.
+//! `fresh_frames`, `huge_pages`, `scanners`, `advisor_free_high`, `advisor_free_low`, `enrol`, `release`, and
+//! those about how long a pass takes.
 
 use crate::{
     advisor::Mode,
@@ -150,6 +150,21 @@ impl<C: Control> Attrs<C> {
             |c, text| c.set_content(knobs::content(text)?),
         ),
         plain!(c"huge_pages", huge_pages, knobs::number),
+        Attr::read_write(
+            c"fresh_frames",
+            |c, out| {
+                let drawn = match c.settings().fresh_frames.get() {
+                    None => "[auto] 0 1",
+                    Some(false) => "auto [0] 1",
+                    Some(true) => "auto 0 [1]",
+                };
+                put(out, drawn)
+            },
+            |c, text| {
+                c.set_fresh_frames(knobs::zero_one_or_auto(text)?);
+                Ok(())
+            },
+        ),
         Attr::write_only(c"enrol", |c, text| {
             c.set_merge_any(knobs::process(text)?, true)
         }),

@@ -15,6 +15,7 @@
 //!   cleared.
 
 use super::{
+    frame::{Frame, NewKsm},
     page::{AnonPage, LockedPage},
     page_bytes::PageView,
 };
@@ -33,26 +34,35 @@ use kernel::{
 /// Stands for no frame. No memory is there: frame numbers are addresses divided by the page size.
 const NO_FRAME: usize = usize::MAX;
 
-/// What a node has of its folio: the frame number.
+/// Beside the number of a frame: see [`Tie::is_given`]. Such numbers end far below.
+const GIVEN: usize = 1 << (usize::BITS - 1);
+
+/// What a node has of its folio: the frame number, and whether the frame was drawn.
 ///
 /// # Invariants
 ///
 /// While a folio's `mapping` names this, it is alive, and stays where it is.
 pub(crate) struct Tie {
-    pfn: Atomic<usize>,
+    frame: Atomic<usize>,
 }
 
 impl Tie {
     /// One that is tied to no folio.
     pub(crate) const fn new() -> Self {
         Self {
-            pfn: Atomic::new(NO_FRAME),
+            frame: Atomic::new(NO_FRAME),
         }
     }
 
     /// The number of the frame of the folio, as far as is known.
     pub(crate) fn pfn(&self) -> usize {
-        self.pfn.load(Relaxed)
+        self.frame.load(Relaxed) & !GIVEN
+    }
+
+    /// Whether somebody may have had a say in which frame it is: one of those who share the page supplied it, or
+    /// it was moved, as a process can have done that alone maps it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.frame.load(Relaxed) & GIVEN != 0
     }
 
     /// The value that the folio's `mapping` has while it is tied to this.
@@ -64,17 +74,17 @@ impl Tie {
     /// offline waits for before the memory map goes.
     pub(crate) fn folio(&self) -> Option<KsmFolio> {
         loop {
-            let pfn = self.pfn.load(Acquire);
-            if pfn == NO_FRAME {
+            let frame = self.frame.load(Acquire);
+            if frame == NO_FRAME {
                 return None;
             }
-            if let Some(folio) = self.try_folio(pfn) {
+            if let Some(folio) = self.try_folio(frame & !GIVEN) {
                 return Some(folio);
             }
             // Migration stores the new frame number before it clears the old folio's `mapping`.
             // Having seen the latter, we must see the former.
             barrier::smp_mb(barrier::Read);
-            if self.pfn.load(Relaxed) == pfn {
+            if self.frame.load(Relaxed) == frame {
                 return None;
             }
         }
@@ -119,7 +129,7 @@ impl Tie {
     /// The caller has the old folio locked, and clears its `mapping` after.
     pub(super) unsafe fn migrate(&self, pfn: usize) {
         // `Release`: pairs with the barrier in `folio`.
-        self.pfn.store(pfn, Release);
+        self.frame.store(pfn | GIVEN, Release);
     }
 
     /// The tie of a merged page.
@@ -195,10 +205,36 @@ unsafe fn set_mark(folio: *mut bindings::folio, mark: Mark) {
     unsafe_precondition_assert!(unsafe { bindings::folio_test_locked(folio) });
     // SAFETY: As above.
     unsafe_precondition_assert!(unsafe { bindings::folio_test_anon(folio) });
+    // SAFETY: The contract is the caller's.
+    unsafe { write_mark(folio, mark) };
+}
+
+/// The same for a folio that need not be anonymous yet.
+///
+/// # Safety
+///
+/// `folio` is locked and referenced by the caller, and anonymous or nobody else's.
+unsafe fn write_mark(folio: *mut bindings::folio, mark: Mark) {
     // SAFETY: The caller's reference keeps the folio valid.
     let mapping = unsafe { &raw mut (*folio).__bindgen_anon_1.__bindgen_anon_1.mapping };
     // SAFETY: As above; others only read the word whole.
     unsafe { core::ptr::write_volatile(mapping, mark.0 as *mut bindings::address_space) };
+}
+
+/// Writes the index under which a VMA's pages are known.
+///
+/// # Safety
+///
+/// `folio` is referenced by the caller, and as yet nobody looks at its index.
+unsafe fn set_index(folio: *mut bindings::folio, index: usize) {
+    // SAFETY: The caller's reference keeps the folio valid.
+    unsafe {
+        (*folio)
+            .__bindgen_anon_1
+            .__bindgen_anon_1
+            .__bindgen_anon_2
+            .index = index
+    };
 }
 
 /// Makes a merged page an ordinary one of `vma`. Its tie is loose then.
@@ -211,13 +247,7 @@ pub(super) unsafe fn make_ordinary(folio: *mut bindings::folio, vma: &VmaRef, ad
     // SAFETY: The VMA is valid and maps the folio.
     let index = unsafe { bindings::linear_anon_page_index(vma.as_ptr(), address) };
     // SAFETY: The folio is valid, says the caller, and as yet nobody looks at its index.
-    unsafe {
-        (*folio)
-            .__bindgen_anon_1
-            .__bindgen_anon_1
-            .__bindgen_anon_2
-            .index = index
-    };
+    unsafe { set_index(folio, index) };
     // Whoever sees the new mapping sees the index.
     barrier::smp_mb(barrier::Write);
     // SAFETY: The VMA has pages, and so an `anon_vma`, which the mmap lock keeps.
@@ -248,16 +278,46 @@ impl KsmFolio {
         let folio = page.folio();
         unsafe_precondition_assert!(!page.is_large());
         // SAFETY: `page` keeps the folio valid.
-        tie.pfn
-            .store(unsafe { bindings::folio_pfn(folio) }, Relaxed);
+        let pfn = unsafe { bindings::folio_pfn(folio) };
+        tie.frame.store(pfn | GIVEN, Relaxed);
         // SAFETY: The folio is locked, referenced and anonymous.
         unsafe { set_mark(folio, tie.mark()) };
-        // SAFETY: `page` keeps the folio valid.
-        unsafe { bindings::folio_mark_accessed(folio) };
+        let ksm = Self::of(page);
+        ksm.keep();
+        ksm
+    }
+
+    /// Makes a frame a merged page.
+    ///
+    /// # Safety
+    ///
+    /// The folio of `frame` is locked, and its content is there. The node of `tie` is kept until the folio was
+    /// locked again and its mark cleared.
+    pub(super) unsafe fn from_frame(frame: Frame, tie: &Tie, index: usize) -> Self {
+        tie.frame.store(frame.pfn(), Relaxed);
+        let folio = frame.into_raw();
+        // SAFETY: Nobody else knows of the folio.
+        unsafe { set_index(folio, index) };
+        // SAFETY: It is locked, and nobody else's.
+        unsafe { write_mark(folio, tie.mark()) };
+        // SAFETY: A folio is never null.
+        // INVARIANT: The reference was that of the frame.
+        let ksm = Self(unsafe { NonNull::new_unchecked(folio) });
+        ksm.keep();
+        ksm
+    }
+
+    /// Has reclaim keep the content.
+    fn keep(&self) {
+        // SAFETY: Our reference keeps the folio valid.
+        unsafe { bindings::folio_mark_accessed(self.0.as_ptr()) };
         // Reclaim frees a clean folio with clean entries; this one must go to swap.
         // SAFETY: As above.
-        unsafe { bindings::folio_mark_dirty(folio) };
-        Self::of(page)
+        unsafe { bindings::folio_mark_dirty(self.0.as_ptr()) };
+    }
+
+    pub(super) fn folio(&self) -> NonNull<bindings::folio> {
+        self.0
     }
 
     /// Another reference to the folio of `page`, which is a merged one.
@@ -413,16 +473,22 @@ impl<'k> LockedKsm<'k> {
     ///
     /// # Safety
     ///
-    /// `page` was made a merged page, which `ksm` refers to.
-    pub(super) unsafe fn from_page(page: LockedPage<'_>, ksm: &'k KsmFolio) -> Self {
+    /// `page` was made a merged page, which `new` refers to.
+    pub(super) unsafe fn from_page(page: LockedPage<'_>, new: &'k NewKsm) -> Self {
+        let ksm = new.ksm();
         unsafe_precondition_assert!(page.page().folio() == ksm.0.as_ptr());
         page.keep_locked();
-        // INVARIANT: What `page` had locked is ours to unlock now; `ksm` keeps the folio.
-        let lock = FolioLock {
-            folio: ksm.0,
-            _locked: PhantomData,
-            _nts: NotThreadSafe,
-        };
+        // SAFETY: What `page` had locked is ours to unlock now.
+        unsafe { Self::of_locked(ksm) }
+    }
+
+    /// # Safety
+    ///
+    /// The folio is locked, and nobody else unlocks it.
+    pub(super) unsafe fn of_locked(ksm: &'k KsmFolio) -> Self {
+        // SAFETY: `ksm` keeps the folio; it is locked, says the caller.
+        let lock = unsafe { FolioLock::of(ksm.0) };
+        // INVARIANT: As the caller says.
         Self { lock, ksm }
     }
 

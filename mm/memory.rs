@@ -17,3 +17,10 @@ pub(crate) fn available_pages() -> usize {
     let pages = unsafe { bindings::si_mem_available() };
     usize::try_from(pages).unwrap_or(0)
 }
+
+/// How many NUMA nodes there can be: their numbers are below that.
+pub(crate) fn nodes() -> i32 {
+    // SAFETY: It reads a number that is constant after boot.
+    let nodes = unsafe { bindings::nr_nodes() };
+    nodes as i32
+}

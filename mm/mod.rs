@@ -10,6 +10,8 @@ mod entry;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod fake_mm;
 pub(crate) mod fetch;
+pub(crate) mod frame;
+pub(crate) mod frame_pool;
 pub(crate) mod gate;
 pub(crate) mod hotplug;
 pub(crate) mod kobject;

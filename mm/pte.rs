@@ -16,6 +16,7 @@
 
 use super::{
     entry::Pte,
+    frame::{Frame, NewKsm},
     ksm_folio::{KsmFolio, LockedKsm, Tie},
     notifier::Invalidation,
     page::{AnonPage, LockedPage},
@@ -162,7 +163,7 @@ impl<'a> FrozenPage<'a> {
     pub(crate) fn become_ksm<'k>(
         self,
         tie: &Tie,
-        place: &'k mut Option<KsmFolio>,
+        place: &'k mut Option<NewKsm>,
     ) -> Option<LockedKsm<'k>> {
         let page = self.mapped.page();
         if page.is_shared() || !self.give_up_exclusive() {
@@ -171,11 +172,55 @@ impl<'a> FrozenPage<'a> {
         self.keep_dirty();
         // SAFETY: The page is a folio of its own, as an entry of its own maps it and nobody else does; it is
         // locked, not exclusive any more, and its entry is clear.
-        let ksm = place.insert(unsafe { KsmFolio::convert(page, tie) });
+        let ksm = unsafe { KsmFolio::convert(page, tie) };
+        let new = place.insert(NewKsm::converted(ksm));
         self.mapped.set(self.entry.wrprotect().mkclean());
         let MappedPage { locked, .. } = self.into_mapped();
-        // SAFETY: `ksm` is what the page was just made.
-        Some(unsafe { LockedKsm::from_page(locked, ksm) })
+        // SAFETY: `new` is what the page was just made.
+        Some(unsafe { LockedKsm::from_page(locked, new) })
+    }
+
+    /// Makes `frame` the merged page instead, which takes the page's place with its content. The rest is as for
+    /// [`FrozenPage::become_ksm`].
+    pub(crate) fn become_ksm_in<'k>(
+        self,
+        frame: Frame,
+        tie: &Tie,
+        place: &'k mut Option<NewKsm>,
+    ) -> Option<LockedKsm<'k>> {
+        let page = self.mapped.page();
+        let (vma, address) = (self.mapped.vma(), self.mapped.span.address());
+        // SAFETY: The VMA is valid.
+        let copied = unsafe { frame.copy(page, vma, address) };
+        if page.is_shared() || !copied || !self.give_up_exclusive() {
+            return None;
+        }
+        self.keep_dirty();
+        // SAFETY: The VMA is valid and maps the page.
+        let index = unsafe { bindings::linear_anon_page_index(vma, address) };
+        // SAFETY: The content was copied from the page, which cannot change while it is frozen, and which
+        // nobody else maps.
+        let new = unsafe { NewKsm::drawn(frame, tie, &self.mapped.locked, index) };
+        let new = place.insert(new);
+        // SAFETY: It is left locked, for us.
+        let locked = unsafe { new.locked() };
+        self.map_instead(&locked);
+        Some(locked)
+    }
+
+    /// Maps a merged page instead, which has the content of this one.
+    fn map_instead(self, target: &LockedKsm<'_>) {
+        let (folio, page) = (target.folio(), target.page());
+        let (vma, address) = (self.mapped.vma(), self.mapped.span.address());
+        // SAFETY: `target` holds a reference.
+        unsafe { bindings::folio_get(folio) };
+        // SAFETY: The page is a merged one, so its content and exclusivity allow further
+        // mappings; the reference taken above is the mapping's.
+        unsafe { bindings::folio_add_anon_rmap_pte(folio, page, vma, address, 0) };
+        // SAFETY: `target` keeps the page valid.
+        let pfn = unsafe { bindings::page_to_pfn(page) };
+        let entry = self.entry_for(pfn);
+        self.finish(entry);
     }
 
     /// What is left when the entry has got another value than the old one.
@@ -259,21 +304,11 @@ impl EqualPage<'_, '_> {
             return false;
         }
         frozen.keep_dirty();
-        let (folio, page) = (target.folio(), target.page());
-        let (vma, address) = (frozen.mapped.vma(), frozen.mapped.span.address());
-        // SAFETY: `target` holds a reference.
-        unsafe { bindings::folio_get(folio) };
         // The last one that mapped it may have freed it with MADV_FREE, which leaves it clean for
         // reclaim to drop. Now somebody needs it. The lock keeps reclaim out.
         // SAFETY: `target` holds a reference.
-        unsafe { bindings::folio_mark_dirty(folio) };
-        // SAFETY: The page is a merged one, so its content and exclusivity allow further
-        // mappings; the reference taken above is the mapping's.
-        unsafe { bindings::folio_add_anon_rmap_pte(folio, page, vma, address, 0) };
-        // SAFETY: `target` keeps the page valid.
-        let pfn = unsafe { bindings::page_to_pfn(page) };
-        let entry = frozen.entry_for(pfn);
-        frozen.finish(entry);
+        unsafe { bindings::folio_mark_dirty(target.folio()) };
+        frozen.map_instead(target);
         true
     }
 }

@@ -27,6 +27,7 @@ mod raw {
             ksm_pfn: c_ulong,
             err: c_int,
         );
+        pub(super) unsafe fn rksm_fresh_frame(pfn: c_ulong, ksm_pfn: c_ulong, slot: c_uint);
         pub(super) unsafe fn rksm_remove_ksm_page(pfn: c_ulong);
         pub(super) unsafe fn rksm_remove_rmap_item(
             mm: *mut mm_struct,
@@ -137,6 +138,12 @@ pub(crate) fn merge_with_ksm_page(
 ) {
     // SAFETY: It notes addresses and numbers.
     unsafe { raw::rksm_merge_with_ksm_page(address(mm), at, pfn, ksm_pfn, number(result)) }
+}
+
+pub(crate) fn fresh_frame(pfn: usize, ksm_pfn: usize, slot: usize) {
+    // There are far fewer than 2^32.
+    // SAFETY: It takes numbers.
+    unsafe { raw::rksm_fresh_frame(pfn, ksm_pfn, slot as u32) }
 }
 
 pub(crate) fn remove_ksm_page(pfn: usize) {
