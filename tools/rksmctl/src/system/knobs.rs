@@ -94,6 +94,13 @@ pub const KNOBS: &[Knob] = &[
         "of a huge page, that must have an equal to split it; 0 never",
     ),
     knob(
+        "fresh_frames",
+        Takes::Words(&["auto", "0", "1"]),
+        "auto",
+        "",
+        "whether neither side supplies the frame; auto: where domain is not all",
+    ),
+    knob(
         "scanners",
         Takes::Number(1, 16),
         "1",
