@@ -148,6 +148,7 @@ static const struct {
 	{ "domain_depth", "0" },
 	{ "content", "all" },
 	{ "huge_pages", "1" },
+	{ "fresh_frames", "0" },
 	{ "use_zero_pages", "0" },
 	{ "smart_scan", "0" },
 	{ "max_page_sharing", "256" },

@@ -47,10 +47,10 @@ int knob_set(const char *name, long value);
  * All knobs as they are, to be put back later; and as the tests want them:
  * the scanner off, and a whole pass in one go without a pause.
  */
-#define NR_KNOBS	21
+#define NR_KNOBS	22
 
 struct knob_values {
-	char text[NR_KNOBS][32];
+	char text[NR_KNOBS][40];
 };
 
 bool knobs_save(struct knob_values *v);

@@ -85,9 +85,15 @@ struct member {
 	const char *group;
 	uint64_t seed;		/* 0: zero pages */
 	bool unkillable, unasked;
+	bool spread;		/* no two pages alike */
 };
 
 enum { LOOK = 1, UNMERGE };
+
+static uint64_t seed_of(const struct member *m, long page)
+{
+	return m->spread ? m->seed + page : m->seed;
+}
 
 static int peer_member(struct peer *p, void *arg)
 {
@@ -100,7 +106,7 @@ static int peer_member(struct peer *p, void *arg)
 	CHECK(!m->unkillable || !file_write("/proc/self/oom_score_adj", "-1000"));
 	for (i = 0; i < N; i++) {
 		if (m->seed)
-			fill(page_of(map, i), m->seed);
+			fill(page_of(map, i), seed_of(m, i));
 		else
 			memset(page_of(map, i), 0, pagesize);
 	}
@@ -111,7 +117,7 @@ static int peer_member(struct peer *p, void *arg)
 		if (question == UNMERGE && madvise(map, N * pagesize, MADV_UNMERGEABLE))
 			answer = errno;
 		for (i = 0; i < N; i++)
-			CHECK(m->seed ? holds(page_of(map, i), m->seed) :
+			CHECK(m->seed ? holds(page_of(map, i), seed_of(m, i)) :
 			      is_zero(page_of(map, i)));
 		CHECK(peer_swap(p, answer) == 0);
 	}
@@ -282,6 +288,62 @@ MEMCG_TEST(release_at_the_limit)
 	EXPECT_TRUE(anon_becomes("a", N));
 	EXPECT_EQ(0, ask(&pa, LOOK));
 	EXPECT_EQ(0, end_member(&pa));
+}
+
+/* Whoever has had a page of its own is charged for what takes its place, in whichever frame. */
+static void charge_stays(struct __test_metadata *_metadata, int drawn)
+{
+	struct member a = { .group = "a", .seed = 6, .spread = true };
+	struct member b = { .group = "b", .seed = 6, .spread = true };
+	struct peer pa, pb;
+
+	NEEDS_KNOB("fresh_frames", "this provider draws no frames");
+	ASSERT_EQ(0, knob_set("fresh_frames", drawn));
+	ASSERT_TRUE(start_member(&pa, &a));
+	ASSERT_TRUE(start_member(&pb, &b));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(N, N));
+	/* The one that comes first waits for the other. */
+	EXPECT_TRUE(anon_becomes("a", N));
+	EXPECT_TRUE(anon_becomes("b", 0));
+	EXPECT_EQ(0, ask(&pb, LOOK));
+	EXPECT_EQ(0, end_member(&pb));
+	EXPECT_TRUE(anon_becomes("a", N));
+	EXPECT_EQ(0, ask(&pa, LOOK));
+	EXPECT_EQ(0, end_member(&pa));
+	EXPECT_TRUE(anon_becomes("a", 0));
+}
+
+MEMCG_TEST(charge_stays_with_supplied_frames)
+{
+	charge_stays(_metadata, 0);
+}
+
+MEMCG_TEST(charge_stays_with_drawn_frames)
+{
+	charge_stays(_metadata, 1);
+}
+
+/* A frame that is drawn takes the place of one that is freed: no limit is in its way, and nobody dies of it. */
+MEMCG_TEST(frames_are_drawn_at_the_limit)
+{
+	struct member a = { .group = "a", .seed = 7 };
+	struct peer pa;
+
+	NEEDS_KNOB("fresh_frames", "this provider draws no frames");
+	ASSERT_EQ(0, knob_set("fresh_frames", 1));
+	ASSERT_EQ(0, knob_set("max_page_sharing", 2));
+	ASSERT_TRUE(start_member(&pa, &a));
+	ASSERT_TRUE(anon_becomes("a", N));
+	/* To the page. */
+	ASSERT_EQ(0, set_limit("a", file_long(cgroup_file("a", "memory.current")) / pagesize));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(N / 2, N / 2));
+	EXPECT_EQ(0, group_value("a", "memory.events", "oom_kill"));
+	EXPECT_TRUE(anon_becomes("a", N / 2));
+	EXPECT_EQ(0, ask(&pa, LOOK));
+	EXPECT_EQ(0, end_member(&pa));
+	EXPECT_TRUE(anon_becomes("a", 0));
 }
 
 /* The parent keeps its pages; the child, which is in the same group, has pairs. */

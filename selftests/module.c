@@ -242,4 +242,42 @@ MODULE_TEST(second_load)
 	EXPECT_EQ(-ENOENT, unload());
 }
 
+/* Pages of memory that nobody has, in a while in which nothing is done. */
+static long free_pages(void)
+{
+	char buf[4096], *at;
+
+	/* Slabs and page tables that are done with. */
+	usleep(100000);
+	if (file_read("/proc/meminfo", buf, sizeof(buf)) <= 0 || !(at = strstr(buf, "MemFree:")))
+		return -1;
+	return strtol(at + strlen("MemFree:"), NULL, 10) * 1024 / pagesize;
+}
+
+/* Pools of frames to draw from, of 1024 each: none is left behind. */
+MODULE_TEST(pools_go_with_it)
+{
+	enum { TIMES = 16, PAIRS = 64, POOL = 1024 };
+	char *map = map_pages(2 * PAIRS);
+	long before = 0;
+	int i, k;
+
+	ASSERT_NE(NULL, map);
+	ASSERT_EQ(0, madvise(map, 2 * PAIRS * pagesize, MADV_MERGEABLE));
+	for (k = 0; k < 2 * PAIRS; k++)
+		fill(page_of(map, k), k % PAIRS);
+	for (i = 0; i <= TIMES; i++) {
+		LOAD();
+		ASSERT_EQ(0, knob_set("fresh_frames", 1));
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_settles(PAIRS, PAIRS));
+		ASSERT_EQ(0, knob_set("run", 2));
+		ASSERT_EQ(0, unload());
+		/* The first time there are caches to be filled. */
+		if (i == 0)
+			before = free_pages();
+	}
+	EXPECT_GT(TIMES * POOL / 4, before - free_pages());
+}
+
 TEST_HARNESS_MAIN

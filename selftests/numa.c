@@ -4,14 +4,6 @@
 
 #define N		24
 
-static bool on_node(char *map, int n, int node)
-{
-	unsigned long mask = 1UL << node;
-
-	return !syscall(SYS_mbind, map, n * pagesize, MPOL_BIND, &mask, 8 * sizeof(mask),
-			MPOL_MF_MOVE);
-}
-
 KSM_TEST(nodes_apart)
 {
 	char *map = map_pages(2 * N);

@@ -77,6 +77,31 @@ KSM_TEST(duplicates_inside)
 	}
 }
 
+/* In frames that are drawn, if need be: none of those of the huge page is shared then. */
+KSM_TEST(duplicates_inside_in_drawn_frames)
+{
+	char *map = MAP_HUGE_PAGES(1);
+	uint64_t first = pfn_of(0, map);
+	int i, inside = 0;
+
+	NEEDS_KNOB("fresh_frames", "this provider draws no frames");
+	ASSERT_EQ(0, knob_set("fresh_frames", 1));
+	for (i = 0; i < NR; i++)
+		fill(page_of(map, i), i % 64);
+	ASSERT_TRUE(still_huge(map));
+	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_MERGEABLE));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(64, NR - 64));
+	for (i = 0; i < NR; i++) {
+		inside += pfn_of(0, page_of(map, i)) - first < NR;
+		ASSERT_TRUE(holds(page_of(map, i), i % 64));
+	}
+	/* What was freed comes into the pool, and may be drawn in the end. */
+	EXPECT_GE(16, inside / (NR / 64));
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_TRUE(no_two_share(map, NR));
+}
+
 /* Two pages alike among many that are not: both lie in one huge page. */
 KSM_TEST(one_pair_inside)
 {
