@@ -100,6 +100,13 @@ pub enum Figure {
     PassNsForEight,
     PassNsForMany,
     PassNsForNone,
+    /// In frames that one of those who merge supplied, and in frames that were drawn; CPU for each page saved.
+    SuppliedSeconds,
+    DrawnSeconds,
+    DrawnMergeCost,
+    SuppliedCpuUs,
+    DrawnCpuUs,
+    DrawnCpuCost,
     /// Of one fault, or of one child.
     WithoutHooksUs,
     WithHooksUs,
@@ -173,6 +180,12 @@ impl Figure {
             Self::PassNsForEight => "huge_pages=8, CPU at rest, ns a page",
             Self::PassNsForMany => "huge_pages=64, CPU at rest, ns a page",
             Self::PassNsForNone => "huge_pages=0, CPU at rest, ns a page",
+            Self::SuppliedSeconds => "fresh_frames=0, time to merge, s",
+            Self::DrawnSeconds => "fresh_frames=1, time to merge, s",
+            Self::DrawnMergeCost => "time to merge, 1 to 0",
+            Self::SuppliedCpuUs => "fresh_frames=0, CPU per page saved, µs",
+            Self::DrawnCpuUs => "fresh_frames=1, CPU per page saved, µs",
+            Self::DrawnCpuCost => "CPU per page saved, 1 to 0",
             Self::WithoutHooksUs => "without hooks, µs",
             Self::WithHooksUs => "with hooks, µs",
             Self::WithRksmUs => "with hooks and rksm, µs",
@@ -185,7 +198,7 @@ impl Figure {
     pub fn target(self, workload: Workload) -> Option<Target> {
         match workload.group {
             Group::Table => self.table_target(workload.kind),
-            Group::Growth | Group::Hooks(_) | Group::Splits => None,
+            Group::Growth | Group::Hooks(_) | Group::Splits | Group::Frames => None,
             // What is left after its first word, as it is asked for.
             Group::Content => (self == Self::ZeroRestNs).then_some(Target::AtMost(40.0)),
             Group::Neighbours(neighbour, _) => self.neighbour_target(neighbour),

@@ -11,6 +11,7 @@ mod content;
 mod control;
 mod domains;
 mod figures;
+mod frames;
 mod held;
 mod hooks;
 mod knobs;
@@ -61,7 +62,7 @@ enum Command {
         /// Content and order come from it.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Only workloads whose name has this in it; `neighbours`, `scanners`, `domains`, `content`, `splits` and
+        /// Only workloads whose name has this in it; `neighbours`, `scanners`, `domains`, `content`, `splits`, `frames` and
         /// `hooks` are groups of their own, which are left out unless they are named.
         #[arg(long, default_value = "")]
         only: String,

@@ -17,7 +17,7 @@ use nix::sys::utsname::uname;
 use crate::{
     beside::{self, Case, Outcome, Patience},
     content::Kind,
-    domains, hooks, knobs, latency, measure,
+    domains, frames, hooks, knobs, latency, measure,
     neighbour::{Measures, Neighbour},
     provider::{self, Provider, Scanner},
     reading::Reading,
@@ -165,6 +165,8 @@ fn workloads(effort: &Effort, module: &Path, only: &str) -> Result<Vec<Workload>
         vec![workload(Kind::Unique, 2 * effort.pages, Group::Content)]
     } else if only.starts_with("splits") {
         vec![workload(Kind::HugeGuests, 2 * effort.pages, Group::Splits)]
+    } else if only.starts_with("frames") {
+        vec![workload(Kind::SpreadHalf, 4 * effort.pages, Group::Frames)]
     } else if only.starts_with("hooks") {
         let case = |case: hooks::Case| workload(Kind::Half, case.pages(), Group::Hooks(case));
         hooks::Case::ALL.map(case).to_vec()
@@ -209,6 +211,7 @@ fn missing(workload: Workload, module: &Path) -> Result<Option<String>> {
         Group::Domains => domains::missing(module),
         Group::Content => zeroes::missing(module),
         Group::Splits => splits::missing(module),
+        Group::Frames => frames::missing(module),
         Group::Neighbours(neighbour, _) => Ok(neighbour.missing().map(str::to_owned)),
         _ if workload.kind == Kind::Huge && !huge => {
             Ok(Some("this kernel has no huge pages".to_owned()))
@@ -347,6 +350,10 @@ impl<'a> Runner<'a> {
                 let figures = splits::measure(workload, seed, scanner, effort.rest)?;
                 Ok((figures.into(), Vec::new()))
             }
+            Group::Frames => {
+                let figures = frames::measure(workload, seed, scanner)?;
+                Ok((figures.into(), Vec::new()))
+            }
             Group::Hooks(case) => {
                 let figures = hooks::measure(case, seed, self.module)?;
                 Ok((figures.into(), Vec::new()))
@@ -374,9 +381,12 @@ fn turns(group: Group, effort: &Effort) -> Vec<(usize, Provider)> {
     let (first, last, providers): (_, _, &[_]) = match group {
         Group::Table | Group::Growth => (0, effort.pairs, &Provider::BOTH),
         Group::Neighbours(..) => (1, effort.neighbours.pairs, &Provider::BOTH),
-        Group::Scanners | Group::Domains | Group::Content | Group::Splits | Group::Hooks(_) => {
-            (1, effort.pairs, &[Provider::Rksm])
-        }
+        Group::Scanners
+        | Group::Domains
+        | Group::Content
+        | Group::Splits
+        | Group::Frames
+        | Group::Hooks(_) => (1, effort.pairs, &[Provider::Rksm]),
     };
     (first..=last)
         .flat_map(|pair| providers.iter().map(move |&provider| (pair, provider)))

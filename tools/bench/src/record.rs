@@ -164,6 +164,7 @@ impl Workload {
             Group::Domains => format!("domains: {}", self.name()),
             Group::Content => format!("content: {}", self.name()),
             Group::Splits => format!("splits: {}", self.name()),
+            Group::Frames => format!("frames: {}", self.name()),
             Group::Hooks(_) => format!("hooks: {}", self.name()),
         }
     }
@@ -189,6 +190,7 @@ pub enum Group {
     Domains,
     Content,
     Splits,
+    Frames,
     Hooks(Case),
 }
 
