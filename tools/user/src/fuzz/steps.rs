@@ -356,7 +356,7 @@ impl World {
                 let checksum = contents.checksum(mapping.content);
                 let nid = nid_of(id.1);
                 let sums = contents.sums(id.0);
-                let found = stable.find(&sums, checksum, nid, token);
+                let found = stable.find(&sums, checksum, nid, false, token);
                 let index = found.as_ref().map(|found| model.index_of(&found.node));
                 model.check_search(sums.place(checksum, nid), index);
                 if let Some(index) = index {

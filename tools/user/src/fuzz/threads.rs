@@ -98,7 +98,7 @@ impl Shared {
             candidates,
             token,
         } = &mut *books;
-        if let Some(found) = stable.find(&self.contents.sums(0), checksum, 0, token) {
+        if let Some(found) = stable.find(&self.contents.sums(0), checksum, 0, false, token) {
             drop(books);
             thread::yield_now();
             let locked = found.folio.try_lock(found.node.tie());

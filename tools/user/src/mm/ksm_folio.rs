@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 const NO_FRAME: usize = usize::MAX;
 const KSM: usize = 3;
+/// Beside the number: whoever maps the page has had it moved. All others were drawn.
+const GIVEN: usize = 1 << (usize::BITS - 1);
 
 pub(crate) struct Tie {
     pfn: Atomic<usize>,
@@ -29,7 +31,11 @@ impl Tie {
     }
 
     pub(crate) fn pfn(&self) -> usize {
-        self.pfn.load(Relaxed)
+        self.pfn.load(Relaxed) & !GIVEN
+    }
+
+    pub(crate) fn is_given(&self) -> bool {
+        self.pfn.load(Relaxed) & GIVEN != 0
     }
 
     pub(crate) fn mark(&self) -> Mark {
@@ -39,7 +45,7 @@ impl Tie {
     pub(crate) fn folio(&self) -> Option<KsmFolio> {
         loop {
             let pfn = self.pfn.load(Acquire);
-            let frame = memory().frame(pfn)?;
+            let frame = memory().frame(pfn & !GIVEN)?;
             if frame.mark() == self.mark() {
                 return Some(KsmFolio(frame));
             }
@@ -101,7 +107,7 @@ impl KsmFolio {
         new.0.set_mark(mark);
         new.0.mapped.store(page.0.mapped.load(SeqCst), SeqCst);
         new.0.poisoned.store(page.0.poisoned.load(SeqCst), SeqCst);
-        tie.pfn.store(new.0.pfn, Release);
+        tie.pfn.store(new.0.pfn | GIVEN, Release);
         page.0.set_mark(Mark(0));
         page.0.unlock();
         new.0.unlock();

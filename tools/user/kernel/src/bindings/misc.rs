@@ -27,6 +27,10 @@ pub struct atomic_long_t {
 /// So little that tests come to where trees are added one by one.
 pub static _totalram_pages: atomic_long_t = atomic_long_t { counter: 1 << 17 };
 
+pub unsafe fn nr_nodes() -> u32 {
+    1
+}
+
 pub unsafe fn si_mem_available() -> isize {
     1 << 16
 }
@@ -39,6 +43,13 @@ pub unsafe fn kunmap_local(_: *const c_void) {}
 
 pub unsafe fn wait_for_random_bytes() -> c_int {
     0
+}
+
+pub unsafe fn get_random_u32() -> u32 {
+    let mut number = 0_u32;
+    // SAFETY: The bytes of a number.
+    unsafe { get_random_bytes((&raw mut number).cast(), 4) };
+    number
 }
 
 pub unsafe fn get_random_bytes(at: *mut c_void, len: usize) {
