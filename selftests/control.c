@@ -159,7 +159,7 @@ BESIDE_TEST(run_1_comes_after_unmerging)
 	int i;
 
 	ASSERT_NE(NULL, merged_pairs(MANY));
-	for (i = 0; i < ATTEMPTS; i++) {
+	for (i = 0; i < rounds(ATTEMPTS); i++) {
 		pid_t pid = unmerge_begins();
 
 		ASSERT_EQ(0, knob_set("run", 1));

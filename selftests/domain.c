@@ -488,7 +488,7 @@ static int peer_forks(struct peer *p, void *arg)
 	CHECK(map);
 	CHECK(peer_meet(p));
 	CHECK(peer_meet(p));	/* they are merged */
-	for (i = rounds(2000); i > 0; i--) {
+	for (i = rounds(400); i > 0; i--) {
 		pid_t child = fork_child();
 
 		if (child == 0)
