@@ -90,10 +90,6 @@ impl Provider for Engine {
 }
 
 impl Frames for Engine {
-    fn going(&self, frames: Range<usize>) {
-        self.frames.give_back_some(frames);
-    }
-
     fn gone(&self, _frames: Range<usize>) {
         // The frames are offline by now, and nobody comes to one of those by its number. Whoever did so
         // before had the books open.

@@ -19,6 +19,7 @@ use crate::{
         frame::NewKsm,
         frame_pool::Drawn,
         ksm_folio::{KsmFolio, LockedKsm},
+        lru,
         notifier::Invalidation,
         page::{AnonPage, LockedPage, Place},
         pte::{self, FrozenPage, MappedPage},
@@ -306,14 +307,9 @@ impl Engine {
         let Ok(own) = Spot::of(item, |own| own.page.place()) else {
             return Paired::NotNow(claim);
         };
-        let drawn = match self.settings.draws_frames() {
-            true => self.frames.draw(own.nid).map(Some),
-            false => Some(None),
-        };
-        // Without one there is no merged page.
-        let Some(drawn) = drawn else {
-            return Paired::NotNow(claim);
-        };
+        if self.settings.draws_frames() {
+            self.frames.prepare(own.nid);
+        }
         let mut ksm = None;
         let made = Spot::with(claim.space(), claim.address(), claim.region(), |other| {
             self.fits(item, &claim, &other.page, own, look)?;
@@ -321,7 +317,7 @@ impl Engine {
             if other.page.place().folio == own.folio {
                 return Err(Unfit::OneFolio);
             }
-            let made = self.make_ksm(claim.space(), other, &node, work.checksum, drawn, &mut ksm);
+            let made = self.make_ksm(claim.space(), other, &node, work.checksum, &mut ksm);
             made.or(Err(Unfit::Candidate))
         });
         let made = made.unwrap_or(Err(Unfit::Candidate));
@@ -447,6 +443,8 @@ impl Engine {
             return false;
         };
         let vma = MergeableVma::at(&live, claim.address());
+        // A page of locked memory waits in a CPU's list.
+        lru::drain();
         vma.is_some_and(|vma| sole::undo(&vma, claim.address(), locked))
     }
 
@@ -462,13 +460,21 @@ impl Engine {
         spot: Spot<'_>,
         node: &StableNode,
         checksum: u64,
-        drawn: Option<Drawn>,
         place: &'k mut Option<NewKsm>,
     ) -> Result<LockedKsm<'k>, Unmerged> {
         let sums = self.sums_of(space);
         // To be read when it is locked and can change no more, which takes a while.
         spot.page.read(|content| content.prefetch_all());
         let spot = spot.unshared()?;
+        // No sooner: who has merging fail is not to have frames drawn, which others come in place of.
+        let drawn = match self.settings.draws_frames() {
+            true => Some(
+                self.frames
+                    .draw(spot.page.nid())
+                    .ok_or(Unmerged::NoMemory)?,
+            ),
+            false => None,
+        };
         let made = spot.freeze(|frozen| {
             // The node stands under this checksum for good.
             if frozen.read(|content| sums.checksum(content)) != checksum {

@@ -135,13 +135,14 @@ impl StableTree {
         let limit = self.limit;
         let place = sums.place(checksum, nid);
         let usable = |node: &StableNode, folio: &KsmFolio| {
-            !(drawn && node.tie().is_given())
+            let wanted = !drawn || !node.tie().is_given();
+            wanted
                 && !folio.is_poisoned()
                 && !folio.has_tags()
                 && sums.may_meet(folio.nid(), nid)
                 && folio.read(|content| sums.own(node, content))
         };
-        let mut found = None;
+        let (mut found, mut given) = (None, None);
         let entry = self.nodes.entry(place, |node| {
             let order = place.cmp(&node.place());
             if order.is_ne() {
@@ -157,13 +158,22 @@ impl StableTree {
                     Ordering::Equal
                 }
                 // A stale one goes when the last rmap_item that shared it was come to.
-                _ => Ordering::Greater,
+                folio => {
+                    if folio.is_some() && drawn && node.tie().is_given() {
+                        given = Some(core::ptr::from_ref(node).addr());
+                    }
+                    Ordering::Greater
+                }
             }
         });
         let found = match (entry, found) {
             (Entry::Found(node), Some(folio)) => Some(Match { node, folio }),
             _ => self.find_unshared(place, usable, books),
-        }?;
+        };
+        if let Some(given) = given {
+            self.put_left(place, given, books);
+        }
+        let found = found?;
         found.node.expect_one(books);
         Some(found)
     }
@@ -219,6 +229,28 @@ impl StableTree {
             true => Ordering::Greater,
             false => Ordering::Less,
         };
+        self.put_beside(node, beside_twin, books);
+    }
+
+    /// Moves the node at this address, with room, by which a search came and which nobody joins, to the left of
+    /// its twins, as the full ones are. One that others can join may be left of it.
+    fn put_left(&mut self, place: u64, node: usize, books: &Token) {
+        let entry = self.nodes.entry(place, |other| {
+            let order = place.cmp(&other.place());
+            // As the search went.
+            match core::ptr::from_ref(other).addr() == node {
+                true => order,
+                false => order.then(Ordering::Greater),
+            }
+        });
+        if let Entry::Found(node) = entry {
+            if node.has_twin() && self.take_out(&node) {
+                self.put_beside(&node, Ordering::Less, books);
+            }
+        }
+    }
+
+    fn put_beside(&mut self, node: &Arc<StableNode>, beside_twin: Ordering, books: &Token) {
         let place = node.place();
         let entry = self.nodes.entry(place, |other| {
             // Whoever comes to stand beside a twin comes by it.

@@ -184,7 +184,6 @@ impl Engine {
         let stats = &self.ledger.stats;
         let full_scans = stats.full_scans.fetch_add(1, Relaxed) + 1;
         trace::stop_scan(full_scans, stats.tracked.load(Relaxed));
-        self.frames.give_back();
         self.advise(ended);
     }
 

@@ -11,10 +11,12 @@ use super::{
 use core::ptr::NonNull;
 use kernel::{bindings, prelude::*};
 
-/// For a page of user space. Nothing is reclaimed for it and nobody is woken: what is taken so is no more than
-/// what lies idle, whoever has it taken.
-const GFP: bindings::gfp_t =
-    bindings::GFP_HIGHUSER_MOVABLE & !bindings::__GFP_RECLAIM | bindings::__GFP_THISNODE;
+/// For a page of user space. Nothing is reclaimed for it and nobody is woken, and reserves stay: what is taken
+/// so is no more than what lies idle, whoever has it taken. Until it is merged the frame cannot be moved, so it
+/// is none of memory from which all must be movable.
+const GFP: bindings::gfp_t = bindings::GFP_HIGHUSER & !bindings::__GFP_RECLAIM
+    | bindings::__GFP_THISNODE
+    | bindings::__GFP_NOMEMALLOC;
 
 /// A page that nobody else knows of.
 ///

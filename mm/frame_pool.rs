@@ -2,8 +2,8 @@
 
 //! Frames to draw from, so that nobody knows which one a merged page is going to be.
 //!
-//! Each NUMA node has a pool of its own, which is filled when the first frame of a pass is drawn there, and
-//! emptied when the pass is over: while nothing merges it holds nothing. A frame is drawn from a slot that is
+//! Each NUMA node has a pool of its own, which is filled when a frame is needed there for the first time, and
+//! emptied when scanning stops: while nothing merges it holds nothing. A frame is drawn from a slot that is
 //! chosen at random, and another one takes its place at once. So what was freed a moment ago, and is what the
 //! kernel gives out next, comes into a slot, and stays there for as many draws as there are slots, on average.
 //!
@@ -13,7 +13,7 @@
 //! There is no lock: what is in a slot is exchanged in one go.
 
 use super::{frame::Frame, kthread, memory, random};
-use core::{ops::Range, ptr::NonNull};
+use core::ptr::NonNull;
 use kernel::{
     bindings,
     prelude::*,
@@ -53,18 +53,6 @@ impl Slot {
         // SAFETY: By the type invariant it came from there, and it is in no slot any more.
         NonNull::new(old).map(|old| unsafe { Frame::from_raw(old) })
     }
-
-    /// Gives back the frame, if it is one of `frames`.
-    fn give_back(&self, frames: &Range<usize>) {
-        if self.is_empty() {
-            return;
-        }
-        let frame = self.exchange(None);
-        if let Some(frame) = frame.filter(|frame| !frames.contains(&frame.pfn())) {
-            // Should another have come meanwhile, that one goes.
-            drop(self.exchange(Some(frame)));
-        }
-    }
 }
 
 impl Drop for Slot {
@@ -82,10 +70,12 @@ struct Pool {
 }
 
 impl Pool {
-    /// The slots, which hold as many frames as there are to be had.
-    fn filled(&self) -> Option<&[Slot]> {
+    /// Has the slots hold as many frames as there are to be had.
+    fn prepare(&self) {
         if self.slots.as_ref().is_none() {
-            let mut slots = KVec::with_capacity(SLOTS, GFP_KERNEL | __GFP_NOWARN).ok()?;
+            let Ok(mut slots) = KVec::with_capacity(SLOTS, GFP_KERNEL | __GFP_NOWARN) else {
+                return;
+            };
             for _ in 0..SLOTS {
                 // There is room for them.
                 let _fits = slots.push_within_capacity(Slot::new());
@@ -93,12 +83,14 @@ impl Pool {
             // Another scanner may have been first.
             let _first = self.slots.populate(slots);
         }
-        let slots = self.slots.as_ref()?;
-        if !self.is_filled.load(Relaxed) {
+        let slots = self
+            .slots
+            .as_ref()
+            .filter(|_| !self.is_filled.load(Relaxed));
+        if let Some(slots) = slots {
             self.fill(slots);
             self.is_filled.store(true, Relaxed);
         }
-        Some(slots)
     }
 
     fn fill(&self, slots: &[Slot]) {
@@ -114,11 +106,10 @@ impl Pool {
         }
     }
 
-    /// Gives back those of `frames`.
-    fn give_back(&self, frames: &Range<usize>) {
+    fn give_back(&self) {
         let slots = self.slots.as_ref().map_or(&[][..], |slots| slots);
         for some in slots.chunks(AT_ONCE) {
-            some.iter().for_each(|slot| slot.give_back(frames));
+            some.iter().for_each(|slot| drop(slot.exchange(None)));
             kthread::cond_resched();
         }
     }
@@ -153,11 +144,20 @@ impl FramePools {
         Ok(Self(pools))
     }
 
-    /// Draws a frame of NUMA node `nid`. `None`: there is no memory for it now. The first one of a pass may take
-    /// a millisecond.
+    fn of(&self, nid: i32) -> Option<&Pool> {
+        self.0.get(usize::try_from(nid).ok()?)
+    }
+
+    /// Has the pool of NUMA node `nid` filled. May sleep, and take a millisecond for the first time.
+    pub(crate) fn prepare(&self, nid: i32) {
+        if let Some(pool) = self.of(nid) {
+            pool.prepare();
+        }
+    }
+
+    /// Draws a frame of NUMA node `nid`. `None`: there is no memory for it now, or the pool has not been filled.
     pub(crate) fn draw(&self, nid: i32) -> Option<Drawn> {
-        let pool = self.0.get(usize::try_from(nid).ok()?)?;
-        let slots = pool.filled()?;
+        let slots = self.of(nid)?.slots.as_ref()?;
         let slot = random::below::<SLOTS>();
         let frame = slots.get(slot)?.exchange(Frame::new(nid))?;
         (!frame.is_poisoned()).then_some(Drawn { frame, slot })
@@ -168,14 +168,7 @@ impl FramePools {
     pub(crate) fn give_back(&self) {
         for pool in &self.0 {
             pool.is_filled.store(false, Relaxed);
-            pool.give_back(&(0..usize::MAX));
-        }
-    }
-
-    /// Gives back frames that are about to go offline. The kernel gives out none of them any more by then.
-    pub(crate) fn give_back_some(&self, frames: Range<usize>) {
-        for pool in &self.0 {
-            pool.give_back(&frames);
+            pool.give_back();
         }
     }
 }
@@ -197,16 +190,19 @@ mod tests {
         };
         let pfn = frame.pfn();
         assert!(slot.exchange(Some(frame)).is_none());
-        slot.give_back(&(0..pfn));
         assert!(!slot.is_empty());
-        slot.give_back(&(pfn..pfn + 1));
+        assert_eq!(slot.exchange(None).map(|frame| frame.pfn()), Some(pfn));
         assert!(slot.is_empty());
     }
 
     #[test]
     fn what_is_drawn_is_replaced_and_all_is_given_back() -> Result {
         let pools = FramePools::new()?;
-        assert_eq!(held(&pools), 0);
+        assert!(pools.draw(0).is_none());
+        pools.prepare(0);
+        if held(&pools) < SLOTS {
+            return Ok(());
+        }
         for _ in 0..100 {
             let Some(drawn) = pools.draw(0) else {
                 return Ok(());
@@ -214,10 +210,9 @@ mod tests {
             assert!(drawn.slot < SLOTS);
         }
         assert_eq!(held(&pools), SLOTS);
-        pools.give_back_some(0..1);
-        assert_eq!(held(&pools), SLOTS);
         pools.give_back();
         assert_eq!(held(&pools), 0);
+        pools.prepare(-1);
         assert!(pools.draw(-1).is_none());
         assert!(pools.draw(memory::nodes()).is_none());
         Ok(())

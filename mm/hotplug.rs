@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hearing of memory that goes offline.
+//! Hearing of memory that has gone offline.
 //!
 //! C header: `include/linux/memory.h`
 
 use core::{ops::Range, ptr::NonNull};
 use kernel::{bindings, error::to_result, ffi, prelude::*, sync::Arc, types::Opaque};
 
-/// Somebody who keeps frames, or their numbers.
+/// Somebody who keeps frame numbers.
 pub(crate) trait Frames: Send + Sync + 'static {
-    /// The frames are to be emptied, and none of them is given out any more. May sleep.
-    fn going(&self, frames: Range<usize>);
-
     /// The frames are gone, and in a moment what describes them will be. May sleep.
     fn gone(&self, frames: Range<usize>);
 }
@@ -68,18 +65,14 @@ impl<F: Frames> OfflineNotifier<F> {
         action: ffi::c_ulong,
         data: *mut ffi::c_void,
     ) -> ffi::c_int {
-        // There are few of them.
-        let tell = match action as u32 {
-            bindings::memory_block_state_MEM_GOING_OFFLINE => F::going,
-            bindings::memory_block_state_MEM_OFFLINE => F::gone,
-            _ => return bindings::NOTIFY_OK as ffi::c_int,
-        };
-        // SAFETY: `data` is that of a memory notifier.
-        let memory = unsafe { &*data.cast::<bindings::memory_notify>() };
-        // SAFETY: The notifier is the first field of a block that is alive while registered.
-        let block = unsafe { &*notifier.cast::<Block<F>>() };
-        let end = memory.start_pfn + memory.nr_pages;
-        tell(&block.frames, memory.start_pfn..end);
+        if action == bindings::memory_block_state_MEM_OFFLINE as usize {
+            // SAFETY: `data` is that of a memory notifier.
+            let memory = unsafe { &*data.cast::<bindings::memory_notify>() };
+            // SAFETY: The notifier is the first field of a block that is alive while registered.
+            let block = unsafe { &*notifier.cast::<Block<F>>() };
+            let end = memory.start_pfn + memory.nr_pages;
+            block.frames.gone(memory.start_pfn..end);
+        }
         bindings::NOTIFY_OK as ffi::c_int
     }
 }

@@ -11,8 +11,7 @@ pub(crate) fn drain_all() {
 }
 
 /// Empties those of this CPU.
-#[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
-pub(super) fn drain() {
+pub(crate) fn drain() {
     // SAFETY: Always allowed where no spinlock is held, which callers see to.
     unsafe { bindings::lru_add_drain() };
 }

@@ -189,10 +189,13 @@ impl<'a> FrozenPage<'a> {
         place: &'k mut Option<NewKsm>,
     ) -> Option<LockedKsm<'k>> {
         let page = self.mapped.page();
+        if page.is_shared() {
+            return None;
+        }
         let (vma, address) = (self.mapped.vma(), self.mapped.span.address());
         // SAFETY: The VMA is valid.
         let copied = unsafe { frame.copy(page, vma, address) };
-        if page.is_shared() || !copied || !self.give_up_exclusive() {
+        if !copied || !self.give_up_exclusive() {
             return None;
         }
         self.keep_dirty();

@@ -162,6 +162,11 @@ __rust_helper int rust_helper_folio_expected_ref_count(const struct folio *folio
 	return folio_expected_ref_count(folio);
 }
 
+__rust_helper void rust_helper_lru_add_drain(void)
+{
+	lru_add_drain();
+}
+
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
 __rust_helper unsigned long rust_helper_folio_nr_pages(const struct folio *folio)
 {
@@ -177,11 +182,6 @@ __rust_helper struct anon_vma *
 rust_helper_folio_get_anon_vma(const struct folio *folio)
 {
 	return folio_get_anon_vma(folio);
-}
-
-__rust_helper void rust_helper_lru_add_drain(void)
-{
-	lru_add_drain();
 }
 
 __rust_helper void rust_helper_try_to_unmap_flush(void)
