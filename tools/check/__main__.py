@@ -169,6 +169,8 @@ class Check:
                     booted.append(machines.submit(self.boot, *built))
                     if name == "debian":
                         booted += [machines.submit(self.demo), machines.submit(self.drop_in, built[1])]
+                        if self.full:
+                            booted.append(machines.submit(self.guests, built[1]))
         for machine in booted:
             judge = machine.result()
             judge()
@@ -240,6 +242,22 @@ class Check:
                 results.case(f"demo/{name}", how == "ok")
             results.case(f"demo/its end (status {status})", status == 0)
             self.report("demo", results, log)
+
+        return judge
+
+    def guests(self, source):
+        say("guests: one attacks another")
+        out = LOGS / "check-guests"
+        shutil.rmtree(out, ignore_errors=True)
+        found, kernel_log, log = out / "guests.ktap", out / KERNEL_LOG, out / "machine.log"
+        env = dict(os.environ, VM_LOG=str(kernel_log))
+        status = run_logged([str(REPO / "tools/guests.sh"), str(found)], log, env=env)
+
+        def judge():
+            results = ktap.parse(read(found), source, "guests")
+            results.case(f"guests/the machine ran to its end (status {status})", status == 0)
+            self.kernel_log("guests", kernel_log, results)
+            self.report("guests", results, found if found.exists() else log)
 
         return judge
 
