@@ -41,8 +41,10 @@ pub(crate) enum Unmerged {
     Busy,
     /// It is not mapped there any more.
     Gone,
-    /// There was no memory for a record, or for the merged page.
+    /// There was no memory for a record, or for a copy.
     NoMemory,
+    /// There was no frame to be drawn.
+    NoFrame,
 }
 
 /// What was done, as the tracepoints have it.
@@ -52,7 +54,7 @@ fn result<T>(done: &Result<T, Unmerged>) -> Result {
         Err(Unmerged::Changed) => EAGAIN,
         Err(Unmerged::Busy) => EBUSY,
         Err(Unmerged::Gone) => ENOENT,
-        Err(Unmerged::NoMemory) => ENOMEM,
+        Err(Unmerged::NoMemory | Unmerged::NoFrame) => ENOMEM,
     })
 }
 
@@ -310,21 +312,31 @@ impl Engine {
         if self.settings.draws_frames() {
             self.frames.prepare(own.nid);
         }
-        let mut ksm = None;
+        let (mut ksm, mut nid) = (None, own.nid);
         let made = Spot::with(claim.space(), claim.address(), claim.region(), |other| {
             self.fits(item, &claim, &other.page, own, look)?;
             self.lets_go(item, &other.page, work, huge)?;
             if other.page.place().folio == own.folio {
                 return Err(Unfit::OneFolio);
             }
+            nid = other.page.nid();
             let made = self.make_ksm(claim.space(), other, &node, work.checksum, &mut ksm);
-            made.or(Err(Unfit::Candidate))
+            made.map_err(|why| match why {
+                Unmerged::NoFrame => Unfit::Both,
+                _ => Unfit::Candidate,
+            })
         });
         let made = made.unwrap_or(Err(Unfit::Candidate));
         match made {
             Ok(locked) => self.join_new(tally, item, claim, &node, locked, work),
             Err(Unfit::Candidate) => Paired::GivesWay(claim),
-            Err(Unfit::Both) => Paired::NotNow(claim),
+            Err(Unfit::Both) => {
+                // There may have been no frame on the candidate's node yet.
+                if nid != own.nid && self.settings.draws_frames() {
+                    self.frames.prepare(nid);
+                }
+                Paired::NotNow(claim)
+            }
             Err(unfit @ (Unfit::OneFolio | Unfit::TwoFolios)) => {
                 // It is split now; the two are merged when the scanner comes by again.
                 let _split = Spot::of(item, |own| lock_alone(&own.page).is_ok());
@@ -468,11 +480,7 @@ impl Engine {
         let spot = spot.unshared()?;
         // No sooner: who has merging fail is not to have frames drawn, which others come in place of.
         let drawn = match self.settings.draws_frames() {
-            true => Some(
-                self.frames
-                    .draw(spot.page.nid())
-                    .ok_or(Unmerged::NoMemory)?,
-            ),
+            true => Some(self.frames.draw(spot.page.nid()).ok_or(Unmerged::NoFrame)?),
             false => None,
         };
         let made = spot.freeze(|frozen| {

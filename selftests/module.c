@@ -273,11 +273,11 @@ MODULE_TEST(pools_go_with_it)
 		ASSERT_TRUE(ksm_settles(PAIRS, PAIRS));
 		ASSERT_EQ(0, knob_set("run", 2));
 		ASSERT_EQ(0, unload());
-		/* The first time there are caches to be filled. */
+		/* The first time there are caches to be filled, and later ones on a kernel that looks for faults. */
 		if (i == 0)
 			before = free_pages();
 	}
-	EXPECT_GT(TIMES * POOL / 4, before - free_pages());
+	EXPECT_GT(TIMES * POOL / 2, before - free_pages());
 }
 
 TEST_HARNESS_MAIN
