@@ -731,7 +731,7 @@ KSM_TEST(forked_huge_page)
 /* 32 zero pages among pages of so many contents, merged, then collapsed. */
 static void merge_and_collapse(struct __test_metadata *_metadata, int contents)
 {
-	int others = NR - NR / 16, shared = contents < others ? contents : 0, i;
+	int others = NR - NR / 16, shared = contents < others ? contents : 0, i, err;
 	char *map = MAP_HUGE_PAGES(1);
 
 	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_DONTNEED));
@@ -748,10 +748,14 @@ static void merge_and_collapse(struct __test_metadata *_metadata, int contents)
 	ASSERT_TRUE(counter_reaches("ksm_zero_pages", NR / 16));
 	ASSERT_TRUE(ksm_settles(shared, shared ? others - shared : 0));
 	ASSERT_EQ(0, knob_set("run", 0));
+	/* The step under way may refer to some of them for longer than that waits. */
+	ASSERT_TRUE(scanner_rests(300, 100));
 	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_HUGEPAGE));
-	madvise(map, HUGE_SIZE, MADV_COLLAPSE);
+	err = madvise(map, HUGE_SIZE, MADV_COLLAPSE) ? errno : 0;
 	/* With merged pages in it, it need not become huge. */
-	ASSERT_TRUE(shared || still_huge(map));
+	ASSERT_TRUE(shared || still_huge(map)) {
+		TH_LOG("it does not become huge: %s", strerror(err));
+	}
 	EXPECT_EQ(still_huge(map) ? 0 : NR / 16, knob("ksm_zero_pages"));
 	EXPECT_EQ(knob("ksm_zero_pages"), ksm_stat(0, "ksm_zero_pages"));
 	for (i = 0; i < NR; i++) {
