@@ -310,6 +310,8 @@ KSM_TEST(zero_huge_page)
 #define ZEROES_BUT_FOR_ONE(map, twin) do {				\
 	memset(map, 0, HUGE_SIZE);					\
 	fill(page_of(map, 100), 9);					\
+	/* It stays huge; khugepaged does not try to make it so again. */ \
+	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_NOHUGEPAGE));		\
 	twin = map_pages(1);						\
 	ASSERT_NE(NULL, twin);						\
 	fill(twin, 9);							\
