@@ -87,6 +87,8 @@ enum Unfit {
     OneFolio,
     /// The candidate's huge page is not to be split by others, and the other page's is to be.
     TwoFolios,
+    /// There is no frame to be drawn on this NUMA node, where the candidate's page is.
+    NoFrame(i32),
 }
 
 /// A page that can be merged, as far as can be told by looking, and where it is mapped.
@@ -312,17 +314,17 @@ impl Engine {
         if self.settings.draws_frames() {
             self.frames.prepare(own.nid);
         }
-        let (mut ksm, mut nid) = (None, own.nid);
+        let mut ksm = None;
         let made = Spot::with(claim.space(), claim.address(), claim.region(), |other| {
             self.fits(item, &claim, &other.page, own, look)?;
             self.lets_go(item, &other.page, work, huge)?;
             if other.page.place().folio == own.folio {
                 return Err(Unfit::OneFolio);
             }
-            nid = other.page.nid();
+            let nid = other.page.nid();
             let made = self.make_ksm(claim.space(), other, &node, work.checksum, &mut ksm);
             made.map_err(|why| match why {
-                Unmerged::NoFrame => Unfit::Both,
+                Unmerged::NoFrame => Unfit::NoFrame(nid),
                 _ => Unfit::Candidate,
             })
         });
@@ -330,22 +332,27 @@ impl Engine {
         match made {
             Ok(locked) => self.join_new(tally, item, claim, &node, locked, work),
             Err(Unfit::Candidate) => Paired::GivesWay(claim),
-            Err(Unfit::Both) => {
-                // There may have been no frame on the candidate's node yet.
-                if nid != own.nid && self.settings.draws_frames() {
-                    self.frames.prepare(nid);
-                }
+            Err(Unfit::Both) => Paired::NotNow(claim),
+            Err(Unfit::NoFrame(nid)) => {
+                // It may be the first one there.
+                self.frames.prepare(nid);
                 Paired::NotNow(claim)
             }
-            Err(unfit @ (Unfit::OneFolio | Unfit::TwoFolios)) => {
-                // It is split now; the two are merged when the scanner comes by again.
-                let _split = Spot::of(item, |own| lock_alone(&own.page).is_ok());
-                match unfit {
-                    Unfit::TwoFolios => Paired::GivesWay(claim),
-                    _ => Paired::NotNow(claim),
-                }
+            // It is split now; the two are merged when the scanner comes by again.
+            Err(Unfit::OneFolio) => {
+                Self::split(item);
+                Paired::NotNow(claim)
+            }
+            Err(Unfit::TwoFolios) => {
+                Self::split(item);
+                Paired::GivesWay(claim)
             }
         }
+    }
+
+    /// Splits the huge page in which the page of `item` is, if that is possible now.
+    fn split(item: ItemRef<'_>) {
+        let _split = Spot::of(item, |own| lock_alone(&own.page).is_ok());
     }
 
     /// Whether the huge pages in which the page of `item` and that of a candidate may be are to be split for
