@@ -10,7 +10,7 @@ use crate::{
     figures::Figure,
     knobs,
     measure::{add_ratios, in_turn, merge, Figures, Stage},
-    provider::{Provider, Scanner},
+    provider::{self, Scanner},
     record::Workload,
 };
 
@@ -18,16 +18,12 @@ const KNOB: &str = "/sys/kernel/mm/rksm/fresh_frames";
 
 /// Why there are no figures.
 pub fn missing(module: &Path) -> Result<Option<String>> {
-    Provider::Rksm.take_over(module)?;
-    let there = Path::new(KNOB).exists();
-    Ok((!there).then(|| format!("rksm has no knob {KNOB}")))
+    provider::missing_knob(module, KNOB)
 }
 
 /// The time until nearly all is merged, and the CPU time for each page that is saved, in µs.
 fn run(workload: Workload, seed: u64, scanner: &Scanner, drawn: &str) -> Result<(f64, f64)> {
-    knobs::set("run", 2)?;
-    knobs::set("run", 0)?;
-    knobs::write(Path::new(KNOB), drawn)?;
+    knobs::set_unmerged(KNOB, drawn)?;
     let mut stage = Stage::new(workload, seed)?;
     stage.merge()?;
     let mut figures = Figures::new();
