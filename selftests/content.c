@@ -52,15 +52,6 @@ static bool advise(char *map, size_t n)
 	return map && !madvise(map, n * pagesize, MADV_MERGEABLE);
 }
 
-static long on_zero_page(char *map, size_t n)
-{
-	long found = 0;
-
-	while (n--)
-		found += !!(kflags_of(0, page_of(map, n)) & KPF_ZERO_BIT);
-	return found;
-}
-
 static long records(void)
 {
 	return ksm_stat(0, "ksm_rmap_items");

@@ -127,6 +127,8 @@ uint64_t pagemap_of(pid_t pid, const void *addr);
 uint64_t pfn_of(pid_t pid, const void *addr);		/* 0: not present */
 uint64_t kflags_of(pid_t pid, const void *addr);
 bool is_ksm(const void *addr);
+/* How many of them are the kernel's zero page. */
+long on_zero_page(char *map, size_t n);
 bool all_ksm(char *map, size_t n);
 bool none_ksm(char *map, size_t n);
 bool no_two_share(char *map, size_t n);

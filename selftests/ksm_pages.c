@@ -173,6 +173,15 @@ bool is_ksm(const void *addr)
 	return kflags_of(0, addr) & KPF_KSM_BIT;
 }
 
+long on_zero_page(char *map, size_t n)
+{
+	long found = 0;
+
+	while (n--)
+		found += !!(kflags_of(0, page_of(map, n)) & KPF_ZERO_BIT);
+	return found;
+}
+
 bool all_ksm(char *map, size_t n)
 {
 	while (n--)

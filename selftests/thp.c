@@ -102,21 +102,36 @@ KSM_TEST(duplicates_inside_in_drawn_frames)
 	EXPECT_TRUE(no_two_share(map, NR));
 }
 
-/* Two pages alike among many that are not: both lie in one huge page. */
-KSM_TEST(one_pair_inside)
+/* Two pages alike, 17 and 300, among many that are not. */
+static void fill_with_a_pair(char *map)
 {
-	char *map = MAP_HUGE_PAGES(1);
 	int i;
 
 	for (i = 0; i < NR; i++)
 		fill(page_of(map, i), i == 300 ? 17 : i);
+}
+
+static bool a_pair_holds(char *map)
+{
+	int i;
+
+	for (i = 0; i < NR; i++)
+		if (!holds(page_of(map, i), i == 300 ? 17 : i))
+			return false;
+	return true;
+}
+
+/* Both lie in one huge page. */
+KSM_TEST(one_pair_inside)
+{
+	char *map = MAP_HUGE_PAGES(1);
+
+	fill_with_a_pair(map);
 	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_MERGEABLE));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 1));
 	EXPECT_EQ(pfn_of(0, page_of(map, 17)), pfn_of(0, page_of(map, 300)));
-	for (i = 0; i < NR; i++) {
-		ASSERT_TRUE(holds(page_of(map, i), i == 300 ? 17 : i));
-	}
+	ASSERT_TRUE(a_pair_holds(map));
 }
 
 /* Somebody else refers to it, so that it cannot be split: it is left whole until then. */
@@ -241,16 +256,6 @@ KSM_TEST(equal_huge_pages_in_small_entries)
 	}
 }
 
-static long on_zero_page(char *map)
-{
-	long found = 0;
-	int i;
-
-	for (i = 0; i < NR; i++)
-		found += !!(kflags_of(0, page_of(map, i)) & KPF_ZERO_BIT);
-	return found;
-}
-
 /*
  * In-tree KSM has the kernel split huge pages, which puts zero pages on the
  * kernel's zero page by itself, and counts them for nobody.
@@ -287,7 +292,7 @@ KSM_TEST(zero_huge_page)
 	EXPECT_LE(NR, units);
 	/* Some may have been on their way to the LRU. */
 	ASSERT_TRUE(ksm_step() && ksm_step());
-	EXPECT_EQ(NR, on_zero_page(map));
+	EXPECT_EQ(NR, on_zero_page(map, NR));
 	EXPECT_EQ(NR, knob("ksm_zero_pages"));
 	EXPECT_EQ(NR, ksm_stat(0, "ksm_zero_pages"));
 	EXPECT_GE(anon - (long)(HUGE_SIZE >> 10) + 64, status_kb(0, "RssAnon"));
@@ -298,7 +303,7 @@ KSM_TEST(zero_huge_page)
 	EXPECT_EQ(NR / 2, knob("ksm_zero_pages"));
 	EXPECT_EQ(NR / 2, ksm_stat(0, "ksm_zero_pages"));
 	ASSERT_EQ(0, knob_set("run", 2));
-	EXPECT_EQ(0, on_zero_page(map));
+	EXPECT_EQ(0, on_zero_page(map, NR));
 	EXPECT_TRUE(no_two_share(map, NR));
 	EXPECT_EQ(0, knob("ksm_zero_pages"));
 	for (i = 0; i < NR; i++) {
@@ -342,7 +347,7 @@ KSM_TEST(zeroes_beside_a_twin_stay)
 	/* Zeroes are a content like another. */
 	ASSERT_TRUE(ksm_settles(2, NR - 1));
 	EXPECT_FALSE(still_huge(map));
-	EXPECT_EQ(0, on_zero_page(map));
+	EXPECT_EQ(0, on_zero_page(map, NR));
 	EXPECT_EQ(0, knob("ksm_zero_pages"));
 	EXPECT_TRUE(all_ksm(map, NR));
 	rss = status_kb(0, "RssAnon");
@@ -350,7 +355,7 @@ KSM_TEST(zeroes_beside_a_twin_stay)
 	EXPECT_LE(anon - 64, rss);
 	EXPECT_TRUE(all_but_one_zero(map));
 	ASSERT_EQ(0, knob_set("run", 2));
-	EXPECT_EQ(0, on_zero_page(map));
+	EXPECT_EQ(0, on_zero_page(map, NR));
 	EXPECT_TRUE(no_two_share(map, NR));
 	EXPECT_TRUE(all_but_one_zero(map));
 }
@@ -366,9 +371,9 @@ KSM_TEST(zeroes_beside_a_twin_go)
 	ASSERT_TRUE(ksm_settles(1, 1));
 	ASSERT_TRUE(counter_reaches("ksm_zero_pages", NR - 1));
 	EXPECT_EQ(NR - 1, ksm_stat(0, "ksm_zero_pages"));
-	EXPECT_EQ(NR - 1, on_zero_page(map));
+	EXPECT_EQ(NR - 1, on_zero_page(map, NR));
 	ASSERT_EQ(0, knob_set("run", 2));
-	EXPECT_EQ(0, on_zero_page(map));
+	EXPECT_EQ(0, on_zero_page(map, NR));
 	EXPECT_TRUE(no_two_share(map, NR));
 	EXPECT_EQ(0, knob("ksm_zero_pages"));
 	EXPECT_TRUE(all_but_one_zero(map));
@@ -384,7 +389,7 @@ static int peer_waits(struct peer *p, void *arg)
 static int peer_zeroes(struct peer *p, void *arg)
 {
 	CHECK(peer_waits(p, arg) == 0);
-	CHECK(on_zero_page(arg) == 0);
+	CHECK(on_zero_page(arg, NR) == 0);
 	return 0;
 }
 
@@ -406,7 +411,7 @@ KSM_TEST(zeroes_of_a_fork_stay)
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_passes(8));
 	ASSERT_EQ(0, knob_set("run", 0));
-	EXPECT_EQ(0, on_zero_page(map));
+	EXPECT_EQ(0, on_zero_page(map, NR));
 	ASSERT_TRUE(peer_meet(&p));
 	EXPECT_EQ(0, peer_end(&p));
 	for (i = 0; i < NR; i++) {
@@ -434,10 +439,8 @@ KSM_TEST(parts_of_locked_memory)
 {
 	long locked = meminfo_kb("Mlocked:"), splits = vm_event("thp_split_page");
 	char *map = MAP_HUGE_PAGES(1);
-	int i;
 
-	for (i = 0; i < NR; i++)
-		fill(page_of(map, i), i == 300 ? 17 : i);
+	fill_with_a_pair(map);
 	ASSERT_EQ(0, mlock(map, HUGE_SIZE));
 	ASSERT_TRUE(still_huge(map));
 	ASSERT_LE(locked + 2000, meminfo_kb("Mlocked:"));
@@ -446,9 +449,7 @@ KSM_TEST(parts_of_locked_memory)
 	ASSERT_TRUE(ksm_settles(1, 1));
 	EXPECT_LE(splits + 1, vm_event("thp_split_page"));
 	EXPECT_LE(locked + 1900, meminfo_kb("Mlocked:"));
-	for (i = 0; i < NR; i++) {
-		ASSERT_TRUE(holds(page_of(map, i), i == 300 ? 17 : i));
-	}
+	ASSERT_TRUE(a_pair_holds(map));
 	ASSERT_EQ(0, munlock(map, HUGE_SIZE));
 	EXPECT_GE(locked + 100, meminfo_kb("Mlocked:"));
 	ASSERT_EQ(0, munmap(map, HUGE_SIZE));
@@ -468,10 +469,8 @@ static long on_lru(char *map)
 KSM_TEST(parts_are_on_the_lru)
 {
 	char *map = MAP_HUGE_PAGES(1);
-	int i;
 
-	for (i = 0; i < NR; i++)
-		fill(page_of(map, i), i == 300 ? 17 : i);
+	fill_with_a_pair(map);
 	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_MERGEABLE));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 1));
