@@ -247,37 +247,35 @@ class Check:
 
     def guests(self, source):
         say("guests: one attacks another")
-        out = LOGS / "check-guests"
-        shutil.rmtree(out, ignore_errors=True)
-        found, kernel_log, log = out / "guests.ktap", out / KERNEL_LOG, out / "machine.log"
-        env = dict(os.environ, VM_LOG=str(kernel_log))
-        status = run_logged([str(REPO / "tools/guests.sh"), str(found)], log, env=env)
-
-        def judge():
-            results = ktap.parse(read(found), source, "guests")
-            results.case(f"guests/the machine ran to its end (status {status})", status == 0)
-            self.kernel_log("guests", kernel_log, results)
-            self.report("guests", results, found if found.exists() else log)
-
-        return judge
+        return self.one_suite("guests", source, lambda found: [str(REPO / "tools/guests.sh"), str(found)])
 
     def drop_in(self, source):
         """Debian's own tools, with each provider of page merging."""
         say("drop-in: boot with Debian's tools for KSM")
-        out = LOGS / "check-dropin"
-        shutil.rmtree(out, ignore_errors=True)
-        found, kernel_log, log = out / "dropin.ktap", out / KERNEL_LOG, out / "machine.log"
-        env = dict(os.environ, RKSM="0", VM_LOG=str(kernel_log), VM_TIMEOUT=str(TIMEOUT_DROP_IN))
         module = "build/debian/rksm"
-        env["RKSM_RUN"] = f"/usr/bin/python3 -B tools/check/dropin {module}_hooks.ko {module}.ko build/rksmctl >'{found}'"
-        command = 'VM_ROOT=$("$0/debian-tools.sh") && export VM_ROOT && exec "$0/vm.sh" debian'
-        status = run_logged(["bash", "-c", command, str(REPO / "tools")], log, env=env)
+        run = f"/usr/bin/python3 -B tools/check/dropin {module}_hooks.ko {module}.ko build/rksmctl"
+        boot = 'VM_ROOT=$("$0/debian-tools.sh") && export VM_ROOT && RKSM_RUN=$1 exec "$0/vm.sh" debian'
+        return self.one_suite(
+            "drop-in",
+            source,
+            lambda found: ["bash", "-c", boot, str(REPO / "tools"), f"{run} >'{found}'"],
+            RKSM="0",
+            VM_TIMEOUT=str(TIMEOUT_DROP_IN),
+        )
+
+    def one_suite(self, name, source, command, **settings):
+        """A machine that runs one suite, which leaves KTAP in the file that `command` is made for."""
+        out = LOGS / f"check-{name}"
+        shutil.rmtree(out, ignore_errors=True)
+        found, kernel_log, log = out / f"{name}.ktap", out / KERNEL_LOG, out / "machine.log"
+        env = dict(os.environ, VM_LOG=str(kernel_log), **settings)
+        status = run_logged(command(found), log, env=env)
 
         def judge():
-            results = ktap.parse(read(found), source, "drop-in")
-            results.case(f"drop-in/the machine ran to its end (status {status})", status == 0)
-            self.kernel_log("drop-in", kernel_log, results)
-            self.report("drop-in", results, found if found.exists() else log)
+            results = ktap.parse(read(found), source, name)
+            results.case(f"{name}/the machine ran to its end (status {status})", status == 0)
+            self.kernel_log(name, kernel_log, results)
+            self.report(name, results, found if found.exists() else log)
 
         return judge
 

@@ -15,18 +15,10 @@ import runner  # noqa: E402
 import tenants  # noqa: E402
 
 
-def isolated(case):
-    def run():
-        with machine.as_it_was():
-            case()
-
-    return run
-
-
 def main():
     tenants.KERNEL, tenants.IMAGE, tenants.LOGS = map(Path, sys.argv[1:4])
     tenants.LOGS.mkdir(parents=True, exist_ok=True)
-    runner.run([(name, isolated(case)) for name, case in runner.cases(HERE)])
+    runner.run([(name, machine.isolated(case)) for name, case in runner.cases(HERE)])
 
 
 if __name__ == "__main__":

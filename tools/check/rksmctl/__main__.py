@@ -10,17 +10,9 @@ import machine
 import runner
 
 
-def isolated(case):
-    def run():
-        with machine.as_it_was():
-            case()
-
-    return run
-
-
 def main():
     machine.RKSMCTL = Path(sys.argv[1]).absolute()
-    runner.run([(name, isolated(case)) for name, case in runner.cases(Path(__file__).parent)])
+    runner.run([(name, machine.isolated(case)) for name, case in runner.cases(Path(__file__).parent)])
 
 
 if __name__ == "__main__":

@@ -100,6 +100,16 @@ def as_it_was():
                 set_knob(name, value)
 
 
+def isolated(case):
+    """The case, which leaves all as it was."""
+
+    def run():
+        with as_it_was():
+            case()
+
+    return run
+
+
 @contextlib.contextmanager
 def unloaded():
     """Without rksm, which is back afterwards."""
