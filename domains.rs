@@ -17,6 +17,7 @@ use crate::{
     intrusive::records::Records,
     mm::{
         address_space::{Away, MOMENT},
+        census::Member,
         domain::Domain,
         owner, trace,
         vma::unmerge_some_shared,
@@ -24,7 +25,7 @@ use crate::{
     mm_slot::MmSlot,
     settings::Within,
 };
-use kernel::{current, mm::Mm};
+use kernel::{current, error::Result, mm::Mm};
 
 /// Where an address space stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,11 @@ impl Engine {
         }
     }
 
+    /// Counts `mm` in `domain`.
+    pub(crate) fn count(&self, domain: Domain, mm: &Mm) -> Result<Member> {
+        self.census.join(domain, owner::pid(mm))
+    }
+
     /// Where an address space stands now. If it is to leave its domain it has done so: nobody merges anything
     /// with what is in it any more.
     pub(crate) fn stand(&self, slot: &MmSlot) -> Stand {
@@ -75,7 +81,7 @@ impl Engine {
             return Stand::Settled;
         }
         if now != Domain::NOBODY {
-            slot.space.set_domain(Domain::NOBODY);
+            slot.space.leave_domain();
             slot.set_at(0);
             let _before = slot.take_kept();
         }
@@ -128,7 +134,14 @@ impl Engine {
             return false;
         };
         let domain = self.domain_of(slot.id(), alive.mm());
-        slot.space.set_domain(domain);
-        domain != Domain::NOBODY
+        if domain == Domain::NOBODY {
+            return false;
+        }
+        // Without memory for that it is tried again in the next pass.
+        let Ok(member) = self.count(domain, alive.mm()) else {
+            return false;
+        };
+        slot.space.enter_domain(member);
+        true
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     intrusive::leaf::LeafCache,
     mm::{
         address_space::{AddressSpace, LiveMm},
+        census::Census,
         domain::Domain,
         frame_pool::FramePools,
         gate::{Gate, Inside},
@@ -48,6 +49,8 @@ pub(crate) struct Engine {
     pub(crate) registry: Registry,
     #[pin]
     pub(crate) passes: Passes,
+    /// How much is merged within which domain.
+    pub(crate) census: Arc<Census>,
     /// Whoever merges, or forgets what was merged, is inside for as long as that takes: a step. Closed
     /// by who unmerges everything, or changes the scope.
     #[pin]
@@ -85,11 +88,13 @@ impl Engine {
         let hasher = PageHasher::new()?;
         let frames = FramePools::new()?;
         let leaf_cache = LeafCache::create(c"rksm_leaf")?;
+        let census = Census::new()?;
         Arc::pin_init(
             try_pin_init!(Self {
                 ledger <- Ledger::new(),
                 registry <- Registry::new(),
                 passes <- Passes::new(),
+                census,
                 work <- Gate::new(),
                 first <- new_wait_queue!("rksm_first"),
                 others <- new_wait_queue!("rksm_others"),

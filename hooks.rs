@@ -25,8 +25,8 @@ impl Provider for Engine {
     type Sharers = Reverse;
 
     fn enter(&self, mm: &Mm) -> Result {
-        let domain = |id| self.first_domain(id, mm);
-        if self.registry.enter(mm, domain)? && self.run() == Run::Merge {
+        let member = |id| self.count(self.first_domain(id, mm), mm);
+        if self.registry.enter(mm, member)? && self.run() == Run::Merge {
             self.wake_all();
         }
         Ok(())

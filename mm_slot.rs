@@ -4,7 +4,7 @@
 
 use crate::{
     intrusive::records::Records,
-    mm::{account, address_space::AddressSpace, domain::Domain},
+    mm::{account, address_space::AddressSpace, census::Member},
     settings::Scope,
     stats::Stats,
     tally::Tally,
@@ -41,14 +41,13 @@ pub(crate) struct MmSlot {
 }
 
 impl MmSlot {
-    /// One of which all merged pages that it may map already are of `domain`.
+    /// One of which all merged pages that it may map already are of the domain where `member` is counted.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(id: u64, mm: &Mm, domain: Domain) -> Result<Arc<Self>> {
-        let space = AddressSpace::new(mm)?;
-        space.set_domain(domain);
+    pub(crate) fn new(id: u64, mm: &Mm, member: Member) -> Result<Arc<Self>> {
+        let space = AddressSpace::new(mm, member)?;
         Arc::pin_init(
             pin_init!(Self {
                 id,
@@ -166,8 +165,13 @@ impl Drop for Turn<'_> {
         }
         self.stats.add(&self.tally);
         let Tally {
-            tracked, merging, ..
+            tracked,
+            merging,
+            zero,
         } = self.tally;
+        if zero != 0 {
+            self.slot.space.count_zero(zero);
+        }
         let add = |mm: &Mm| account::add(mm, tracked as isize, merging as isize);
         self.slot.space.with_mm(add);
     }

@@ -10,7 +10,7 @@
 //! nothing of it is looked for among the others.
 
 use crate::{
-    mm::{domain::Domain, trace},
+    mm::{census::Member, trace},
     mm_slot::MmSlot,
 };
 use kernel::{
@@ -68,17 +68,21 @@ impl Registry {
         })
     }
 
-    /// Registers `mm`, unless it is registered already; `domain` says in which domain one with a number is.
+    /// Registers `mm`, unless it is registered already; `member` counts one with a number in its domain.
     /// True: it is the first one.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn enter(&self, mm: &Mm, domain: impl FnOnce(u64) -> Domain) -> Result<bool> {
+    pub(crate) fn enter(
+        &self,
+        mm: &Mm,
+        member: impl FnOnce(u64) -> Result<Member>,
+    ) -> Result<bool> {
         let by_mm = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let by_id = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let id = self.next_id.fetch_add(1, Relaxed);
-        let slot = MmSlot::new(id, mm, domain(id))?;
+        let slot = MmSlot::new(id, mm, member(id)?)?;
         // Declared before the guard: what the tree does not take is dropped after unlocking.
         let (by_mm, by_id) = (
             by_mm.into_node(key(mm), slot.clone()),

@@ -66,7 +66,9 @@ use control::Run;
 use crew::{AtWork, Crew};
 use engine::Engine;
 use kernel::sync::Arc;
-use mm::{hotplug::OfflineNotifier, kobject::Directory, provider::Registration};
+use mm::{
+    census_file::CensusFile, hotplug::OfflineNotifier, kobject::Directory, provider::Registration,
+};
 
 module! {
     type: Rksm,
@@ -117,6 +119,8 @@ fn run() -> Result<Option<Run>> {
 
 /// The module. Its fields drop in this order, each after what could still use it.
 struct Rksm {
+    /// The file in it that is none of the settings or counters.
+    _domains: CensusFile,
     /// The directory. What is written to it until it goes is carried back as well.
     _sysfs: Directory<Desk>,
     /// The threads: while they run they may merge.
@@ -142,6 +146,7 @@ impl kernel::Module for Rksm {
         let offline = OfflineNotifier::new(engine.clone())?;
         // What is there is ready.
         let sysfs = Directory::new(c"rksm", files)?;
+        let domains = CensusFile::new(&sysfs, engine.census.clone())?;
         // Nobody has begun to scan. Should that fail, in-tree KSM gets back what it had.
         let carried = engine.run();
         if let Some(run) = run {
@@ -150,6 +155,7 @@ impl kernel::Module for Rksm {
         let scanners = AtWork::new(crew, &engine).inspect_err(|_| engine.store_run(carried))?;
         pr_info!("merges pages from now on, as /sys/kernel/mm/rksm says\n");
         Ok(Self {
+            _domains: domains,
             _sysfs: sysfs,
             _scanners: scanners,
             _offline: offline,

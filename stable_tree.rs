@@ -32,6 +32,7 @@ use crate::{
         stable_node::{StableNode, Token, NODE_BYTES},
     },
     mm::{
+        address_space::AddressSpace,
         ksm_folio::{FolioLock, KsmFolio, LockedKsm},
         trace,
     },
@@ -358,7 +359,7 @@ impl StableTree {
     ) -> bool {
         let shared = node.add(lock, item, books);
         if shared {
-            self.count_sharer(node, books);
+            self.count_sharer(node, item.space(), books);
         }
         shared
     }
@@ -371,14 +372,17 @@ impl StableTree {
         taken: Taken,
         books: &Token,
     ) -> Result<(), Taken> {
+        let space = taken.space().clone();
         node.add_claimed(lock, taken, books)?;
-        self.count_sharer(node, books);
+        self.count_sharer(node, &space, books);
         Ok(())
     }
 
-    fn count_sharer(&mut self, node: &Arc<StableNode>, books: &Token) {
+    fn count_sharer(&mut self, node: &Arc<StableNode>, space: &AddressSpace, books: &Token) {
+        let first = node.len() == 1;
         self.sharers += 1;
-        self.shared += u64::from(node.len() == 1);
+        self.shared += u64::from(first);
+        space.share(first);
         // A fork's page that was found again.
         if self.unshared.remove(node) {
             self.room = Some(node.place());
@@ -409,8 +413,10 @@ impl StableTree {
             return Err(Held);
         }
         trace::remove_rmap_item(item.space().id(), item.address(), node.tie().pfn());
+        let last = node.len() == 0;
         self.sharers -= 1;
-        if node.len() == 0 {
+        item.space().unshare(last);
+        if last {
             self.shared -= 1;
             self.set_apart(&node, books);
         } else if node.len() + 1 == self.limit {

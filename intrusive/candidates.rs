@@ -264,6 +264,11 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// Where the page is mapped.
+    pub(crate) fn space(&self) -> &Arc<AddressSpace> {
+        &self.space
+    }
+
     pub(super) fn item(&self) -> ItemRef<'_> {
         // SAFETY: By the type invariant the leaf lives.
         unsafe { ItemRef::from_ptr(self.item) }

@@ -30,7 +30,7 @@ impl Bench {
             records: Records::new(),
             spares: Spares::new(),
             candidates: Candidates::new(),
-            space: AddressSpace::new(&fake_mm::get())?,
+            space: fake_mm::space()?,
             cache: LeafCache::create(c"rksm_test_leaf")?,
             region: fake_mm::region(7),
         })

@@ -7,6 +7,7 @@
 //! the address space closes before the first page table is touched.
 
 use super::{
+    census::Member,
     domain::Domain,
     gate::{Gate, Inside},
     kthread::cond_resched,
@@ -16,11 +17,12 @@ use core::cell::UnsafeCell;
 use kernel::{
     bindings, ffi,
     mm::Mm,
+    new_spinlock,
     prelude::*,
     sync::{
         aref::ARef,
         atomic::{Acquire, Atomic, Relaxed, Release},
-        Arc,
+        Arc, SpinLock,
     },
     time::{Delta, Instant, Monotonic},
 };
@@ -51,6 +53,9 @@ pub(crate) struct AddressSpace {
     unasked: Atomic<bool>,
     /// With whose pages its own are merged.
     domain: Atomic<u64>,
+    /// Where it is counted, which is where it was before while it is on its way into another domain.
+    #[pin]
+    member: SpinLock<Member>,
     /// Whether the gate was closed by `shut`.
     retired: Atomic<bool>,
     #[pin]
@@ -64,12 +69,12 @@ unsafe impl Send for AddressSpace {}
 unsafe impl Sync for AddressSpace {}
 
 impl AddressSpace {
-    /// One that is in no domain.
+    /// One that is in the domain where `member` is counted.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(mm: &Mm) -> Result<Arc<Self>> {
+    pub(crate) fn new(mm: &Mm, member: Member) -> Result<Arc<Self>> {
         let address = mm.as_raw() as usize;
         let mm = UnsafeCell::new(Some(ARef::from(mm)));
         Arc::pin_init(
@@ -77,7 +82,8 @@ impl AddressSpace {
                 mm,
                 address,
                 unasked: Atomic::new(false),
-                domain: Atomic::new(Domain::NOBODY.to_bits()),
+                domain: Atomic::new(member.domain().to_bits()),
+                member <- new_spinlock!(member, "rksm_member"),
                 retired: Atomic::new(false),
                 gate <- Gate::new(),
             }),
@@ -117,9 +123,31 @@ impl AddressSpace {
         Domain::from_bits(self.domain.load(Relaxed))
     }
 
-    /// Says which domain it is in.
-    pub(crate) fn set_domain(&self, domain: Domain) {
-        self.domain.store(domain.to_bits(), Relaxed);
+    /// Has it be in no domain. It is counted where it was.
+    pub(crate) fn leave_domain(&self) {
+        self.domain.store(Domain::NOBODY.to_bits(), Relaxed);
+    }
+
+    /// Has it be in the domain where `member` is counted. Nothing of it is merged.
+    pub(crate) fn enter_domain(&self, member: Member) {
+        self.domain.store(member.domain().to_bits(), Relaxed);
+        let before = core::mem::replace(&mut *self.member.lock(), member);
+        drop(before);
+    }
+
+    /// Counts a mapping of a merged page more, which may be the `first` of it.
+    pub(crate) fn share(&self, first: bool) {
+        self.member.lock().share(first);
+    }
+
+    /// Counts one less, which may have been the `last`.
+    pub(crate) fn unshare(&self, last: bool) {
+        self.member.lock().unshare(last);
+    }
+
+    /// Counts so many zero pages more.
+    pub(crate) fn count_zero(&self, more: i64) {
+        self.member.lock().count_zero(more);
     }
 
     /// Waits until nobody looks at the address space any more, and lets nobody in again. Called

@@ -9,6 +9,21 @@ use kernel::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Domain(u64);
 
+/// Whom a domain stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    All,
+    Nobody,
+    /// By the numbers that the kernel gives the namespace, and the user in the first of them.
+    User {
+        namespace: u64,
+        uid: u32,
+    },
+    /// By the number that the kernel gives it.
+    Cgroup(u64),
+    Process,
+}
+
 /// The bit that says what the bits below it are.
 const PROCESS: u64 = 1 << 61;
 const CGROUP: u64 = 1 << 62;
@@ -60,6 +75,21 @@ impl Domain {
         // neighbouring numbers come to lie far apart.
         const STEP: u64 = 0x6a09_e667_f3bc_c909;
         self.0.wrapping_mul(STEP)
+    }
+
+    /// Who is meant.
+    pub(super) const fn who(self) -> Who {
+        let Self(bits) = self;
+        match bits.leading_zeros() {
+            0 => Who::User {
+                namespace: (bits & !USER) >> u32::BITS,
+                uid: bits as u32,
+            },
+            1 => Who::Cgroup(bits & !CGROUP),
+            2 => Who::Process,
+            _ if bits == Self::EVERYBODY.0 => Who::All,
+            _ => Who::Nobody,
+        }
     }
 
     /// For where it is kept as a word.
@@ -114,6 +144,22 @@ mod tests {
             assert_eq!(Domain::from_bits(a.to_bits()), *a);
         }
         assert!(!Domain::NOBODY.meets(Domain::NOBODY));
+    }
+
+    #[test]
+    fn who_is_meant() {
+        assert_eq!(Domain::EVERYBODY.who(), Who::All);
+        assert_eq!(Domain::NOBODY.who(), Who::Nobody);
+        for number in [0, 1, (1 << 61) - 1] {
+            assert_eq!(Domain::process(number).who(), Who::Process);
+        }
+        for id in [0, 1, 1 << 61, (1 << 62) - 1] {
+            assert_eq!(Domain::cgroup(id).who(), Who::Cgroup(id));
+        }
+        for (namespace, uid) in [(0, 0), (0, u32::MAX), (3, 1000), ((1 << 31) - 1, u32::MAX)] {
+            let who = of_user(namespace, uid).who();
+            assert_eq!(who, Who::User { namespace, uid });
+        }
     }
 
     #[test]

@@ -2,9 +2,20 @@
 
 //! An address space and an `anon_vma` that are none, for tests that need something to name.
 
-use super::anon_vma::{AnonVma, Region};
+use super::{
+    address_space::AddressSpace,
+    anon_vma::{AnonVma, Region},
+    census::Census,
+    domain::Domain,
+};
 use core::ptr::NonNull;
-use kernel::{bindings, mm::Mm, sync::aref::ARef, types::Opaque};
+use kernel::{
+    bindings,
+    mm::Mm,
+    prelude::*,
+    sync::{aref::ARef, Arc},
+    types::Opaque,
+};
 
 struct Fake(Opaque<bindings::mm_struct>);
 
@@ -17,7 +28,7 @@ static FAKE: Fake = Fake(Opaque::zeroed());
 ///
 /// The count starts at zero, so that the one given up here is never dropped to it: each call leaves
 /// one reference more behind.
-pub(crate) fn get() -> ARef<Mm> {
+fn get() -> ARef<Mm> {
     let mm = FAKE.0.get();
     // SAFETY: `FAKE` lives for ever.
     unsafe { bindings::mmgrab(mm) };
@@ -25,6 +36,11 @@ pub(crate) fn get() -> ARef<Mm> {
     unsafe { bindings::mmgrab(mm) };
     // SAFETY: A static is not at null, and the reference was taken above.
     unsafe { ARef::from_raw(NonNull::new_unchecked(mm.cast())) }
+}
+
+/// That, as if it had been registered.
+pub(crate) fn space() -> Result<Arc<AddressSpace>> {
+    AddressSpace::new(&get(), Census::new()?.join(Domain::EVERYBODY, 0)?)
 }
 
 struct FakeAnonVma(Opaque<bindings::anon_vma>);

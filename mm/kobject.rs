@@ -266,6 +266,11 @@ impl<S: Send + Sync + 'static> Directory<S> {
         }
         Ok(directory)
     }
+
+    /// Where more files can be made, which are to go before it does.
+    pub(super) fn kobj(&self) -> NonNull<bindings::kobject> {
+        self.kobj
+    }
 }
 
 impl<S: Send + Sync + 'static> Drop for Directory<S> {

@@ -5,6 +5,8 @@
 pub(crate) mod account;
 pub(crate) mod address_space;
 pub(crate) mod anon_vma;
+pub(crate) mod census;
+pub(crate) mod census_file;
 pub(crate) mod domain;
 mod entry;
 #[cfg(CONFIG_KUNIT = "y")]

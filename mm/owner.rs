@@ -43,7 +43,23 @@ fn owner(mm: &Mm, _rcu: &rcu::Guard) -> Option<NonNull<bindings::task_struct>> {
     NonNull::new(unsafe { read_volatile(owner) })
 }
 
-/// The same, if it has been started. Until then it is of no cgroup but the root, and nobody runs in it.
+/// The process that owns `mm`, as a number in the first namespace. 0: that is not known.
+#[cfg(CONFIG_MEMCG)]
+pub(crate) fn pid(mm: &Mm) -> i32 {
+    let rcu = rcu::read_lock();
+    let Some(owner) = owner(mm, &rcu) else {
+        return 0;
+    };
+    // SAFETY: RCU keeps the task, and its process is always the same.
+    unsafe { (*owner.as_ptr()).tgid }
+}
+
+#[cfg(not(CONFIG_MEMCG))]
+pub(crate) fn pid(_mm: &Mm) -> i32 {
+    0
+}
+
+/// The task that owns `mm`, if it has been started. Until then it is of no cgroup but the root, and nobody runs in it.
 #[cfg(CONFIG_MEMCG)]
 fn started_owner(mm: &Mm, rcu: &rcu::Guard) -> Option<NonNull<bindings::task_struct>> {
     let owner = owner(mm, rcu)?;

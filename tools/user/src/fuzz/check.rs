@@ -124,6 +124,9 @@ impl World {
         let sharers: usize = shared.clone().map(|merged| merged.sharers.len()).sum();
         assert_eq!(stable.pages_shared(), shared.clone().count() as u64);
         assert_eq!(stable.pages_sharing(), (sharers - shared.count()) as u64);
+        let counted = self.spaces.iter().map(|space| space.space.counted());
+        let counted = counted.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        assert_eq!(counted, (stable.pages_shared() as i64, sharers as i64));
         let apart = nodes.iter().filter(|merged| merged.tree == Tree::Apart);
         assert_eq!(stable.unshared(), apart.count());
         let mut places = BTreeMap::new();

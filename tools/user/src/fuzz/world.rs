@@ -199,7 +199,7 @@ impl World {
 impl Space {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
-            space: AddressSpace::new(&fake_mm::get())?,
+            space: fake_mm::space()?,
             records: Records::new(),
             spares: Spares::new(),
             tally: Tally::default(),

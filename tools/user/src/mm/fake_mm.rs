@@ -2,14 +2,13 @@
 
 //! What tests name.
 
-use super::anon_vma::Region;
+use super::{address_space::AddressSpace, anon_vma::Region};
 use core::sync::atomic::{AtomicUsize, Ordering};
+use kernel::{prelude::*, sync::Arc};
 
-pub(crate) struct Mm(pub(super) usize);
-
-pub(crate) fn get() -> Mm {
+pub(crate) fn space() -> Result<Arc<AddressSpace>> {
     static LAST: AtomicUsize = AtomicUsize::new(0);
-    Mm(LAST.fetch_add(1, Ordering::Relaxed))
+    AddressSpace::new(LAST.fetch_add(1, Ordering::Relaxed))
 }
 
 pub(crate) fn region(offset: usize) -> Region {
