@@ -22,3 +22,23 @@ def case_says_that_nothing_is_scanned():
 
 def case_needs_no_root():
     expect("Merging by" in rksmctl("status", user="nobody"), "nobody cannot read it")
+
+
+def case_shows_what_each_domain_saves():
+    set_knob("domain", "process")
+    scan()
+    with holder(1000) as process:
+        wait_for(lambda: number("pages_sharing") >= 900)
+        domains = json.loads(rksmctl("status", "--json"))["domains"]
+        ours = [domain for domain in domains if domain["id"] == f"process:{process.pid}"]
+        expect(len(ours) == 1 and ours[0]["pages_sharing"] >= 900, domains)
+        expect(f"freed of process {process.pid} " in rksmctl("status"), "it is not shown")
+        text = rksmctl("status", user="nobody")
+        expect("only root is told" in text, text)
+    set_knob("run", 2)
+    set_knob("domain", "cgroup")
+    scan()
+    with holder(1000):
+        wait_for(lambda: number("pages_sharing") >= 900)
+        domains = json.loads(rksmctl("status", "--json"))["domains"]
+        expect(any(domain["name"].startswith("cgroup /") for domain in domains), domains)

@@ -78,3 +78,28 @@ fn wrong_usage() {
     let root = system(&["machine"]);
     assert_snapshot!(rksmctl(root.path(), &["status", "--watch", "0"]));
 }
+
+/// Users, and processes that are alone; more than are shown.
+#[test]
+fn with_domains() {
+    let root = system(&["machine", "rksm"]);
+    let knobs = root.path().join("sys/kernel/mm/rksm");
+    fs::write(knobs.join("domain"), "auto all [user] cgroup process\n").unwrap();
+    let without = rksmctl(root.path(), &["status"]);
+    assert!(without.contains("only root is told what each saves"));
+    let mut text = "processes   pages_shared  pages_sharing     zero_pages domain\n".to_owned();
+    for (id, saves) in [("user:0:3", 1000), ("user:7654321:9", 500), ("none", 0)] {
+        text += &format!("2 10 {saves} 24 {id:<50}\n");
+    }
+    for pid in 100..110 {
+        text += &format!("1 1 {pid} -1 process:{pid}\n");
+    }
+    fs::write(knobs.join("domains"), &text).unwrap();
+    let shown = rksmctl(root.path(), &["status"]);
+    let shown = shown.lines().filter(|line| line.contains("freed of"));
+    assert_snapshot!(shown.collect::<Vec<_>>().join("\n"));
+    let json = rksmctl(root.path(), &["status", "--json"]);
+    assert!(json.contains("\"pages_sharing\": 500"));
+    fs::write(knobs.join("domains"), text + "garbage\n").unwrap();
+    assert!(rksmctl(root.path(), &["status"]).contains("a domain is 'garbage'"));
+}

@@ -15,7 +15,13 @@ use serde::Serialize;
 
 use crate::{
     show::{counted, duration, grouped, mib, percent, running},
-    system::{counters::Counters, knobs::Settings, memory::Memory, scanners, Provider, System},
+    system::{
+        counters::Counters,
+        domains::{self, Domain},
+        knobs::Settings,
+        memory::Memory,
+        scanners, Provider, System,
+    },
 };
 
 pub const EXAMPLES: &str = "\
@@ -71,8 +77,13 @@ struct Status {
     /// CPU time of the scanners since they were started.
     scanner_cpu_millisecs: u64,
     settings: Settings,
+    /// Of all that there are; null where the provider does not say, or not to this user.
+    domains: Option<Vec<Domain>>,
     warnings: Vec<String>,
 }
+
+/// How many domains are shown.
+const DOMAINS: usize = 10;
 
 impl Status {
     fn read(system: &System) -> Result<Self> {
@@ -89,7 +100,46 @@ impl Status {
             warnings: warnings(&settings, &counters),
             counters,
             settings,
+            domains: domains::read(system, provider)?,
         })
+    }
+
+    /// What each domain saves, where there are more than one.
+    fn show_domains(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let Some(all) = &self.domains else {
+            return match self.settings.get("domain") {
+                Some("user" | "cgroup" | "process") => {
+                    writeln!(out, "Domains        only root is told what each saves")
+                }
+                _ => Ok(()),
+            };
+        };
+        if all.iter().all(|domain| domain.id == "all") {
+            return Ok(());
+        }
+        for (index, domain) in all.iter().take(DOMAINS).enumerate() {
+            writeln!(
+                out,
+                "{:<14} {:>13} pages  {:>11}  freed of {}, {}",
+                if index == 0 { "Domains" } else { "" },
+                grouped(domain.saved().into()),
+                mib((domain.saved() * self.memory.page).into()),
+                domain.name,
+                counted(domain.processes, "process", "processes"),
+            )?;
+        }
+        if let Some(more) = all.get(DOMAINS..).filter(|more| !more.is_empty()) {
+            let saved: u64 = more.iter().map(Domain::saved).sum();
+            writeln!(
+                out,
+                "{:<14} {:>13} pages  {:>11}  freed of {}",
+                "",
+                grouped(saved.into()),
+                mib((saved * self.memory.page).into()),
+                counted(more.len() as u64, "more domain", "more domains"),
+            )?;
+        }
+        Ok(())
     }
 
     fn pace(&self) -> String {
@@ -236,6 +286,7 @@ impl fmt::Display for Status {
         writeln!(f, "Zero pages     {}  freed", pages(zero))?;
         writeln!(f, "Without equal  {}", pages(counters.pages_unshared))?;
         writeln!(f, "Volatile       {}", pages(counters.pages_volatile))?;
+        self.show_domains(f)?;
         writeln!(f)?;
         writeln!(f, "Passes         {}", grouped(counters.full_scans.into()))?;
         writeln!(f, "Last pass      {}", self.last_pass())?;

@@ -3,7 +3,9 @@
 //! Control groups, of version 2: which there are, and which processes they have.
 
 use std::{
+    collections::HashMap,
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -37,9 +39,7 @@ impl Cgroup {
     pub fn pids(&self, system: &System) -> Result<Vec<i32>> {
         let file = self.folder().join("cgroup.procs");
         let mut pids = parse(&system.read(&file)?);
-        let mut folders: Vec<_> = self.children(system).collect();
-        while let Some(cgroup) = folders.pop() {
-            folders.extend(cgroup.children(system));
+        for cgroup in self.below(system) {
             // It may go meanwhile.
             let text = system.read(cgroup.folder().join("cgroup.procs"));
             pids.extend(parse(&text.unwrap_or_default()));
@@ -47,6 +47,32 @@ impl Cgroup {
         pids.sort_unstable();
         pids.dedup();
         Ok(pids)
+    }
+
+    /// The paths of all that there are, by the numbers that the kernel gives them: those of their folders.
+    pub fn numbered(system: &System) -> HashMap<u64, PathBuf> {
+        let root = Self {
+            path: PathBuf::from("/"),
+        };
+        let below = root.below(system);
+        let all = [root].into_iter().chain(below);
+        let numbered = all.filter_map(|cgroup| {
+            let folder = fs::metadata(system.path(cgroup.folder()));
+            Some((folder.ok()?.ino(), cgroup.path))
+        });
+        numbered.collect()
+    }
+
+    /// Those below it.
+    fn below(&self, system: &System) -> Vec<Self> {
+        let mut all: Vec<_> = self.children(system).collect();
+        let mut next = 0;
+        while let Some(cgroup) = all.get(next) {
+            let children: Vec<_> = cgroup.children(system).collect();
+            all.extend(children);
+            next += 1;
+        }
+        all
     }
 
     fn folder(&self) -> PathBuf {

@@ -5,6 +5,7 @@
 pub mod cgroup;
 pub mod change;
 pub mod counters;
+pub mod domains;
 pub mod enrolment;
 pub mod guests;
 pub mod kernel;

@@ -55,7 +55,8 @@ impl Owner {
     }
 }
 
-fn name_of(uid: u32) -> String {
+/// What a user is called; the number, where that is not known.
+pub fn name_of(uid: u32) -> String {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     user.map_or_else(|| uid.to_string(), |user| plain(&user.name))
 }
