@@ -9,9 +9,9 @@ use super::{
     kthread,
 };
 use core::{ops::ControlFlow, ptr::NonNull};
-use kernel::bindings;
+use kernel::{bindings, page::PAGE_SIZE};
 
-/// One that shares a merged page: where the page most likely is mapped.
+/// One that shares a merged page: where the page was mapped when it was merged.
 pub(crate) struct Sharer<'s> {
     pub(crate) space: &'s AddressSpace,
     pub(crate) region: &'s Region,
@@ -119,8 +119,8 @@ unsafe fn visit_vmas(
     let Some(rmap_one) = rmap_one else {
         return ControlFlow::Break(());
     };
-    let address = sharer.address;
-    for vma in guard.vmas(sharer.region.index(address)) {
+    let index = sharer.region.index(sharer.address);
+    for vma in guard.vmas(index) {
         kthread::cond_resched();
         // SAFETY: The guard keeps `vma` valid. Its bounds may be read under the `anon_vma` lock.
         let bounds = unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1 };
@@ -128,8 +128,14 @@ unsafe fn visit_vmas(
         // visited in that round and no other.
         // SAFETY: The guard keeps `vma` valid.
         let own = sharer.space.is_at(unsafe { (*vma).vm_mm });
-        let covers = (bounds.vm_start..bounds.vm_end).contains(&address);
-        if !covers || own != (round == Round::Own) {
+        if own != (round == Round::Own) {
+            continue;
+        }
+        // SAFETY: The guard keeps `vma` valid.
+        let first = unsafe { bindings::linear_anon_page_index(vma, bounds.vm_start) };
+        // It may have been moved while the page was in swap. The index has moved with it.
+        let address = bounds.vm_start + index.saturating_sub(first) * PAGE_SIZE;
+        if address >= bounds.vm_end {
             continue;
         }
         let invalid = match control.invalid_vma {

@@ -250,6 +250,36 @@ ZRAM_TEST(unmerged_then_freed_by_child)
 	EXPECT_TRUE(all_hold(map, N, 12));
 }
 
+/*
+ * Memory moves while its merged pages are in swap, so that nothing is unmerged. They
+ * come back at the new place, and reclaim finds them there.
+ */
+ZRAM_TEST(moved_while_out)
+{
+	char *map = MERGED_PAGES(N, 13), *target = map_pages(N);
+	struct iovec one = { map, pagesize };
+	int pipes[2];
+
+	ASSERT_NE(NULL, target);
+	ASSERT_EQ(0, knob_set("run", 0));
+	/* Somebody refers to the page: it stays in the swap cache. */
+	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
+	ASSERT_EQ(pagesize, vmsplice(pipes[1], &one, 1, 0));
+	ASSERT_TRUE(push_out(map, N));
+	ASSERT_EQ(target, mremap(map, N * pagesize, N * pagesize,
+				 MREMAP_MAYMOVE | MREMAP_FIXED, target));
+	ASSERT_EQ(N, swapped(target, N));
+	ASSERT_TRUE(all_hold(target, N, 13));
+	ASSERT_TRUE(all_ksm(target, N));
+	EXPECT_TRUE(push_out(target, N));
+	EXPECT_TRUE(all_hold(target, N, 13));
+	close(pipes[0]);
+	close(pipes[1]);
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, N - 1));
+	EXPECT_TRUE(all_hold(target, N, 13));
+}
+
 static int peer_of_another_user(struct peer *p, void *arg)
 {
 	char *map = equal_pages(N, 11);
