@@ -144,15 +144,8 @@ enum Unshared {
 
 /// Gives the owner of `vma` a page of its own at `address`.
 fn unshare(vma: &VmaRef, address: usize) -> Result<Unshared> {
-    // The page may be gone, and the fault be one on a file whose server does not answer, or one that
-    // a userfaultfd is told about: with these flags it neither waits nor lets go of the lock.
-    let flags = bindings::fault_flag_FAULT_FLAG_UNSHARE
-        | bindings::fault_flag_FAULT_FLAG_REMOTE
-        | bindings::fault_flag_FAULT_FLAG_ALLOW_RETRY
-        | bindings::fault_flag_FAULT_FLAG_RETRY_NOWAIT;
-    let none = core::ptr::null_mut();
-    // SAFETY: The VMA is valid, its mmap lock is held, and `flags` does not let it be dropped.
-    let fault = unsafe { bindings::handle_mm_fault(vma.as_ptr(), address, flags, none) };
+    // SAFETY: The VMA is valid, and its mmap lock is held.
+    let fault = unsafe { bindings::ksm_unshare_page(vma.as_ptr(), address) };
     if fault & bindings::vm_fault_reason_VM_FAULT_OOM != 0 {
         return Err(ENOMEM);
     }

@@ -10,7 +10,7 @@
 
 pristine=$cache/linux-$kernel_series-$kernel_suite
 tree=$cache/linux
-patches=("$repo"/kernel/patches/*.patch)
+patches=("$repo"/kernel/{upstream,patches}/*.patch)
 [ -e "${patches[0]}" ] || patches=()
 # Files of our own, by their paths in the kernel tree.
 ours=$repo/kernel/tree

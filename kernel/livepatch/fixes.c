@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What kernel/patches mend in the middle of a function, around it: 0001 in
- * dup_mmap(), 0003 and 0004 in do_wp_page().
+ * What patches mend in the middle of a function, around it: in dup_mmap() the
+ * count of zero pages (kernel/upstream/0003), in do_wp_page() the copies that
+ * unsharing makes (kernel/upstream/0001, kernel/patches/0001).
  */
 
 #include <linux/ksm.h>
@@ -12,11 +13,24 @@
 #include <linux/sched.h>
 #include "internal.h"
 #include "hooks.h"
+#include "private.h"
 
 /*
- * Is there room in the memory cgroup for a copy? A thread without memory of its
- * own unshares for others, and can do without: nobody is to be killed for it. What
- * others take before the copy is made is not seen.
+ * Can whoever unshares do without the copy? rksm says so; break_ksm() of this kernel
+ * does not, but is known by its flags where a kernel thread calls it.
+ */
+static bool may_fail(const struct vm_fault *vmf)
+{
+	const unsigned int flags = vmf->flags & ~FAULT_FLAG_ORIG_PTE_VALID;
+
+	return (flags & FAULT_FLAG_MAY_FAIL) ||
+	       ((current->flags & PF_KTHREAD) &&
+		flags == (FAULT_FLAG_UNSHARE | FAULT_FLAG_REMOTE));
+}
+
+/*
+ * Is there room for a copy, so that nobody is killed for it? What others take before
+ * the copy is made is not seen.
  */
 static bool has_room(struct vm_fault *vmf)
 {
@@ -71,7 +85,7 @@ vm_fault_t seam_do_wp_page(struct vm_fault *vmf)
 	bool unshare = vmf->flags & FAULT_FLAG_UNSHARE;
 	vm_fault_t ret;
 
-	if (unshare && !current->mm && takes_copy(vmf)) {
+	if (unshare && may_fail(vmf) && takes_copy(vmf)) {
 		pte_unmap_unlock(vmf->pte, vmf->ptl);
 		if (!has_room(vmf))
 			return VM_FAULT_OOM;

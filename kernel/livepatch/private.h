@@ -12,6 +12,9 @@
 #include <linux/wait.h>
 #include "mm_slot.h"
 
+/* See kernel/patches: here do_wp_page() is mended around it. */
+#define FAULT_FLAG_MAY_FAIL	(1 << 13)
+
 #define KSM_RUN_STOP	0
 #define KSM_RUN_MERGE	1
 #define KSM_RUN_UNMERGE	2

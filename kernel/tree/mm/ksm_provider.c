@@ -12,18 +12,19 @@
 #include <linux/sched/task.h>
 #include <linux/seq_buf.h>
 #include <linux/sort.h>
+#include <linux/srcu.h>
+#include <linux/ksm_provider.h>
 
-/* What gets nowhere for so long is given up. */
+/* How long to go on without progress */
 #define GIVE_UP_AFTER	(10 * HZ)
 
 #ifndef KSM_SEAMS_BY_LIVEPATCH
-/* Before a module takes over: the seams are there, and nobody takes them away. */
+/* The seams are compiled in: they are complete, and nobody removes them. */
 static int seams_close(void)
 {
 	return 0;
 }
 
-/* When it is gone. */
 static void seams_open(void)
 {
 }
@@ -90,7 +91,7 @@ int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 
 	ops = current_provider();
 	if (!ops) {
-		/* What was left by a provider that is gone. */
+		/* A provider that is gone may have left it set. */
 		if (advice == MADV_MERGEABLE)
 			*vm_flags &= ~VM_MERGE_NONE;
 		return in_tree_ksm_madvise(vma, start, end, advice, vm_flags);
@@ -109,11 +110,8 @@ int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 
 	return err;
 }
-#ifndef KSM_SEAMS_BY_LIVEPATCH
-EXPORT_SYMBOL_GPL(ksm_madvise);
-#endif
 
-/* Whoever was about to write to "run" when a provider took over has done so since. */
+/* A write to "run" that was under way during the take-over may have changed it. */
 static void keep_unmerging(void)
 {
 	unsigned long run = READ_ONCE(ksm_run);
@@ -277,7 +275,7 @@ long ksm_process_profit(struct mm_struct *mm)
  */
 bool ksm_vma_compatible(struct vm_area_struct *vma)
 {
-	/* exec() moves the pages of such a stack, and tells nobody. */
+	/* exec() moves the pages of a temporary stack without unmerging them. */
 	return ksm_compatible(vma->vm_file, vma->flags) &&
 	       !vma_is_temporary_stack(vma);
 }
@@ -311,6 +309,29 @@ int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
 	return err;
 }
 EXPORT_SYMBOL_FOR_MODULES(ksm_unmerge_range, "rksm");
+
+/**
+ * ksm_unshare_page - give the owner of one page a copy of its own
+ * @vma: the VMA; mmap_lock is held
+ * @addr: where the page is mapped
+ *
+ * As break_ksm() does it, but without waiting for anybody: the page may be gone,
+ * and the fault be one on a file whose server does not answer, or one that a
+ * userfaultfd is told about.  mmap_lock is not dropped.
+ *
+ * Return: what handle_mm_fault() says.
+ */
+vm_fault_t ksm_unshare_page(struct vm_area_struct *vma, unsigned long addr)
+{
+	unsigned int flags = FAULT_FLAG_UNSHARE | FAULT_FLAG_REMOTE |
+			     FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_RETRY_NOWAIT;
+
+	if (current->flags & PF_KTHREAD)
+		flags |= FAULT_FLAG_MAY_FAIL;
+
+	return handle_mm_fault(vma, addr, flags, NULL);
+}
+EXPORT_SYMBOL_FOR_MODULES(ksm_unshare_page, "rksm");
 
 static int unmerge_unasked(struct mm_struct *mm)
 {
@@ -354,7 +375,7 @@ int ksm_disable_merge_any(struct mm_struct *mm)
 
 	guard(srcu)(&ksm_srcu);
 
-	/* A VMA may have been advised otherwise, or be older than the flag. */
+	/* A provider may have merged pages in VMAs without VM_MERGEABLE, too. */
 	if (current_provider() && mm_flags_test(MMF_VM_MERGEABLE, mm)) {
 		err = unmerge_unasked(mm);
 		if (err)
@@ -377,7 +398,7 @@ struct merge_any {
 	int err;
 };
 
-/* As mmap_write_lock() does it, which has no such form. */
+/* There is no mmap_write_trylock(). */
 static bool try_write_lock(struct mm_struct *mm)
 {
 	if (!down_write_trylock(&mm->mmap_lock))
@@ -387,7 +408,7 @@ static bool try_write_lock(struct mm_struct *mm)
 }
 
 /*
- * A worker has no memory of its own, so that nobody is killed for a copy where the
+ * A worker is a kernel thread: nobody is killed for a copy that it makes where the
  * memory cgroup of the process is full.
  */
 static void merge_any_work(struct work_struct *work)
@@ -435,7 +456,8 @@ static int set_merge_any(struct mm_struct *mm, bool merge)
  * @nr: the number that it has for the caller
  * @merge: merge all its memory, or none of it
  *
- * Who may look into its memory by ptrace() learns nothing new by having it merged.
+ * Whoever may ptrace() the process can read its memory anyway: merging it discloses
+ * nothing.
  *
  * Context: May sleep, and waits for mmap_lock of the process.
  * Return: 0; -ESRCH if there is none, or it has no memory any more; -EINVAL for a
@@ -474,7 +496,7 @@ int ksm_set_merge_any(pid_t nr, bool merge)
 }
 EXPORT_SYMBOL_FOR_MODULES(ksm_set_merge_any, "rksm");
 
-/* What mm_init() copies of the flags has room for no new one. */
+/* mm_init() inherits only the flags that it knows. */
 static void inherit_merge_none(struct mm_struct *mm, struct mm_struct *oldmm)
 {
 	if (oldmm && mm_flags_test(MMF_VM_MERGE_NONE, oldmm))
@@ -483,24 +505,39 @@ static void inherit_merge_none(struct mm_struct *mm, struct mm_struct *oldmm)
 		mm_flags_clear(MMF_VM_MERGE_NONE, mm);
 }
 
+/*
+ * The in-tree code enrols the child of a fork when its page tables are copied, and
+ * lets the fork succeed where there is no memory for that. But the child maps the
+ * merged pages of its parent: if nobody knew of it, they could not be unmerged.
+ * So this goes on until it is enrolled. It takes a few small allocations, which
+ * fail when the OOM killer has come to this process: then the caller tears the
+ * child down.
+ */
+static int enrol_child(struct mm_struct *mm)
+{
+	for (;;) {
+		int err;
+
+		mmap_write_lock(mm);
+		err = __ksm_enter(mm);
+		mmap_write_unlock(mm);
+		if (!err)
+			return 0;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		schedule_timeout_killable(1);
+	}
+}
+
 int dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm)
 {
 	int err;
 
 	inherit_merge_none(mm, oldmm);
 	err = in_tree_dup_mmap(mm, oldmm);
-
-	/*
-	 * The child maps the merged pages of its parent: if nobody knew of it,
-	 * they could not be unmerged. The in-tree code does not say whether it
-	 * could be enrolled. What has an error here is torn down by the caller.
-	 */
 	if (!err && mm_flags_test(MMF_VM_MERGEABLE, oldmm) &&
-	    !mm_flags_test(MMF_VM_MERGEABLE, mm)) {
-		mmap_write_lock(mm);
-		err = __ksm_enter(mm);
-		mmap_write_unlock(mm);
-	}
+	    !mm_flags_test(MMF_VM_MERGEABLE, mm))
+		err = enrol_child(mm);
 
 	return err;
 }
@@ -530,7 +567,7 @@ int ksm_enrol_mm(struct mm_struct *mm)
 	    mm_flags_test(MMF_VM_MERGE_NONE, mm))
 		return 0;
 
-	/* Against madvise(), prctl() and fork(), all of which write-lock it. */
+	/* madvise(), prctl() and fork() enrol with mmap_lock held for writing. */
 	if (!mmap_read_trylock(mm))
 		return -EAGAIN;
 	if (!mm_flags_test(MMF_VM_MERGEABLE, mm) &&
@@ -567,24 +604,22 @@ EXPORT_SYMBOL_FOR_MODULES(ksm_mm_forget, "rksm");
 static DEFINE_MUTEX(ksm_provider_mutex);
 
 /*
- * What "run" of the in-tree code stands for while ksm_run is none of the user's
- * business, and goes back to.
+ * The value of "run" that users see, and that in-tree KSM resumes with, while ksm_run
+ * has an internal one
  */
 static unsigned long ksm_run_before;
 
 /*
- * For "run", while ksmd is to let go of ksm_thread_mutex: it does not scan then.
- * No user can write it, and so what a user writes meanwhile is not lost.
+ * A value of ksm_run with which ksmd does not scan, and so releases ksm_thread_mutex.
+ * Users cannot write it: any other value that is found later comes from a user, and
+ * is not lost.
  */
 #define KSM_RUN_PAUSE	8
 
-/* Who loads the module got a signal. */
+/* The task that loads the module has a signal pending. */
 static bool take_over_stopped;
 
-/*
- * Let others do what a module that takes over waits for. @waited is the time that
- * has been spent here since something was achieved.
- */
+/* Sleep for a tick during a take-over. @waited sums up the time without progress. */
 static int take_over_wait(unsigned long *waited)
 {
 	unsigned long start = jiffies;
@@ -600,10 +635,10 @@ static int take_over_wait(unsigned long *waited)
 }
 
 /*
- * Take ksm_thread_mutex when the stable tree may be touched. Whoever has the
- * mutex, be it ksmd, may be waiting for the mmap_lock of a process that never
- * gives it away. A batch of ksmd cannot be cut, but ends with its pass: that is
- * waited for as long as it gets farther.
+ * Take ksm_thread_mutex while no memory is going offline. Its holder, ksmd or another,
+ * may wait for the mmap_lock of a process that never releases it. ksmd cannot be
+ * interrupted within a batch, but a batch ends with the pass: wait for that as long
+ * as it makes progress.
  */
 static int take_over_lock(void)
 {
@@ -612,7 +647,7 @@ static int take_over_lock(void)
 	int err;
 
 	for (;;) {
-		/* Whoever changes it with the mutex held has the last word. */
+		/* A hint to ksmd. What counts is written with the mutex held. */
 		if (cmpxchg(&ksm_run, KSM_RUN_MERGE, KSM_RUN_PAUSE) == KSM_RUN_MERGE)
 			WRITE_ONCE(ksm_run_before, KSM_RUN_MERGE);
 		if (mutex_trylock(&ksm_thread_mutex)) {
@@ -639,23 +674,24 @@ static void set_run(unsigned long run)
 /*
  * The files in /sys/kernel/mm/ksm.
  *
- * They stay, whoever provides merging: who has one open, has bound it elsewhere, or
- * may use it by a rule for its path goes on. What a file shows and takes is changed,
- * in the attributes of the in-tree code. While one provider takes over from the
- * other a file shows what it did, and cannot be written.
+ * The files stay in place whoever provides merging, so that open files, bind mounts
+ * and rules for paths go on working. Only the callbacks in the attributes of the
+ * in-tree code change. During a change of provider a file shows its old value, and
+ * cannot be written.
  *
- * The hooks do not change hands behind who is in a file, which may take minutes:
- * hence an SRCU domain of its own. The callbacks sleep nowhere else than inside.
+ * A callback may run for minutes, and the change of the hooks must not wait for that:
+ * hence an SRCU domain of their own. The callbacks sleep only in its read-side
+ * critical sections.
  */
 DEFINE_STATIC_SRCU(ksm_files_srcu);
 
 struct ksm_file {
 	struct kobj_attribute *attr;
-	/* What the attribute is without a provider */
+	/* A copy of the original attribute */
 	struct kobj_attribute in_tree;
-	/* The provider's of the same name, if there is one */
+	/* The provider's attribute of the same name, if there is one */
 	struct kobj_attribute *theirs;
-	/* The provider did not take the value that in-tree KSM had, and has. */
+	/* The provider refused the value that in-tree KSM has. */
 	bool refused;
 };
 
@@ -663,7 +699,7 @@ struct ksm_file {
 static struct ksm_file ksm_files[48];
 static unsigned int nr_ksm_files;
 
-/* Whose the files are, from when a module begins to take over until it is gone */
+/* To whom the files belong, from when a module begins to take over until it is gone */
 static enum {
 	/* They show what in-tree KSM has, and cannot be written. */
 	KSM_FILES_OURS,
@@ -727,7 +763,7 @@ static ssize_t ksm_file_store(struct kobject *kobj, struct kobj_attribute *attr,
 	return file->theirs->store(kobj, file->theirs, buf, count);
 }
 
-/* Nobody begins to write to the in-tree code any more. */
+/* Redirect the files: no new write reaches the in-tree code. */
 static int close_files(void)
 {
 	struct attribute **attr = ksm_attr_group.attrs;
@@ -743,7 +779,7 @@ static int close_files(void)
 		nr_ksm_files = file - ksm_files;
 	}
 
-	/* Whoever finds our functions finds the array filled: they begin with a barrier. */
+	/* Pairs with srcu_read_lock() in the callbacks: they find the array filled. */
 	smp_wmb();
 	for_each_ksm_file(file) {
 		WRITE_ONCE(file->attr->show, ksm_file_show);
@@ -753,7 +789,7 @@ static int close_files(void)
 	return 0;
 }
 
-/* They are the in-tree code's again. */
+/* Give the files back to the in-tree code. */
 static void return_files(void)
 {
 	struct ksm_file *file;
@@ -766,14 +802,13 @@ static void return_files(void)
 }
 
 /*
- * Wait until nobody is in a store function of the in-tree code. sysfs counts who
- * uses a file: before it takes the function from the attribute, until that returns.
- * Where the count is 0 once, all who come now have found ours.
+ * Wait until nobody is in a store function of the in-tree code. sysfs counts the
+ * users of a file, from before it reads the callback until that returns. Once the
+ * count has been 0, all later users find our callbacks.
  *
- * Readers are counted as well, and anybody may read all the time, with as many
- * processes as he likes. So this has an end: a writer needs ksm_thread_mutex at most,
- * which is to be had. One who has not come to that yet does no harm, see
- * switch_provider().
+ * Readers are counted as well, and any number of processes may go on reading. So
+ * there is a limit: all that a writer needs is ksm_thread_mutex, which is free. One
+ * that is even later does no harm, see switch_provider().
  */
 #define WRITERS_TIMEOUT	(HZ / 2)
 
@@ -797,7 +832,7 @@ static int wait_for_writers(void)
 			err = -ENOENT;
 			break;
 		}
-		/* Behind the change of the attributes */
+		/* Change the attributes before the count is read. */
 		smp_mb();
 		while (!err && waited < WRITERS_TIMEOUT &&
 		       atomic_read_acquire(&node->active))
@@ -811,7 +846,7 @@ static int wait_for_writers(void)
 	return err;
 }
 
-/* Where a provider takes over: note what a writer who came late wants. */
+/* Remember the value of a late write to "run". */
 static void note_run(void)
 {
 	unsigned long run = ksm_run & ~KSM_RUN_OFFLINE;
@@ -821,7 +856,7 @@ static void note_run(void)
 		WRITE_ONCE(ksm_run_before, run);
 }
 
-/* Have ksm_run be @run, and note what the user wants it to be. */
+/* Set ksm_run to @run, and remember the user's value. */
 static int stop_ksmd(unsigned long run)
 {
 	int err = take_over_lock();
@@ -836,9 +871,9 @@ static int stop_ksmd(unsigned long run)
 }
 
 /*
- * ksmd is told to unmerge, so that it sleeps, pages are copied at swap-in, and a
- * child is enrolled behind all others. Whoever writes to a knob by then is let
- * finish, and what was written counts.
+ * With ksm_run at KSM_RUN_UNMERGE ksmd sleeps, pages are copied at swap-in, and a
+ * child is enrolled behind all others. Writes that are under way are waited for, and
+ * their values count.
  */
 static int in_tree_stop(void)
 {
@@ -878,10 +913,10 @@ static void in_tree_resume(void)
 /* The longest value is a number of 64 bits. */
 #define LONGEST_VALUE	24
 
-/* What a knob can be set to again: of "[none] scan-time" what is in brackets. */
+/* Read a value in a form that can be written: "none" for "[none] scan-time". */
 static int get_value(struct kobj_attribute *attr, char *value)
 {
-	/* What sysfs gives to be filled is a page. */
+	/* sysfs passes a page to show(). */
 	static char text[PAGE_SIZE] __aligned(PAGE_SIZE);
 	ssize_t length;
 	char *begin;
@@ -910,7 +945,7 @@ static int set_value(struct kobj_attribute *attr, const char *value)
 	return done < 0 ? done : 0;
 }
 
-/* Both sides can be set to what the other one is, or could. */
+/* Both sides have the knob, and it can be written on both. */
 static bool is_carried(const struct ksm_file *file)
 {
 	return file->in_tree.store && file->theirs && file->theirs->store;
@@ -959,8 +994,8 @@ static int carry_back(struct ksm_file *file)
 }
 
 /*
- * Have the provider begin with the values that in-tree KSM has, or the other way
- * round. What is refused stays as it is there.
+ * Copy the values of in-tree KSM to the provider, or back. Who refuses a value keeps
+ * its own.
  */
 static void carry_values(bool back)
 {
@@ -972,14 +1007,14 @@ static void carry_values(bool back)
 
 	/* The advisor sets other knobs, and keeps them from being set. */
 	if (advisor && is_carried(advisor) && !(back && advisor->refused)) {
-		/* What one has set that in-tree KSM has not goes with it. */
+		/* In-tree KSM does not have this one: what it has set goes with it. */
 		if (back && !get_value(advisor->theirs, mode) &&
 		    set_value(&advisor->in_tree, mode))
 			set_value(advisor->theirs, "none");
 		set_value(back ? &advisor->in_tree : advisor->theirs, "none");
 	}
 
-	/* When "run" is set, work may begin. */
+	/* "run" comes last: it starts the scanner. */
 	for (step = 0; step < 3; step++) {
 		for_each_ksm_file(file) {
 			if (step != (file == run) * 2 + (file == advisor) ||
@@ -1121,7 +1156,7 @@ static struct mm_struct **all_mms(grab_mms_t grab, size_t *nr)
 	}
 }
 
-/* So much is unmerged without asking whether to go on. */
+/* How much to unmerge between two checks for a signal */
 #define UNMERGE_AT_ONCE	SZ_64M
 
 static int unmerge_vma(struct vm_area_struct *vma)
@@ -1149,7 +1184,7 @@ static int unmerge_mm(struct mm_struct *mm)
 
 	VMA_ITERATOR(vmi, mm, 0);
 
-	/* What is exiting unmaps its pages by itself. */
+	/* An exiting process unmaps its pages itself. */
 	if (!mmget_not_zero(mm))
 		return 0;
 
@@ -1171,7 +1206,7 @@ static int unmerge_mm(struct mm_struct *mm)
 		err = -EAGAIN;
 	}
 
-	/* The last user may be this one, which has no time to tear it down. */
+	/* This may be the last user: leave the teardown to a worker. */
 	mmput_async(mm);
 	return err;
 }
@@ -1266,7 +1301,7 @@ static int forget_records(void)
 	ssize_t done;
 	int err;
 
-	/* Else it would have nothing to do. */
+	/* run_store() does nothing where the value stays the same. */
 	mutex_lock(&ksm_thread_mutex);
 	note_run();
 	set_run(KSM_RUN_STOP);
@@ -1358,9 +1393,8 @@ static void unmerge_work(struct work_struct *work)
 }
 
 /*
- * A worker unmerges. It has no memory of its own, and so nobody is killed for a
- * copy in a memory cgroup that is full; and no signal leaves the in-tree code half
- * way.
+ * A worker unmerges. It is a kernel thread, so that nobody is killed for a copy
+ * where memory is short; and no signal leaves the in-tree code half way.
  */
 static int in_tree_unmerge(void)
 {

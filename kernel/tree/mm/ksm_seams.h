@@ -3,14 +3,16 @@
 #define _MM_KSM_SEAMS_H
 /*
  * The functions of the kernel that a provider of page merging stands behind.
- * Each is found under the name in_tree_*(); who calls it by its own name comes
- * to mm/ksm_provider.c.
+ * With CONFIG_KSM_PROVIDER, mm/ksm_provider.c defines each of them, and what was
+ * there before is in_tree_*().  KSM_SEAM() in a definition names the latter.
  *
- * A kernel that has this file in mm/ is compiled with these names.  On any other
- * one a livepatch redirects each function, and in_tree_*() is a way around that.
+ * On a kernel that is built without it a livepatch redirects each function, and
+ * in_tree_*() is a way around that.
  */
 
-#ifdef CONFIG_KSM
+#ifdef CONFIG_KSM_PROVIDER
+#define KSM_SEAM(f)	in_tree_##f
+
 int in_tree_ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 			unsigned long end, int advice, vm_flags_t *vm_flags);
 int in_tree_ksm_enable_merge_any(struct mm_struct *mm);
@@ -32,6 +34,8 @@ int in_tree_create_init_stack_vma(struct mm_struct *mm,
 				  unsigned long *top_mem_p);
 int create_init_stack_vma(struct mm_struct *mm, struct vm_area_struct **vmap,
 			  unsigned long *top_mem_p);
-#endif /* CONFIG_KSM */
+#else
+#define KSM_SEAM(f)	f
+#endif /* CONFIG_KSM_PROVIDER */
 
 #endif /* _MM_KSM_SEAMS_H */

@@ -23,13 +23,13 @@ struct kobj_attribute;
 struct module;
 struct rmap_walk_control;
 
-/* A process wants no merging but where madvise() asks for it. */
+/* The process has opted out of merging, except where madvise() asks for it. */
 #define MMF_VM_MERGE_NONE	15
 
 /*
- * MADV_UNMERGEABLE was said, and MADV_MERGEABLE has not been since. It is split,
- * copied, moved and unmapped with the VMA. No kernel uses the highest bits so far;
- * /proc/PID/smaps shows it as "??".
+ * The VMA has opted out by MADV_UNMERGEABLE, and MADV_MERGEABLE has not been used on
+ * it since. Like any VMA flag it is split, copied and moved with the VMA. The kernel
+ * does not use the highest bits so far; /proc/PID/smaps shows this one as "??".
  */
 #define VM_MERGE_NONE_BIT	62
 #define VM_MERGE_NONE		BIT_ULL(VM_MERGE_NONE_BIT)
@@ -37,9 +37,10 @@ struct rmap_walk_control;
 /**
  * struct ksm_ops - an implementation of page merging
  * @owner: the module that provides it
- * @attrs: its files, up to a NULL, with those that in-tree KSM has among them. A
- *	file of in-tree KSM that is missing here goes on showing what it did, and
- *	cannot be written.  The functions are called for two directories, perhaps.
+ * @attrs: its sysfs files, terminated by NULL, which include those of in-tree KSM.
+ *	A file of in-tree KSM that is missing here keeps its last value, and cannot
+ *	be written.  The show and store functions may be called for files in two
+ *	directories.
  * @madvise: decide on MADV_MERGEABLE or MADV_UNMERGEABLE for a range of @vma by
  *	changing VM_MERGEABLE and VM_MERGE_NONE in *@vm_flags, after unmerging if the
  *	former is taken away.
@@ -49,8 +50,9 @@ struct rmap_walk_control;
  * @enter: enrol an mm.  mmap_lock is held: for writing, unless the provider
  *	asked for it by ksm_enrol_mm().  It is not held if the mm comes from the
  *	in-tree code in ksm_register_ops(): then nobody else can enrol it, and
- *	its users are referenced.  0 if it is enrolled already.  The caller
- *	maintains MMF_VM_MERGEABLE.
+ *	its users are referenced.  0 if it is enrolled already; -ENOMEM is
+ *	the only error, after which fork() tries again.  The caller maintains
+ *	MMF_VM_MERGEABLE.
  * @exit: forget an mm.  On return nothing of the provider touches its page
  *	tables any more, unless the mm is still in use by others.  The mm may be
  *	unknown.
@@ -89,6 +91,7 @@ void ksm_return_mm(struct mm_struct *mm);
 void ksm_mm_forget(struct mm_struct *mm);
 int ksm_enrol_mm(struct mm_struct *mm);
 int ksm_set_merge_any(pid_t nr, bool merge);
+vm_fault_t ksm_unshare_page(struct vm_area_struct *vma, unsigned long addr);
 int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool lock_vma);
 bool ksm_vma_compatible(struct vm_area_struct *vma);
