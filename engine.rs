@@ -192,8 +192,17 @@ impl Engine {
     }
 
     /// Unregisters an address space in which there is nothing to merge. Under its mmap lock, so
-    /// that no madvise comes in between.
-    pub(crate) fn unregister(&self, slot: &MmSlot, live: &LiveMm<'_>) {
+    /// that no madvise comes in between. False: there may be merged pages.
+    pub(crate) fn unregister(&self, slot: &MmSlot, live: &LiveMm<'_>) -> bool {
+        let may = !slot.must_stay();
+        if may {
+            self.unregister_unmerged(slot, live);
+        }
+        may
+    }
+
+    /// The same, where all pages were unmerged.
+    pub(crate) fn unregister_unmerged(&self, slot: &MmSlot, live: &LiveMm<'_>) {
         self.registry.remove(slot);
         provider::forget(live.mm());
         self.wake_first();

@@ -13,13 +13,18 @@ use crate::{
         ksm_folio::KsmFolio,
         provider::Provider,
         trace,
-        vma::{any_advised_from, Sought, VMAS},
+        vma::{any_advised_from, is_advised, may_be_unasked, Sought, VMAS},
     },
+    mm_slot::MmSlot,
     registry::Remains,
     settings::Within,
 };
 use core::ops::Range;
-use kernel::{mm::Mm, prelude::*, sync::atomic::Relaxed};
+use kernel::{
+    mm::{virt::VmaRef, Mm},
+    prelude::*,
+    sync::atomic::Relaxed,
+};
 
 impl Provider for Engine {
     type Sharers = Reverse;
@@ -44,15 +49,23 @@ impl Provider for Engine {
         self.unasked.load(Relaxed)
     }
 
-    fn shares_swapin(&self, mm: &Mm, folio: &KsmFolio) -> bool {
+    fn shares_swapin(&self, vma: &VmaRef, folio: &KsmFolio) -> bool {
         if self.run() == Run::Unmerge || self.work.is_closed() {
             return false;
         }
-        if self.settings.within() == Within::All {
+        let (advised, within) = (is_advised(vma), self.settings.within());
+        if advised && within == Within::All {
             return true;
         }
-        // It was pushed out, perhaps, before `mm` came into the domain where it is.
-        let slot = self.registry.of(mm);
+        let slot = self.registry.of(vma.mm());
+        let unasked = |slot: &MmSlot| may_be_unasked(vma) && slot.comes_back();
+        if !advised && !slot.as_ref().is_some_and(|slot| unasked(slot)) {
+            return false;
+        }
+        if within == Within::All {
+            return true;
+        }
+        // It was pushed out, perhaps, before its owner came into the domain where it is.
         let domain = slot.map_or(Domain::NOBODY, |slot| slot.space.domain());
         let books = self.ledger.open();
         StableNode::of_folio(folio, &books.token)
@@ -70,7 +83,7 @@ impl Provider for Engine {
                     let advised = any_advised_from(&live, 0, &mut { VMAS });
                     let unwanted = matches!(advised, Sought::Nowhere);
                     if unwanted {
-                        self.unregister(&slot, &live);
+                        self.unregister_unmerged(&slot, &live);
                     }
                     unwanted
                 }

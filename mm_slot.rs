@@ -15,7 +15,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        Arc, Mutex, MutexGuard,
+        barrier, Arc, Mutex, MutexGuard,
     },
 };
 
@@ -36,6 +36,8 @@ pub(crate) struct MmSlot {
     kept: Atomic<bool>,
     /// Whether it may map merged pages that are not on record, as the copy of another one does.
     unrecorded: Atomic<bool>,
+    /// Whether a merged page came back from swap where nobody had asked for merging.
+    came_back: Atomic<bool>,
     #[pin]
     records: Mutex<Records>,
 }
@@ -58,6 +60,7 @@ impl MmSlot {
                 cleared: Atomic::new(0),
                 kept: Atomic::new(false),
                 unrecorded: Atomic::new(true),
+                came_back: Atomic::new(false),
                 records <- new_mutex!(Records::new(), "rksm_records"),
             }),
             GFP_KERNEL,
@@ -71,6 +74,25 @@ impl MmSlot {
     /// Says how much of it is merged.
     pub(crate) fn set_scope(&self, scope: Scope) {
         self.space.set_unasked(scope == Scope::All);
+    }
+
+    /// For a fault, which holds no lock that keeps the scope as it is: whether a merged page may come back
+    /// where nobody has asked for merging. If so, the address space stays registered from now on, as long
+    /// as it is there: the page is mapped later, perhaps behind who narrows the scope.
+    pub(crate) fn comes_back(&self) -> bool {
+        if !self.space.is_unasked() {
+            return false;
+        }
+        self.came_back.store(true, Relaxed);
+        // Pairs with `must_stay`: either this sees the narrower scope, or that sees what was stored.
+        barrier::smp_mb(barrier::Full);
+        self.space.is_unasked()
+    }
+
+    /// Whether it may map merged pages though nobody has asked for merging. The scope was narrowed before.
+    pub(crate) fn must_stay(&self) -> bool {
+        barrier::smp_mb(barrier::Full);
+        self.came_back.load(Relaxed)
     }
 
     /// Where the scanner goes on. Only it, while it has claimed the address space, asks and says so.

@@ -103,13 +103,11 @@ impl Standstill<'_> {
         let Ok(live) = slot.space.try_enter() else {
             return Ok(slot.space.is_closed());
         };
-        // One with more VMAs stays registered.
+        // One with more VMAs stays registered, and so does one with pages that came back from swap.
         let unwanted = matches!(any_advised_from(&live, 0, &mut { VMAS }), Sought::Nowhere);
-        if unwanted {
-            self.engine.unregister(slot, &live);
-        }
+        let gone = unwanted && self.engine.unregister(slot, &live);
         drop(live);
-        if unwanted {
+        if gone {
             let ledger = &self.engine.ledger;
             // What is held now is forgotten soon.
             let _all = forget_range(ledger, &mut slot.turn(&ledger.stats), 0, usize::MAX);

@@ -352,7 +352,7 @@ impl Engine {
         if none && from == 0 && seen.next.is_none() {
             // All VMAs were come by, so there are no more than a look may come by.
             if let Sought::Nowhere = is_wanted_from(&live, 0, &mut { VMAS }) {
-                self.unregister(slot, &live);
+                let _stays = self.unregister(slot, &live);
             }
         }
         trace::look(

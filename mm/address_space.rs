@@ -300,9 +300,14 @@ impl LiveMm<'_> {
     }
 
     fn has_flag(&self, flag: u32) -> bool {
-        // SAFETY: The address space is live.
-        unsafe { bindings::mm_flags_test(flag as ffi::c_int, self.alive.mm.as_raw()) }
+        has_flag(self.alive.mm, flag)
     }
+}
+
+/// Whether `mm` has one of the flags `MMF_*`.
+pub(super) fn has_flag(mm: &Mm, flag: u32) -> bool {
+    // SAFETY: `mm` is live.
+    unsafe { bindings::mm_flags_test(flag as ffi::c_int, mm.as_raw()) }
 }
 
 impl Drop for LiveMm<'_> {

@@ -18,7 +18,7 @@ use kernel::{
     bindings,
     error::{from_result, to_result},
     ffi,
-    mm::Mm,
+    mm::{virt::VmaRef, Mm},
     module::this_module,
     prelude::*,
     sync::Arc,
@@ -43,9 +43,9 @@ pub(crate) trait Provider: Send + Sync + 'static {
     /// Whether there may be merged pages that nobody asked for.
     fn merges_unasked(&self) -> bool;
 
-    /// Whether a merged page that was found in the swap cache, and is locked, may be mapped in `mm` as it
+    /// Whether a merged page that was found in the swap cache, and is locked, may be mapped in `vma` as it
     /// is. If not, it is copied, and merged again later.
-    fn shares_swapin(&self, mm: &Mm, folio: &KsmFolio) -> bool;
+    fn shares_swapin(&self, vma: &VmaRef, folio: &KsmFolio) -> bool;
 
     /// Hands over each address space that was enrolled and that asked for merging, once, when the
     /// provider is gone.
@@ -255,16 +255,16 @@ impl<P: Provider, S: Send + Sync + 'static> Registration<P, S> {
     ///
     /// Called as `ksm_ops::swapin_shared`: `folio` is live and a merged page.
     unsafe extern "C" fn swapin_shared(
-        mm: *mut bindings::mm_struct,
+        vma: *mut bindings::vm_area_struct,
         folio: *mut bindings::folio,
     ) -> bool {
         // SAFETY: This is a hook.
         let provider = unsafe { Self::provider() };
-        // SAFETY: The hook's `mm` is live for the call.
-        let mm = unsafe { Mm::from_raw(mm) };
+        // SAFETY: The hook's `vma` is valid for the call, and locked.
+        let vma = unsafe { VmaRef::from_raw(vma) };
         // SAFETY: The hook's `folio` is live for the call.
         let folio = unsafe { KsmFolio::get(folio) };
-        provider.shares_swapin(mm, &folio)
+        provider.shares_swapin(vma, &folio)
     }
 }
 

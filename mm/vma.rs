@@ -5,9 +5,10 @@
 //! C header: `include/linux/mm.h`
 
 use super::{
-    address_space::LiveMm,
+    address_space::{has_flag, LiveMm},
     anon_vma::{AnonVma, Region},
     merged::Merged,
+    owner,
     pagewalk::Walk,
     sole,
 };
@@ -23,7 +24,7 @@ use kernel::{
 };
 
 /// Whether the owner of `vma` asked for it to be merged.
-fn is_advised(vma: &VmaRef) -> bool {
+pub(crate) fn is_advised(vma: &VmaRef) -> bool {
     vma.flags() & bindings::VM_MERGEABLE != 0
 }
 
@@ -46,6 +47,14 @@ fn is_private(live: &LiveMm<'_>, vma: &VmaRef) -> bool {
 fn is_compatible(vma: &VmaRef) -> bool {
     // SAFETY: A `VmaRef` is valid, and its mmap lock is held.
     unsafe { bindings::ksm_vma_compatible(vma.as_ptr()) }
+}
+
+/// Whether `vma` may be merged if that is done unasked. Whoever wants to be left out waits for who holds the
+/// lock of `vma`, or the mmap lock.
+pub(crate) fn may_be_unasked(vma: &VmaRef) -> bool {
+    let mm = vma.mm();
+    let left_out = has_flag(mm, bindings::MMF_VM_MERGE_NONE);
+    !left_out && vma.flags() & PRIVATE == 0 && is_compatible(vma) && owner::is_dumpable(mm)
 }
 
 /// Whether `vma` may map merged pages.

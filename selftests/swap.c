@@ -280,6 +280,53 @@ ZRAM_TEST(moved_while_out)
 	EXPECT_TRUE(all_hold(target, N, 13));
 }
 
+static bool merged_and_out(char *map)
+{
+	return knob_set("run", 1) == 0 && gets_merged(map, N) &&
+	       knob_set("run", 0) == 0 && push_out(map, N);
+}
+
+/*
+ * Pages that nobody asked to be merged come back from swap as they went, and are not
+ * copied for each who shares them; unless they are not to be merged any more.
+ */
+ZRAM_TEST(unasked)
+{
+	char *map = equal_pages(N, 14);
+	struct iovec one = { map, pagesize };
+	int pipes[2];
+
+	NEEDS_KNOB("scope", "this provider has no scope");
+	ASSERT_NE(NULL, map);
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(gets_merged(map, N));
+	/* Somebody refers to the page: it stays in the swap cache. */
+	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
+	ASSERT_EQ(pagesize, vmsplice(pipes[1], &one, 1, 0));
+	ASSERT_TRUE(merged_and_out(map));
+	ASSERT_TRUE(all_hold(map, N, 14));
+	EXPECT_TRUE(all_ksm(map, N));
+	EXPECT_EQ(1, distinct_pfns(map, N));
+	/* Who comes to want none of it meanwhile gets copies. */
+	ASSERT_TRUE(merged_and_out(map));
+	ASSERT_EQ(0, madvise(map, pagesize, MADV_UNMERGEABLE));
+	ASSERT_TRUE(all_hold(map, N, 14));
+	EXPECT_FALSE(is_ksm(map));
+	EXPECT_TRUE(all_ksm(page_of(map, 1), N - 1));
+	/* And so does everybody when the scope is narrower again. */
+	ASSERT_TRUE(push_out(map, N));
+	ASSERT_EQ(0, knob_write("scope", "madvise"));
+	ASSERT_TRUE(all_hold(map, N, 14));
+	EXPECT_TRUE(none_ksm(map, N));
+	/* Nothing stays behind that cannot be unmerged. */
+	close(pipes[0]);
+	close(pipes[1]);
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, knob("pages_shared"));
+	EXPECT_TRUE(all_hold(map, N, 14));
+}
+
 static int peer_of_another_user(struct peer *p, void *arg)
 {
 	char *map = equal_pages(N, 11);

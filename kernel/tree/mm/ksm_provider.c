@@ -135,13 +135,10 @@ struct folio *ksm_might_need_to_copy(struct folio *folio,
 	if (ops)
 		keep_unmerging();
 	/*
-	 * In a VMA that is not mergeable nobody would look for a page to unmerge:
-	 * a copy is made there. With ksmd told to unmerge, as it is while there is
-	 * a provider, the in-tree code makes one.
+	 * With ksmd told to unmerge, as it is while there is a provider, the in-tree
+	 * code makes a copy.
 	 */
-	if (ops && carries_stable_node(folio) &&
-	    (vma->vm_flags & VM_MERGEABLE) &&
-	    ops->swapin_shared(vma->vm_mm, folio))
+	if (ops && carries_stable_node(folio) && ops->swapin_shared(vma, folio))
 		return folio;
 
 	return in_tree_ksm_might_need_to_copy(folio, vma, addr);
@@ -269,7 +266,7 @@ long ksm_process_profit(struct mm_struct *mm)
 
 /**
  * ksm_vma_compatible - can anonymous pages of this VMA be merged at all?
- * @vma: the VMA; mmap_lock is held
+ * @vma: the VMA; mmap_lock is held, or the lock of the VMA
  *
  * Return: false if advice to merge is to be ignored for @vma.
  */

@@ -60,8 +60,9 @@ struct rmap_walk_control;
  * @folio_migrate: make the stable node of @folio refer to @newfolio.  Both are
  *	locked.  The caller then clears the stable node in the mapping of @folio,
  *	behind a write barrier.
- * @swapin_shared: may @folio, found in the swap cache and locked, be mapped
- *	as it is in @mm, of which a lock is held?  Otherwise it is copied.
+ * @swapin_shared: may @folio, found in the swap cache and locked, be mapped as
+ *	it is in @vma?  Its lock or mmap_lock is held.  Otherwise it is copied.
+ *	The provider must find it there when it unmerges.
  * @records: bytes of metadata that are kept for an mm, counted against the
  *	profit of its processes.  The caller has a reference to the users of the
  *	mm, which may be unknown.
@@ -81,7 +82,7 @@ struct ksm_ops {
 	void (*exit)(struct mm_struct *mm);
 	void (*rmap_walk)(struct folio *folio, struct rmap_walk_control *rwc);
 	void (*folio_migrate)(struct folio *newfolio, struct folio *folio);
-	bool (*swapin_shared)(struct mm_struct *mm, struct folio *folio);
+	bool (*swapin_shared)(struct vm_area_struct *vma, struct folio *folio);
 	unsigned long (*records)(struct mm_struct *mm);
 };
 
