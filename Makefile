@@ -77,6 +77,7 @@ make check-deb
 make check-full
               make check with nothing left out on the debug kernel, ten minutes
               of torture on each kernel, Debian's rt-amd64, an emulated arm64,
+              kernels without KSM, memory cgroups and NUMA, compiled in part,
               make check-deb, and a summary
 make docs     runs the commands that the documents show, in the debian machine,
               and puts into them what is printed now

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # kernel.sh plain|debug|uml|arm64: builds that test kernel in the cache if anything
 # it is made from has changed, and prints the folder it was built in.
-# build.sh calls it, with the build lock held.
+# kernel.sh no-ksm|no-memcg|no-numa: the same, but only what the patches touch, of
+# a kernel that lacks something. It boots nowhere.
+# build.sh and check/configs.sh call it, with the build lock held.
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/tools/env.sh"
@@ -18,8 +20,12 @@ plain) fragments=("$config/base.config") ;;
 debug) fragments=("$config/base.config" "$config/debug.config") minutes=11 ;;
 uml) fragments=("$config/uml.config") arch=um image=vmlinux minutes=3 ;;
 arm64) fragments=("$config/arm64.config") arch=arm64 image=Image minutes=9 ;;
+no-ksm | no-memcg) fragments=("$config/uml.config" "$config/$name.config") arch=um image='' ;;
+no-numa) fragments=("$config/base.config" "$config/$name.config") image='' ;;
 *) die "KERNEL=$name: there are plain, debug, uml and arm64" ;;
 esac
+goals=("$image" modules)
+[ "$image" ] || goals=(prepare kernel/fork.o mm/ rust/)
 
 kmake() {
 	make -C "$source" O="$build" ARCH=$arch LLVM="-$llvm" -j"$(nproc)" "$@"
@@ -73,7 +79,7 @@ if [ "$(cat "$build/rksm.stamp" 2>/dev/null)" != "$stamp" ]; then
 	rm -f "$build/rksm.stamp"
 	step "config-$name" "configuring the $name kernel" configure
 	step "kernel-$name" "building the $name kernel (about $minutes minutes from nothing on two cores)" \
-		kmake "$image" modules
+		kmake "${goals[@]}"
 	# The source is the cache's, for all clones.
 	[ "$(made_from)" = "$stamp" ] ||
 		die "another clone has changed the kernel source while the $name kernel was built: run this again"

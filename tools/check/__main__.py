@@ -128,6 +128,16 @@ class Check:
         results.case("klp/its end", good)
         self.report("klp relocations", results, log)
 
+    def configs(self):
+        """Kernels that lack something: they are compiled, as far as we have a part in them."""
+        log = LOGS / "configs.log"
+        good = run_logged([str(REPO / "tools/check/configs.sh")], log) == 0
+        results = ktap.Results()
+        for how, name in re.findall(r"^(ok|not ok) (\S+)", read(log), re.MULTILINE):
+            results.case(f"configs/{name}", how == "ok")
+        results.case("configs/its end", good)
+        self.report("other kernels", results, log)
+
     def life_of_the_package(self):
         """On a system of its own, from its installation to its removal."""
         log = LOGS / "check-deb.log"
@@ -419,6 +429,7 @@ def main():
         check.package()
         check.run(args.kernels or (KERNELS_FULL if args.full else KERNELS))
         if args.full:
+            check.configs()
             check.life_of_the_package()
         return check.end()
 
