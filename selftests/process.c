@@ -290,6 +290,42 @@ KSM_TEST(prctl_inherited_by_exec)
 	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
 }
 
+#define OVERCOMMIT	"/proc/sys/vm/overcommit_"
+
+/*
+ * exec() that fails half-way, in a process that hands down that all its memory is
+ * merged: it waits for nobody, though the scanner may be at the new memory. Where no
+ * memory may be promised, there is none for the stack.
+ */
+KSM_TEST(exec_fails)
+{
+	char mode[16], ratio[16];
+	pid_t pid;
+
+	ASSERT_LT(0, file_read(OVERCOMMIT "memory", mode, sizeof(mode)));
+	ASSERT_LT(0, file_read(OVERCOMMIT "ratio", ratio, sizeof(ratio)));
+	ASSERT_EQ(0, knob_set("run", 1));
+	pid = fork_child();
+	if (pid == 0) {
+		char *args[] = { "true", NULL };
+		int i;
+
+		if (prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0) ||
+		    file_write(OVERCOMMIT "ratio", "0") ||
+		    file_write(OVERCOMMIT "memory", "2"))
+			_exit(1);
+		for (i = 0; i < 20000; i++) {
+			execv("/bin/true", args);
+			if (errno != ENOMEM)
+				_exit(1);
+		}
+		_exit(0);
+	}
+	EXPECT_EQ(0, wait_child(pid));
+	EXPECT_EQ(0, file_write(OVERCOMMIT "memory", mode));
+	EXPECT_EQ(0, file_write(OVERCOMMIT "ratio", ratio));
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "after-exec"))

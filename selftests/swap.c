@@ -251,6 +251,42 @@ ZRAM_TEST(unmerged_then_freed_by_child)
 }
 
 /*
+ * The same without merging: whoever reads memory by its process gets a page of which
+ * there is a copy in a child, and the owner another copy.
+ */
+ZRAM_TEST(read_then_freed_by_child)
+{
+	char *map = map_pages(N), buffer[64];
+	struct iovec to = { buffer, sizeof(buffer) };
+	int i, tries;
+	pid_t pid;
+
+	ASSERT_NE(NULL, map);
+	fill_all(map, N, 15);
+	pid = fork_child();
+	if (pid == 0) {
+		for (;;)
+			pause();
+	}
+	for (i = 0; i < N; i++) {
+		struct iovec from = { page_of(map, i), sizeof(buffer) };
+
+		ASSERT_EQ(sizeof(buffer),
+			  process_vm_readv(getpid(), &to, 1, &from, 1, 0));
+	}
+	kill(pid, SIGKILL);
+	wait_child(pid);
+	pid = fork_child();
+	if (pid == 0)
+		_exit(madvise(map, N * pagesize, MADV_FREE) != 0);
+	ASSERT_EQ(0, wait_child(pid));
+	file_write("/proc/sys/vm/compact_memory", "1");
+	for (tries = 0; tries < 200 && pfn_of(0, map); tries++)
+		madvise(map, N * pagesize, MADV_PAGEOUT);
+	EXPECT_TRUE(all_hold(map, N, 15));
+}
+
+/*
  * Memory moves while its merged pages are in swap, so that nothing is unmerged. They
  * come back at the new place, and reclaim finds them there.
  */
