@@ -29,8 +29,9 @@ pub(crate) enum Next {
     Begin,
     /// To scan this address space, which is its own until [`Passes::done`].
     Scan(Arc<MmSlot>),
-    /// Nothing, as long as others are not done with theirs.
-    Wait,
+    /// Nothing: others are not done with theirs, or the last pass has only just begun. For so many ms at the
+    /// most.
+    Wait(u32),
     /// The pass has ended.
     End(Ended),
 }
@@ -108,9 +109,24 @@ impl Pass {
         let ms = self.begin.map_or(0, |begin| begin.elapsed().as_millis());
         u64::try_from(ms).unwrap_or(0)
     }
+
+    /// How long it is until the next one may begin.
+    fn rest_ms(&self) -> u32 {
+        let since = |begin: Instant<Monotonic>| begin.elapsed().as_millis();
+        let ms = self.begin.map_or(APART_MS, since);
+        u32::try_from(APART_MS - ms).unwrap_or(0)
+    }
 }
 
 const SCANNERS: usize = MOST_SCANNERS as usize;
+
+/// How long to wait for other scanners at the most before looking again.
+const OTHERS_MS: u32 = 10;
+
+/// How long after one pass the next begins, at the least. Who sees `full_scans` grow, changes pages and waits
+/// for it to grow once more is done with that before the next pass looks at them. A pass that is over sooner
+/// has found next to nothing to do.
+const APART_MS: i64 = 4;
 
 /// The pass under way, and what is remembered of those before.
 #[pin_data]
@@ -157,7 +173,11 @@ impl Passes {
         let share = Some(Share { era: pass.era });
         if !pass.under_way {
             if pass.busy > 0 {
-                return (Next::Wait, None);
+                return (Next::Wait(OTHERS_MS), None);
+            }
+            let rest_ms = pass.rest_ms();
+            if rest_ms > 0 {
+                return (Next::Wait(rest_ms), None);
             }
             pass.busy = 1;
             return (Next::Begin, share);
@@ -168,7 +188,7 @@ impl Passes {
             return (Next::Scan(slot), share);
         }
         if pass.busy > 0 {
-            return (Next::Wait, None);
+            return (Next::Wait(OTHERS_MS), None);
         }
         pass.under_way = false;
         let ended = Ended {

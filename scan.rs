@@ -25,9 +25,6 @@ const LAST_MOMENT: Delta = Delta::from_millis(5);
 /// How long to leave alone what could not be cleaned up.
 const HELD_MS: u32 = 20;
 
-/// How long to wait for other scanners at the most before looking again.
-const OTHERS_MS: u32 = 10;
-
 /// One thread's own.
 pub(crate) struct Scanner {
     engine: Arc<Engine>,
@@ -97,10 +94,10 @@ impl Scanner {
                 }
                 Step::Begun { units } => left -= units.min(left),
                 Step::PassDone | Step::Stop => return,
-                Step::Wait => {
+                Step::Wait(ms) => {
                     let queue = engine.queue(self.number);
                     let on = || engine.passes.changes() != changes || !self.scans();
-                    thread.wait_ms(queue, OTHERS_MS, on);
+                    thread.wait_ms(queue, ms, on);
                     return;
                 }
             }

@@ -61,8 +61,8 @@ pub(crate) enum Step {
         units: u64,
     },
     PassDone,
-    /// Others are not done yet.
-    Wait,
+    /// It is not yet time to go on. For so many ms at the most.
+    Wait(u32),
     /// There is nothing to be scanned now.
     Stop,
 }
@@ -134,7 +134,9 @@ impl Engine {
                     self.end(&ended);
                     return Step::PassDone;
                 }
-                _ => return Step::Wait,
+                (Next::Wait(ms), _) => return Step::Wait(ms),
+                // Not without a share.
+                _ => return Step::Stop,
             },
         };
         let (turns, units, scanned) = self.scan(bench, &mut claimed, room);
@@ -171,10 +173,8 @@ impl Engine {
             Scope::Madvise => 0,
         };
         let stats = &self.ledger.stats;
-        trace::start_scan(
-            stats.full_scans.load(Relaxed) + 1,
-            stats.tracked.load(Relaxed),
-        );
+        let pass = stats.full_scans.load(Relaxed) + 1;
+        trace::start_scan(pass, stats.tracked.load(Relaxed));
         // A thread takes a quarter of what reading a page does.
         Some(threads / 4)
     }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A pass is what was registered when it began, and ends, however many come meanwhile. */
+#include <time.h>
+
 #include "beside_fixture.h"
 
 #define N	20
@@ -80,3 +82,26 @@ BESIDE_TEST(how_long_it_takes)
 }
 
 TEST_HARNESS_MAIN
+
+/*
+ * Whoever sees one end has time for a change and a look at full_scans before the next.
+ * The most that there can be in the time that went by, however slow the machine is.
+ */
+BESIDE_TEST(they_are_apart)
+{
+	const long apart_ms = 4;
+	struct timespec begin, end;
+	long scans, ms;
+
+	ASSERT_NE(NULL, different_pages(2, 1));
+	ASSERT_EQ(0, knob_set("sleep_millisecs", 0));
+	ASSERT_EQ(0, knob_set("run", 1));
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	scans = knob("full_scans");
+	usleep(200000);
+	scans = knob("full_scans") - scans;
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	ms = (end.tv_sec - begin.tv_sec) * 1000 + (end.tv_nsec - begin.tv_nsec) / 1000000;
+	EXPECT_GE(ms / apart_ms + 2, scans) TH_LOG("%ld passes in %ld ms", scans, ms);
+	ASSERT_TRUE(ksm_passes(2));
+}
