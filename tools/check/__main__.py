@@ -335,6 +335,8 @@ class Check:
             for provider in providers
         }
         if "in-tree" in results:
+            lost = kernel_tests.without_races(results["in-tree"])
+            self.complain(f"{case}: in-tree KSM lost the race this time" for case in lost)
             kernel_tests.compare(results["rksm"], results["in-tree"])
         for provider in providers:
             self.report(f"{name}: the kernel's tests, {provider}", results[provider], path[provider])

@@ -24,7 +24,7 @@ done
 # kernel_tests PROVIDER
 kernel_tests() {
 	note "the kernel's own tests of KSM: $1"
-	timeout 900 unshare --mount tools/check/kernel-tests.sh "$tests/kernel" "$KERNEL_TESTS" \
+	timeout 900 tools/check/kernel-tests.sh "$tests/kernel" "$KERNEL_TESTS" \
 		>"$results/kernel-tests-$1.ktap" 2>&1
 }
 

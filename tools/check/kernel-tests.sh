@@ -28,25 +28,6 @@ restore() {
 	[ "$(settings)" = "$1" ]
 }
 
-# -U and -N of ksm_tests make a change, wait until full_scans has grown, and
-# fail if the pass that ended had begun before the change: in up to one run of
-# three, since ksm_tests has passes follow each other at once. So the scanner
-# rests between them, and ksm_tests writes to another sleep_millisecs. Nor does
-# it reckon with a page that smart scan leaves out of one of two passes.
-with_rests() {
-	local sleep smart status
-	sleep=$(<$knobs/sleep_millisecs) smart=$(<$knobs/smart_scan)
-	echo 0 >$knobs/smart_scan
-	echo 1000 | tee $knobs/sleep_millisecs >/run/sleep_millisecs
-	mount --bind /run/sleep_millisecs $knobs/sleep_millisecs || return
-	"$@"
-	status=$?
-	umount $knobs/sleep_millisecs || return
-	echo "$sleep" >$knobs/sleep_millisecs
-	echo "$smart" >$knobs/smart_scan
-	return $status
-}
-
 ended=0
 # result STATUS NAME
 result() {
@@ -66,11 +47,7 @@ for line in "${list[@]}"; do
 	# Small batches would make passes take minutes.
 	echo 5000 >$knobs/pages_to_scan
 	start=$SECONDS
-	case ${command[*]} in
-	"ksm_tests -U"* | "ksm_tests -N"*) run=(with_rests) ;;
-	*) run=() ;;
-	esac
-	"${run[@]}" "./${command[0]}" "${command[@]:1}" 2>&1 | sed 's/^/  /'
+	"./${command[0]}" "${command[@]:1}" 2>&1 | sed 's/^/  /'
 	status=${PIPESTATUS[0]}
 	echo "  # took $((SECONDS - start)) s"
 	result "$status" "${command[*]}"
