@@ -17,7 +17,9 @@ import kernel_tests
 import klog
 import ktap
 import rust_source
+import skips
 import style
+from skips import kind_of
 
 REPO = Path(__file__).resolve().parent.parent.parent
 LOGS = REPO / "build/log"
@@ -47,11 +49,6 @@ MEM = {"plain": "2G", "debug": "3G", "uml": "3G", "debian": "2G", "arm64": "2G"}
 DIMM = {"plain": "128M", "debug": "128M", "uml": "", "debian": "128M", "arm64": ""}
 
 
-def kind_of(name):
-    """All of Debian's own kernels are tested in the same way."""
-    return name.partition("-")[0]
-
-
 def say(text):
     print(f"check: {text}", flush=True)
 
@@ -66,6 +63,7 @@ class Check:
 
     def report(self, what, results, log=None):
         """Adds a suite's results to the total and shows what failed."""
+        skips.judge(results)
         self.results.add(results)
         line = f"{what}: {len(results.passed)} passed, {len(results.failed)} failed"
         if results.skipped:
@@ -351,6 +349,7 @@ class Check:
             ended = re.search(rf"^(not )?ok \d+ selftests: .*: {program.name}\b", text, re.MULTILINE)
             if program.is_file() and os.access(program, os.X_OK) and not ended:
                 results.failed.append(f"{name}/{program.name}: did not run to its end")
+        results.failed += skips.outdated(results, name)
         self.report(f"{name}: selftests", results, path)
 
     def bench_ran(self, name, out):

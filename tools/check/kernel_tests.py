@@ -40,17 +40,13 @@ def judge(text, source, prefix, pattern):
 
 
 def compare(rksm, in_tree):
-    """What only rksm skips has failed; what in-tree KSM fails too is marked.
-    By command, since a case may be called otherwise when it fails."""
+    """What in-tree KSM fails too is marked. By command, since a case may be called
+    otherwise when it fails."""
     failed = {command_of(name) for name in in_tree.failed}
-    skipped = {command_of(name) for name in in_tree.skipped}
-    ours = [name for name in rksm.skipped if command_of(name) not in skipped]
-    rksm.skipped = [name for name in rksm.skipped if name not in ours]
     rksm.failed = [
         f"{name} (fails in-tree as well)" if command_of(name) in failed else name
         for name in rksm.failed
     ]
-    rksm.failed += [f"{name} (skipped, and not in-tree)" for name in ours]
 
 
 def without_races(in_tree):
