@@ -35,12 +35,26 @@ for provider; do
 	esac
 done
 
+# Says of each program how long it took.
+timed() {
+	local line start=$SECONDS
+	while IFS= read -r line; do
+		echo "$line"
+		case $line in
+		"ok "*" selftests: "* | "not ok "*" selftests: "*)
+			echo "# took $((SECONDS - start)) s"
+			start=$SECONDS
+			;;
+		esac
+	done
+}
+
 # Nobody loads these by opening what they make.
 [ "$set" != debian ] || modprobe -a zram hwpoison_inject
 
 note "selftests"
 make -s -C selftests run_tests KSRC="$source" OUTPUT="$tests" SET="$set" \
-	>"$results/selftests.ktap" 2>&1
+	2>&1 | timed >"$results/selftests.ktap"
 
 # Not to measure anything, but to see that it can. User-Mode Linux is fast.
 if [ "$set" = uml ]; then
