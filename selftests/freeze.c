@@ -9,11 +9,15 @@
  */
 static int freeze_once(void)
 {
+	const char *delay = "/sys/module/suspend/parameters/pm_test_delay";
 	int err = file_write("/sys/power/pm_test", "freezer");
 
+	/* Seconds to stay frozen: everybody is, or it would have failed. */
+	if (!err)
+		err = file_write(delay, "0");
 	if (!err)
 		err = file_write("/sys/power/state", "freeze");
-	if (file_write("/sys/power/pm_test", "none"))
+	if (file_write(delay, "5") || file_write("/sys/power/pm_test", "none"))
 		return -EIO;
 	return err;
 }
