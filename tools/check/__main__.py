@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import in_tree
 import kernel_tests
 import klog
 import ktap
@@ -298,6 +299,7 @@ class Check:
             self.kunit(name, out, source)
         self.kernel_tests(name, out, source)
         self.selftests(name, out, source)
+        self.in_tree(name, out)
         if name == "uml":
             self.bench_ran(name, out)
         if kind_of(name) == "debian":
@@ -351,6 +353,17 @@ class Check:
                 results.failed.append(f"{name}/{program.name}: did not run to its end")
         results.failed += skips.outdated(results, name)
         self.report(f"{name}: selftests", results, path)
+
+    def in_tree(self, name, out):
+        """What in-tree KSM makes of our tests, where some are listed: one result a program."""
+        path = out / "in-tree.ktap"
+        text, results = read(path), ktap.Results()
+        for program, listed in in_tree.expected(kind_of(name)).items():
+            wrong = list(in_tree.judge(text, program, listed))
+            self.complain(wrong)
+            results.case(f"{name}/in-tree/{program}", not wrong)
+        if len(results):
+            self.report(f"{name}: selftests, in-tree", results, path)
 
     def bench_ran(self, name, out):
         results = ktap.Results()

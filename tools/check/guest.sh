@@ -82,6 +82,9 @@ else
 		>>"$results/unload" 2>&1
 fi
 
+note "selftests, in-tree"
+tools/check/in-tree.sh "$tests" "$set" >"$results/in-tree.ktap" 2>&1
+
 hooks=${RKSM_KO%/*}/rksm_hooks.ko
 if [ -e "$hooks" ]; then
 	note "the livepatch"
