@@ -1,23 +1,44 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# build-tests.sh SOURCE OUT SET: builds the test programs of user space:
-# ours, and the kernel's own of KSM as they are.
+# build-tests.sh SOURCE OUT SET: builds the test programs of user space, ours and
+# the kernel's own of KSM as they are, and leaves those of the set in the folder OUT.
+# The kernels of one architecture share them: the folder has links.
 
 . "$(dirname "$0")/../lib.sh"
 . "$repo/tools/env.sh"
 
 source=$1 out=$2 set=$3
 selftests=$source/tools/testing/selftests
+arch=x86
+[ "$set" != arm64 ] || arch=arm64
+built=$repo/build/tests-$arch
+own="ksm_tests ksm_functional_tests merge rmap"
+
+# make knows of no change of these.
+key=$({ "clang-$llvm" --version; echo "$source"; } | hash_of "$repo/selftests/Makefile" \
+	"$selftests"/{lib.mk,kselftest.h,kselftest_harness.h})
+[ "$(cat "$built/key" 2>/dev/null)" = "$key" ] || rm -rf "$built"
+mkdir -p "$built/kernel"
+echo "$key" >"$built/key"
+
+make_selftests "$set" -j"$(nproc)" KSRC="$source" OUTPUT="$built" SET="$set"
+names=$(make_selftests "$set" -s --no-print-directory KSRC="$source" OUTPUT="$built" SET="$set" names)
+
 # A program of an earlier state would be one that did not run.
 rm -rf "$out"
 mkdir -p "$out"
-make_selftests "$set" -j"$(nproc)" KSRC="$source" OUTPUT="$out" SET="$set"
+for name in $names; do
+	ln "$built/$name" "$out/"
+done
 
 case $set in uml | debian | arm64) exit 0 ;; esac
 mkdir -p "$out/kernel"
-for program in ksm_tests ksm_functional_tests merge rmap; do
-	"clang-$llvm" -O2 -Wall -U_FORTIFY_SOURCE -D_GNU_SOURCE= \
-		-I "$selftests" -I "$source" -isystem "$source/tools/include/uapi" \
-		"$selftests"/mm/{"$program",vm_util,hugepage_settings}.c \
-		-o "$out/kernel/$program" -lrt -lpthread -lm -lnuma
+for program in $own; do
+	files=("$selftests"/mm/{"$program",vm_util,hugepage_settings}.c)
+	newest=$(find "${files[@]}" "$built/kernel/$program" -printf '%T@ %p\n' 2>/dev/null | sort -n | tail -n 1)
+	[ "${newest#* }" = "$built/kernel/$program" ] ||
+		"clang-$llvm" -O2 -Wall -U_FORTIFY_SOURCE -D_GNU_SOURCE= \
+			-I "$selftests" -I "$source" -isystem "$source/tools/include/uapi" \
+			"${files[@]}" -o "$built/kernel/$program" -lrt -lpthread -lm -lnuma
+	ln "$built/kernel/$program" "$out/kernel/"
 done
