@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -57,28 +58,30 @@ def say(text):
 class Check:
     def __init__(self, full):
         self.full = full
-        self.source = None
         self.results = ktap.Results()
         self.summary = []
         self.started = time.monotonic()
+        # Who has something to say says all of it.
+        self.speaking = threading.RLock()
 
     def report(self, what, results, log=None):
         """Adds a suite's results to the total and shows what failed."""
-        skips.judge(results)
-        self.results.add(results)
-        line = f"{what}: {len(results.passed)} passed, {len(results.failed)} failed"
-        if results.skipped:
-            line += f", {len(results.skipped)} skipped"
-        say(line)
-        self.summary.append(line)
-        for name in results.failed:
-            print(f"    FAILED {name}", flush=True)
-        for name in results.skipped:
-            print(f"    skipped {name}", flush=True)
-        if log and results.failed:
-            if log.suffix == ".ktap":
-                self.complain(ktap.why(read(log)))
-            print(f"    log: {log}", flush=True)
+        with self.speaking:
+            skips.judge(results)
+            self.results.add(results)
+            line = f"{what}: {len(results.passed)} passed, {len(results.failed)} failed"
+            if results.skipped:
+                line += f", {len(results.skipped)} skipped"
+            say(line)
+            self.summary.append(line)
+            for name in results.failed:
+                print(f"    FAILED {name}", flush=True)
+            for name in results.skipped:
+                print(f"    skipped {name}", flush=True)
+            if log and results.failed:
+                if log.suffix == ".ktap":
+                    self.complain(ktap.why(read(log)))
+                print(f"    log: {log}", flush=True)
 
     def rules(self):
         results = ktap.Results()
@@ -170,18 +173,38 @@ class Check:
             print("    " + text.rstrip().replace("\n", "\n    "), flush=True)
 
     def run(self, names):
-        """Builds one kernel after the other; the tests of one run meanwhile."""
+        """Builds one kernel after the other; the tests of one run meanwhile, and so does
+        what needs no machine when all are built."""
         with ThreadPoolExecutor(MACHINES_AT_ONCE) as machines:
             booted = []
+
+            def start(machine, *args):
+                booted.append(machines.submit(self.judged, machine, *args))
+
+            source = None
             for name in names:
                 if built := self.build(name):
-                    booted.append(machines.submit(self.boot, *built))
+                    start(self.boot, *built)
+                    if kind_of(name) != "debian":
+                        source = source or (name, built[1])
                     if name == "debian":
-                        booted += [machines.submit(self.demo), machines.submit(self.drop_in, built[1])]
+                        start(self.demo)
+                        start(self.drop_in, built[1])
                         if self.full:
-                            booted.append(machines.submit(self.guests, built[1]))
+                            start(self.guests, built[1])
+            self.user()
+            self.package()
+            self.programs()
+            if source:
+                self.clippy(source[0])
+                self.patches(source[1])
         for machine in booted:
-            judge = machine.result()
+            machine.result()
+
+    def judged(self, machine, *args):
+        """Runs a machine, and judges what it left as soon as it is done."""
+        judge = machine(*args)
+        with self.speaking:
             judge()
 
     def build(self, name):
@@ -197,18 +220,19 @@ class Check:
             # The tests need a source of the same series; the kernel comes from a package.
             fetched = subprocess.run([REPO / "tools/source.sh"], stdout=subprocess.PIPE, text=True, check=True)
             source = Path(fetched.stdout.strip())
-            results = ktap.Results()
-            results.case(f"{name}/rksmctl", run_logged([str(REPO / "tools/cargo.sh"), "rksmctl"], LOGS / "rksmctl.log") == 0)
-            self.report(f"{name}: build of rksmctl", results, LOGS / "rksmctl.log")
+            self.needs(name, "rksmctl")
         else:
             source = Path((REPO / "build" / name / "ksrc").read_text().strip())
-        if not self.source and kind_of(name) != "debian":
-            self.source = source
-            self.clippy(name)
-            self.programs()
-            self.patches(source)
+        if name == "uml":
+            self.needs(name, "bench")
         tests = self.build_tests(name, source)
         return (name, source, tests) if tests else None
+
+    def needs(self, name, program):
+        """Builds a program for the host, which runs in the machine too."""
+        log, results = LOGS / f"{program}.log", ktap.Results()
+        results.case(f"{name}/{program}", run_logged([str(REPO / "tools/cargo.sh"), program], log) == 0)
+        self.report(f"{name}: build of {program}", results, log)
 
     def build_tests(self, name, source):
         tests, log = REPO / "build" / name / "tests", LOGS / f"tests-{name}.log"
@@ -439,8 +463,6 @@ def main():
             return 1
         check = Check(args.full)
         check.rules()
-        check.user()
-        check.package()
         check.run(args.kernels or (KERNELS_FULL if args.full else KERNELS))
         if args.full:
             check.configs()
