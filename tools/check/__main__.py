@@ -254,6 +254,9 @@ class Check:
         env |= {"VM_CPUS": CPUS[kind], "VM_NUMA": NUMA[kind], "VM_DIMM": DIMM[kind]}
         env |= {"VM_TIMEOUT": str(timeout)}
         providers, pattern = kernel_tests.plan(kind, self.full)
+        if "in-tree" in providers and not self.full and (kept := self.kept(name)).exists():
+            shutil.copy(kept, out / "kernel-tests-in-tree.ktap")
+            providers.remove("in-tree")
         rounds = 100 if self.full else ROUNDS.get(kind, 100)
         env["RKSM_RUN"] = (
             f"TORTURE_SECONDS={seconds} KSM_ROUNDS={rounds} KERNEL_TESTS='{pattern}' "
@@ -349,6 +352,11 @@ class Check:
             results.failed += [f"{name}/kunit/{suite}/{case}: did not run" for case in cases - ran]
         self.report(f"{name}: KUnit", results, out / KERNEL_LOG)
 
+    @staticmethod
+    def kept(name):
+        build = REPO / "build" / name
+        return kernel_tests.kept(build / "kernel", build / "tests/kernel")
+
     def kernel_tests(self, name, out, source):
         """What fails in-tree counts as well: no fault of rksm's, but without it
         there is nothing to compare with."""
@@ -359,6 +367,9 @@ class Check:
             for provider in providers
         }
         if "in-tree" in results:
+            if not results["in-tree"].failed and not self.kept(name).exists():
+                self.kept(name).parent.mkdir(exist_ok=True)
+                shutil.copy(path["in-tree"], self.kept(name))
             lost = kernel_tests.without_races(results["in-tree"])
             self.complain(f"{case}: in-tree KSM lost the race this time" for case in lost)
             kernel_tests.compare(results["rksm"], results["in-tree"])

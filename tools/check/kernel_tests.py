@@ -2,6 +2,8 @@
 """Judges the kernel's own tests of KSM: each ran against in-tree KSM first, so
 that a difference is rksm's."""
 
+import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -20,6 +22,14 @@ def plan(kernel, full):
         # All of them, twice, would take six minutes of every check.
         return ["rksm"], "ksm_functional_tests"
     return ["in-tree", "rksm"], ""
+
+
+def kept(image, tests):
+    """Where what in-tree KSM makes of them is kept: it depends on nothing but these."""
+    files = [image, *sorted(tests.glob("*")), LIST, LIST.with_suffix(".sh")]
+    key = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rksm"
+    return cache / "kernel-tests" / f"{key[:16]}.ktap"
 
 
 def expected(pattern):
