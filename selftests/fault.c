@@ -149,10 +149,12 @@ FAULT_TEST(unmerge_zero_pages)
 /* A process that cannot be registered is told, and can ask again. */
 FAULT_TEST(first_advice)
 {
+	enum { FAULT_CAME = 42, NO_FAULT };
 	int n;
 
 	for (n = 1; n < 1000; n++) {
 		pid_t pid = fork_child();
+		int ended;
 
 		if (pid == 0) {
 			char *map = map_pages(4);
@@ -171,10 +173,13 @@ FAULT_TEST(first_advice)
 			ASSERT_TRUE(ksm_passes(4));
 			ASSERT_TRUE(all_ksm(map, 4));
 			ASSERT_TRUE(all_hold(map, 4, 4));
-			_exit(fault ? 0 : 1);
+			_exit(fault ? FAULT_CAME : NO_FAULT);
 		}
-		if (wait_child(pid))
+		/* Whatever else it ends with is a check of its own that failed, or a crash. */
+		ended = wait_child(pid);
+		if (ended == NO_FAULT)
 			break;
+		ASSERT_EQ(FAULT_CAME, ended);
 		ASSERT_EQ(0, knob_set("run", 2));
 	}
 	/* Both ways: at least the first allocation of each did fail. */
