@@ -74,6 +74,53 @@ ZRAM_TEST(unmerged_while_out)
 	EXPECT_FALSE(is_ksm(map));
 }
 
+/* Advice withdrawn while the pages are out: merged pages that come back are nobody's to be shared. */
+ZRAM_TEST(unadvised_while_out)
+{
+	char *map = MERGED_PAGES(N, 13), *still = page_of(map, N / 2);
+
+	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(push_out(map, N));
+	ASSERT_EQ(0, madvise(map, N / 2 * pagesize, MADV_UNMERGEABLE));
+	EXPECT_TRUE(all_hold(map, N, 13));
+	/* Those that are still advised are merged once more; the others never. */
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(1, N / 2 - 1));
+	EXPECT_TRUE(all_ksm(still, N / 2));
+	EXPECT_TRUE(none_ksm(map, N / 2));
+	EXPECT_TRUE(no_two_share(map, N / 2));
+	/* Nothing is left that could not be found. */
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(0, knob_set("max_page_sharing", 99));
+	EXPECT_TRUE(none_ksm(map, N));
+	EXPECT_TRUE(all_hold(map, N, 13));
+}
+
+/* What was merged unasked: it goes, comes back, is merged again, and given back. */
+ZRAM_TEST(unasked)
+{
+	char *map = equal_pages(N, 14);
+	int round;
+
+	NEEDS_KNOB("scope", "this provider has no scope");
+	ASSERT_NE(NULL, map);
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	for (round = 0; round < 3; round++) {
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(gets_merged(map, N));
+		ASSERT_EQ(0, knob_set("run", 0));
+		ASSERT_TRUE(push_out(map, N));
+		if (round < 2)
+			EXPECT_TRUE(all_hold(map, N, 14));
+	}
+	/* While it is out, the scope becomes narrower. */
+	ASSERT_EQ(0, knob_write("scope", "madvise"));
+	EXPECT_TRUE(all_hold(map, N, 14));
+	EXPECT_TRUE(none_ksm(map, N));
+	EXPECT_TRUE(no_two_share(map, N));
+	EXPECT_EQ(0, ksm_stat(0, "ksm_rmap_items"));
+}
+
 static int peer_swapped(struct peer *p, void *arg)
 {
 	char *map;
@@ -210,8 +257,10 @@ ZRAM_TEST(copies_are_counted)
  */
 ZRAM_TEST(freed_then_shared)
 {
-	char *map = MERGED_PAGES(2, 10), *late;
+	char *map = MERGED_PAGES(2, 10), *late, *freed = map_pages(1);
 	int tries;
+
+	ASSERT_NE(NULL, freed);
 
 	fill(page_of(map, 1), 11);
 	ASSERT_TRUE(ksm_settles(1, 0));
@@ -220,9 +269,16 @@ ZRAM_TEST(freed_then_shared)
 	ASSERT_TRUE(ksm_settles(1, 1));
 	ASSERT_EQ(pfn_of(0, map), pfn_of(0, late));
 	ASSERT_EQ(0, knob_set("run", 0));
-	/* Pages that were freed so are reclaimed along with files. */
-	for (tries = 0; tries < 200 && pfn_of(0, late); tries++)
+	/*
+	 * Pages that were freed so are reclaimed along with files, the oldest ones first: when one that
+	 * was freed last is gone, reclaim has come by the others.
+	 */
+	fill(freed, 12);
+	ASSERT_EQ(0, madvise(freed, pagesize, MADV_FREE));
+	file_write("/proc/sys/vm/compact_memory", "1");
+	for (tries = 0; tries < 10000 && pfn_of(0, freed); tries++)
 		reclaim("128K swappiness=0");
+	ASSERT_EQ(0, pfn_of(0, freed));
 	EXPECT_TRUE(holds(late, 10));
 	EXPECT_TRUE(is_zero(map) || holds(map, 10));
 }
@@ -234,7 +290,7 @@ ZRAM_TEST(freed_then_shared)
 ZRAM_TEST(unmerged_then_freed_by_child)
 {
 	char *map = MERGED_PAGES(N, 12);
-	int tries;
+	int tries, i;
 	pid_t pid;
 
 	ASSERT_EQ(0, madvise(map, N * pagesize, MADV_UNMERGEABLE));
@@ -245,8 +301,11 @@ ZRAM_TEST(unmerged_then_freed_by_child)
 	ASSERT_EQ(0, wait_child(pid));
 	/* Freed pages wait in a list of the CPU; this empties it. */
 	file_write("/proc/sys/vm/compact_memory", "1");
-	for (tries = 0; tries < 200 && pfn_of(0, map); tries++)
-		madvise(map, N * pagesize, MADV_PAGEOUT);
+	for (i = 0; i < N; i++) {
+		for (tries = 0; tries < 10000 && pfn_of(0, page_of(map, i)); tries++)
+			madvise(map, N * pagesize, MADV_PAGEOUT);
+		ASSERT_EQ(0, pfn_of(0, page_of(map, i)));
+	}
 	EXPECT_TRUE(all_hold(map, N, 12));
 }
 
