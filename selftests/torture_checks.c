@@ -215,15 +215,21 @@ static bool add_up(const pid_t *pids, int processes, bool print)
 
 bool counters_add_up(const pid_t *pids, int n)
 {
-	int tries;
+	int tries, good = 0;
 
-	/* A page that was locked when the scanner came by is recorded in a later pass. */
+	/*
+	 * A page that was locked when the scanner came by is recorded in a later pass. Once they agree,
+	 * nothing is left that could part them.
+	 */
 	for (tries = 0; tries < 10; tries++) {
 		if (knob_set("run", 1) || !ksm_passes(2) || knob_set("run", 0))
 			return false;
-		if (add_up(pids, n, false))
-			return true;
+		good = add_up(pids, n, good) ? good + 1 : good ? -1 : 0;
+		if (good < 0 || good == 2)
+			break;
 	}
+	if (good == 2)
+		return true;
 	counters_print("at rest");
 	add_up(pids, n, true);
 	return false;

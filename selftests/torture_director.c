@@ -89,13 +89,14 @@ static void flat_out(void)
 static void pick_scope(bool all)
 {
 	const char *scope = all ? "all" : "madvise";
+	time_t begun = now();
 	int err;
 
 	do {
 		err = knob_write("scope", scope);
 		note("scope = %s: %s", scope, err ? strerror(-err) : "ok");
-		/* A process may be busy with its address space. */
-	} while (err == -EBUSY);
+		/* A process may be busy with its address space, but not for ever. */
+	} while (err == -EBUSY && now() - begun < STALL_SECONDS);
 	if (err)
 		fault("scope = %s: %s", scope, strerror(-err));
 }
