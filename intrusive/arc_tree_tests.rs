@@ -3,7 +3,7 @@
 //! The tree of counted elements, against a model.
 
 use super::{
-    arc_tree::{ArcLinked, ArcTree, Entry},
+    arc_tree::{ArcLinked, ArcTree, Entry, Place},
     forest::Hashed,
     rb::{Linked, Links},
 };
@@ -69,6 +69,14 @@ fn insert(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Result<bo
     })
 }
 
+/// The place where nothing is yet.
+fn vacant(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Result<Place<'_, Element>> {
+    match find(tree, checksum, content) {
+        Entry::Vacant(place) => Ok(place),
+        Entry::Found(_) => Err(EEXIST),
+    }
+}
+
 /// A small generator of numbers, the same in every run.
 struct Numbers(u64);
 
@@ -82,11 +90,18 @@ impl Numbers {
     }
 }
 
-/// The elements, as pairs in order.
+/// The elements, as pairs in order. Those of one checksum have to come so; checksums come in the order of the
+/// trees that they are in.
 fn listed(tree: &ArcTree<Element>) -> Result<KVec<(u64, u64)>> {
-    let mut list = KVec::new();
+    let mut list: KVec<(u64, u64)> = KVec::new();
     let mut next = tree.first();
     while let Some(element) = next {
+        if list
+            .last()
+            .is_some_and(|last| last.0 == element.checksum && last.1 >= element.content)
+        {
+            return Err(EINVAL);
+        }
         list.push((element.checksum, element.content), GFP_KERNEL)?;
         next = tree.next(&element);
     }
@@ -195,9 +210,7 @@ mod tests {
             assert!(insert(&mut tree, checksum, 0)?);
         }
         let new = element(7, 1)?;
-        if let Entry::Vacant(place) = find(&mut tree, 8, 1) {
-            assert!(place.insert(new.clone()).is_err());
-        }
+        assert!(vacant(&mut tree, 8, 1)?.insert(new.clone()).is_err());
         assert!(!new.in_tree().load(Relaxed));
         assert!(!tree.remove(&new));
         assert_eq!(tree.len(), 100);
@@ -209,13 +222,9 @@ mod tests {
         let kept = element(1, 1)?;
         let mut tree = ArcTree::new();
         let mut other = ArcTree::new();
-        if let Entry::Vacant(place) = find(&mut tree, 1, 1) {
-            assert!(place.insert(kept.clone()).is_ok());
-        }
+        assert!(vacant(&mut tree, 1, 1)?.insert(kept.clone()).is_ok());
         // It can be in one tree only, and only that one takes it out.
-        if let Entry::Vacant(place) = find(&mut other, 1, 1) {
-            assert!(place.insert(kept.clone()).is_err());
-        }
+        assert!(vacant(&mut other, 1, 1)?.insert(kept.clone()).is_err());
         assert!(insert(&mut other, 9, 9)?);
         assert!(!other.remove(&kept));
         drop(tree);
