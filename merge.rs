@@ -175,15 +175,13 @@ impl<'l> Spot<'l> {
 
     /// Makes sure that nobody else maps the page, by a copy where somebody does. A large page that is
     /// mapped by many entries looks like a shared one.
-    fn unshared(self) -> Result<Self, Unmerged> {
-        if !self.page.is_shared() {
-            return Ok(self);
+    fn unshare(&mut self) -> Result<(), Unmerged> {
+        if self.page.is_shared() {
+            self.vma.unshare(self.address).or(Err(Unmerged::NoMemory))?;
+            let found = pte::page_at(&self.vma, self.address);
+            self.page = found.ok_or(Unmerged::Gone)?.page;
         }
-        self.vma.unshare(self.address).or(Err(Unmerged::NoMemory))?;
-        let page = pte::page_at(&self.vma, self.address)
-            .ok_or(Unmerged::Gone)?
-            .page;
-        Ok(Self { page, ..self })
+        Ok(())
     }
 }
 
@@ -476,21 +474,36 @@ impl Engine {
     fn make_ksm<'k>(
         &self,
         space: &AddressSpace,
-        spot: Spot<'_>,
+        mut spot: Spot<'_>,
+        node: &StableNode,
+        checksum: u64,
+        place: &'k mut Option<NewKsm>,
+    ) -> Result<LockedKsm<'k>, Unmerged> {
+        // To be read when it is locked and can change no more, which takes a while.
+        spot.page.read(|content| content.prefetch_all());
+        let made = spot
+            .unshare()
+            .and_then(|()| self.freeze_into_ksm(space, &spot, node, checksum, place));
+        trace_one_page(space, spot.address, &spot.page, &made);
+        made
+    }
+
+    /// The same for a page that nobody else maps.
+    fn freeze_into_ksm<'k>(
+        &self,
+        space: &AddressSpace,
+        spot: &Spot<'_>,
         node: &StableNode,
         checksum: u64,
         place: &'k mut Option<NewKsm>,
     ) -> Result<LockedKsm<'k>, Unmerged> {
         let sums = self.sums_of(space);
-        // To be read when it is locked and can change no more, which takes a while.
-        spot.page.read(|content| content.prefetch_all());
-        let spot = spot.unshared()?;
         // No sooner: who has merging fail is not to have frames drawn, which others come in place of.
         let drawn = match self.settings.draws_frames() {
             true => Some(self.frames.draw(spot.page.nid()).ok_or(Unmerged::NoFrame)?),
             false => None,
         };
-        let made = spot.freeze(|frozen| {
+        spot.freeze(|frozen| {
             // The node stands under this checksum for good.
             if frozen.read(|content| sums.checksum(content)) != checksum {
                 return Err(Unmerged::Changed);
@@ -507,8 +520,6 @@ impl Engine {
                 }
             };
             made.ok_or(Unmerged::Busy)
-        });
-        trace_one_page(space, spot.address, &spot.page, &made);
-        made
+        })
     }
 }

@@ -4,11 +4,15 @@
 
 #include "cgroup.h"
 #include "ksm_harness.h"
+#include "trace_lib.h"
 
-/* 8 MiB: more than the counters of a cgroup may lag behind, which is SLACK. */
+/*
+ * 8 MiB. Its merged pages are 1 MiB, which is told apart from nothing and from twice as much: the counters
+ * of a cgroup may lag behind by SLACK, and a process has a few pages besides.
+ */
 #define N		2048
 #define SLACK		64
-#define SHARING		256
+#define SHARING		8
 
 FIXTURE(memcg) {
 	struct knob_values before;
@@ -25,6 +29,7 @@ FIXTURE_SETUP(memcg)
 
 FIXTURE_TEARDOWN_PARENT(memcg)
 {
+	trace_off();
 	EXPECT_TRUE(unmerge_everything());
 	EXPECT_TRUE(knobs_restore(&self->before));
 	cgroups_remove();
@@ -88,7 +93,7 @@ struct member {
 	bool spread;		/* no two pages alike */
 };
 
-enum { LOOK = 1, UNMERGE };
+enum { LOOK = 1, UNMERGE, MOVE };
 
 static uint64_t seed_of(const struct member *m, long page)
 {
@@ -98,10 +103,10 @@ static uint64_t seed_of(const struct member *m, long page)
 static int peer_member(struct peer *p, void *arg)
 {
 	struct member *m = arg;
-	char *map = map_pages(N);
+	char *map = map_pages(N), *to = map_pages(N);
 	long question, i, answer;
 
-	CHECK(map);
+	CHECK(map && to);
 	CHECK(cgroup_enter(m->group));
 	CHECK(!m->unkillable || !file_write("/proc/self/oom_score_adj", "-1000"));
 	for (i = 0; i < N; i++) {
@@ -116,6 +121,12 @@ static int peer_member(struct peer *p, void *arg)
 		answer = 0;
 		if (question == UNMERGE && madvise(map, N * pagesize, MADV_UNMERGEABLE))
 			answer = errno;
+		if (question == MOVE) {
+			if (mremap(map, N * pagesize, N * pagesize, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to)
+				map = to;
+			else
+				answer = errno;
+		}
 		for (i = 0; i < N; i++)
 			CHECK(m->seed ? holds(page_of(map, i), seed_of(m, i)) :
 			      is_zero(page_of(map, i)));
@@ -324,6 +335,52 @@ MEMCG_TEST(charge_stays_with_drawn_frames)
 	charge_stays(_metadata, 1);
 }
 
+/* The last one that maps a page which is charged to others gets, and is charged for, one of its own. */
+MEMCG_TEST(last_mapping_in_another_group)
+{
+	struct member a = { .group = "a", .seed = 8, .spread = true };
+	struct member b = { .group = "b", .seed = 8, .spread = true };
+	struct peer pa, pb;
+
+	ASSERT_TRUE(start_member(&pa, &a));
+	ASSERT_TRUE(start_member(&pb, &b));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(N, N));
+	EXPECT_TRUE(anon_becomes("a", N));
+	EXPECT_TRUE(anon_becomes("b", 0));
+	EXPECT_EQ(0, end_member(&pa));
+	ASSERT_TRUE(ksm_settles(N, 0));
+	EXPECT_TRUE(anon_becomes("a", N));
+	EXPECT_TRUE(anon_becomes("b", 0));
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_TRUE(anon_becomes("a", 0));
+	EXPECT_TRUE(anon_becomes("b", N));
+	EXPECT_EQ(0, ask(&pb, LOOK));
+	EXPECT_EQ(0, end_member(&pb));
+}
+
+/* What was merged unasked is unmerged before it moves: that can fail, and nothing is lost. */
+MEMCG_TEST(unasked_memory_moves_at_the_limit)
+{
+	struct member a = { .group = "a", .seed = 9, .unasked = true, .unkillable = true };
+	struct peer pa;
+
+	NEEDS_KNOB("scope", "this provider has no scope");
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	ASSERT_TRUE(start_member(&pa, &a));
+	ASSERT_EQ(0, knob_set("run", 1));
+	while (merging_pages(pa.pid) < N)
+		ASSERT_TRUE(ksm_passes(1));
+	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_EQ(0, set_limit("a", N / 2));
+	EXPECT_EQ(ENOMEM, ask(&pa, MOVE));
+	EXPECT_TRUE(within_limit("a", N / 2));
+	ASSERT_EQ(0, set_limit("a", 0));
+	EXPECT_EQ(0, ask(&pa, MOVE));
+	EXPECT_TRUE(anon_becomes("a", N));
+	EXPECT_EQ(0, end_member(&pa));
+}
+
 /* A frame that is drawn takes the place of one that is freed: no limit is in its way, and nobody dies of it. */
 MEMCG_TEST(frames_are_drawn_at_the_limit)
 {
@@ -382,10 +439,12 @@ static int peer_forks(struct peer *p, void *arg)
  */
 static void merge_forked(struct __test_metadata *_metadata, bool limited)
 {
-	bool copies;
+	/* In-tree KSM, which has no scope, merges the parent's pages as well. */
+	bool copies = access(knob_path("scope"), F_OK) == 0;
+	char *map, want[32];
 	struct peer p;
 	pid_t child;
-	char *map;
+	int i;
 
 	ASSERT_TRUE(peer_start(&p, peer_forks, NULL));
 	map = (char *)peer_swap(&p, 0);
@@ -395,6 +454,9 @@ static void merge_forked(struct __test_metadata *_metadata, bool limited)
 	if (limited) {
 		ASSERT_EQ(0, set_limit("a", N + N / 4));
 	}
+	if (copies) {
+		ASSERT_TRUE(trace_on("rksm/rksm_merge_one_page"));
+	}
 	ASSERT_EQ(0, knob_set("run", 1));
 	if (limited) {
 		ASSERT_TRUE(ksm_passes(10));
@@ -402,10 +464,28 @@ static void merge_forked(struct __test_metadata *_metadata, bool limited)
 		ASSERT_TRUE(ksm_settles(N / 2, N / 2));
 	}
 	EXPECT_EQ(0, group_value("a", "memory.events", "oom_kill"));
-	/* One of each pair is merged in the parent as well, or in neither. */
-	copies = !((kflags_of(p.pid, map) | kflags_of(p.pid, page_of(map, 1))) & KPF_KSM_BIT);
-	if (!limited) {
-		EXPECT_TRUE(anon_becomes("a", copies ? N + N / 2 : N));
+	for (i = 0; i < N; i += 2) {
+		uint64_t flags = kflags_of(p.pid, page_of(map, i)) | kflags_of(p.pid, page_of(map, i + 1));
+
+		ASSERT_EQ(copies, !(flags & KPF_KSM_BIT));
+	}
+	if (!copies) {
+		EXPECT_EQ(N / 2, knob("pages_shared"));
+		EXPECT_TRUE(anon_becomes("a", N));
+	} else if (limited) {
+		/* There is room for less than N / 4, as page tables are charged as well. */
+		EXPECT_LT(N / 8, knob("pages_shared"));
+		EXPECT_GT(N / 4, knob("pages_shared"));
+		EXPECT_TRUE(within_limit("a", N + N / 4));
+		/* The event says why. */
+		snprintf(want, sizeof(want), "error %d ", -ENOMEM);
+		EXPECT_LT(0, trace_count("rksm_merge_one_page", want));
+		/* Where there is room, the others are merged. */
+		ASSERT_EQ(0, set_limit("a", 0));
+		ASSERT_TRUE(ksm_settles(N / 2, N / 2));
+	}
+	if (copies) {
+		EXPECT_TRUE(anon_becomes("a", N + N / 2));
 	}
 	EXPECT_EQ(0, kill(child, 0));
 	EXPECT_TRUE(peer_meet(&p));
