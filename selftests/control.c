@@ -408,4 +408,39 @@ BESIDE_TEST(narrowing_beside_a_stuck_process)
 	EXPECT_EQ(0, knob_write("scope", "madvise"));
 }
 
+/* Pages that nobody has advised: the scope alone has them merged. */
+static bool prepare_unasked(void *arg)
+{
+	return equal_pages(8, 9) != NULL;
+}
+
+/* A scope that cannot be left: whoever waits for that is told, and it stays. */
+BESIDE_TEST(narrowing_gives_up)
+{
+	char scope[64];
+	struct stuck s;
+	pid_t pid;
+	int i;
+
+	NEEDS_STUCK();
+	ASSERT_TRUE(stuck_start(&s, prepare_unasked, NULL));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_EQ(0, knob_write("scope", "all"));
+	for (i = 0; i < 20 && merging_pages(s.victim.pid) < 8; i++)
+		ASSERT_TRUE(ksm_passes(1));
+	ASSERT_LE(8, merging_pages(s.victim.pid));
+	ASSERT_TRUE(stuck_hold(&s));
+	pid = knob_writer("scope", "madvise");
+	EXPECT_EQ(-ETIME, writer_result(pid, 300));
+	kill(pid, SIGINT);
+	EXPECT_EQ(-EINTR, writer_result(pid, SOON_MS));
+	EXPECT_EQ(-EBUSY, knob_write_within("scope", "madvise", 60000));
+	EXPECT_LT(0, knob_text("scope", scope, sizeof(scope)));
+	EXPECT_STREQ("madvise [all]\n", scope);
+	/* The others are scanned again. */
+	EXPECT_TRUE(ksm_passes(2));
+	ASSERT_TRUE(stuck_end(&s));
+	EXPECT_EQ(0, knob_write("scope", "madvise"));
+}
+
 TEST_HARNESS_MAIN

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Every way in which a merged page is given back. */
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "ksm_fixture.h"
 
@@ -65,6 +67,63 @@ KSM_TEST(sole_mapping_is_copied)
 	EXPECT_TRUE(holds(page_of(map, 1), 3));
 	EXPECT_TRUE(holds(map, 4));
 	EXPECT_TRUE(ksm_settles(0, 0));
+}
+
+/* Its last mapping is left of a merged page, and unmerging begins. */
+static char *last_mapping(struct __test_metadata *_metadata, uint64_t seed)
+{
+	char *map = MERGED_PAGES(2, seed);
+
+	fill(map, seed + 1);
+	ASSERT_TRUE(ksm_settles(1, 0));
+	ASSERT_EQ(0, knob_set("run", 0));
+	return page_of(map, 1);
+}
+
+/* Unmerged, that needs no copy: the page is its owner's again, and is written to where it is. */
+KSM_TEST(last_mapping_keeps_its_frame)
+{
+	char *page;
+	uint64_t pfn;
+
+	NEEDS_KNOB("scope", "this provider copies the last mapping");
+	page = last_mapping(_metadata, 16);
+	pfn = pfn_of(0, page);
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_EQ(pfn, pfn_of(0, page));
+	EXPECT_EQ(KPF_ANON_BIT, kflags_of(0, page) & (KPF_ANON_BIT | KPF_KSM_BIT));
+	EXPECT_TRUE(holds(page, 16));
+	fill(page, 18);
+	EXPECT_EQ(pfn, pfn_of(0, page));
+	EXPECT_TRUE(holds(page, 18));
+	/* It can be merged like any other. */
+	fill(page - pagesize, 18);
+	ASSERT_EQ(0, knob_set("run", 1));
+	EXPECT_TRUE(ksm_settles(1, 1));
+	EXPECT_TRUE(holds(page, 18));
+}
+
+/* Where a pipe has the page as well, it is not the owner's to write to. */
+KSM_TEST(last_mapping_of_a_page_in_a_pipe)
+{
+	char *page, *seen = map_pages(1);
+	struct iovec iov;
+	uint64_t pfn;
+	int fd[2];
+
+	ASSERT_NE(NULL, seen);
+	ASSERT_EQ(0, pipe(fd));
+	page = last_mapping(_metadata, 19);
+	pfn = pfn_of(0, page);
+	iov = (struct iovec){ page, pagesize };
+	ASSERT_EQ(pagesize, vmsplice(fd[1], &iov, 1, 0));
+	ASSERT_EQ(0, knob_set("run", 2));
+	EXPECT_NE(pfn, pfn_of(0, page));
+	EXPECT_FALSE(is_ksm(page));
+	fill(page, 21);
+	ASSERT_EQ(pagesize, read(fd[0], seen, pagesize));
+	EXPECT_TRUE(holds(seen, 19));
+	EXPECT_TRUE(holds(page, 21));
 }
 
 KSM_TEST(by_madvise)
