@@ -22,6 +22,18 @@
 //! 9. The pass ([`Passes`](pass::Passes)).
 //! 10. [`Registry`](registry::Registry)'s spinlock, which the hooks take under any of the above.
 
+#![deny(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::panic,
+    clippy::todo,
+    clippy::undocumented_unsafe_blocks,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
+
 use kernel::prelude::*;
 
 mod advisor;
@@ -90,6 +102,10 @@ const VERSION: &[u8] = concat!("version=", include_str!("VERSION")).as_bytes();
 /// What `modinfo` says of it: `module!` has no key for that.
 #[used]
 #[link_section = ".modinfo"]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "what is out of range does not compile"
+)]
 static MODINFO_VERSION: [u8; VERSION.len()] = {
     let mut text = [0; VERSION.len()];
     let mut at = 0;

@@ -2,6 +2,8 @@
 
 //! The tree of counted elements, against a model.
 
+#![expect(clippy::indexing_slicing, reason = "a test may fail so")]
+
 use super::{
     arc_tree::{ArcLinked, ArcTree, Entry, Place},
     forest::Hashed,

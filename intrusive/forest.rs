@@ -72,10 +72,10 @@ impl<T: Hashed> Forest<T> {
     }
 
     fn at(&self, index: usize) -> &RawTree<T> {
-        match self.more.get(index / CHUNK) {
-            Some(chunk) if index > 0 => &chunk[index % CHUNK],
-            _ => &self.first,
-        }
+        let chunk = self.more.get(index / CHUNK).filter(|_| index > 0);
+        chunk
+            .and_then(|chunk| chunk.get(index % CHUNK))
+            .unwrap_or(&self.first)
     }
 
     /// Which tree elements with this hash are in.

@@ -128,6 +128,7 @@ impl Leaf {
         self.regions.get(self.region_index(slot))
     }
 
+    #[expect(clippy::indexing_slicing, reason = "in range whatever the number")]
     pub(super) fn item(&self, slot: usize) -> &Item {
         &self.items[slot % SLOTS]
     }

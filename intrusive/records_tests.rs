@@ -2,6 +2,8 @@
 
 //! The records of tracked pages: their states, and the tree of candidates.
 
+#![expect(clippy::indexing_slicing, reason = "a test may fail so")]
+
 use super::{
     candidates::{Candidates, Claim, Found},
     item::{ItemRef, Key},

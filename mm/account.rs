@@ -35,7 +35,7 @@ pub(crate) fn has_zero_pages(mm: &Mm) -> bool {
 
 /// How many zero pages merging has placed in all.
 pub(crate) fn zero_pages() -> i64 {
+    let count = &raw mut bindings::ksm_zero_pages;
     // SAFETY: The kernel's counter is a valid atomic for ever.
-    let count = unsafe { Atomic::<i64>::from_ptr((&raw mut bindings::ksm_zero_pages).cast()) };
-    count.load(Relaxed)
+    unsafe { Atomic::<i64>::from_ptr(count.cast()) }.load(Relaxed)
 }

@@ -34,8 +34,10 @@ fn get() -> ARef<Mm> {
     unsafe { bindings::mmgrab(mm) };
     // SAFETY: As above.
     unsafe { bindings::mmgrab(mm) };
-    // SAFETY: A static is not at null, and the reference was taken above.
-    unsafe { ARef::from_raw(NonNull::new_unchecked(mm.cast())) }
+    // SAFETY: A static is not at null.
+    let mm = unsafe { NonNull::new_unchecked(mm.cast()) };
+    // SAFETY: The reference was taken above.
+    unsafe { ARef::from_raw(mm) }
 }
 
 /// That, as if it had been registered.

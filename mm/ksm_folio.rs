@@ -228,13 +228,15 @@ unsafe fn write_mark(folio: *mut bindings::folio, mark: Mark) {
 /// `folio` is referenced by the caller, and as yet nobody looks at its index.
 unsafe fn set_index(folio: *mut bindings::folio, index: usize) {
     // SAFETY: The caller's reference keeps the folio valid.
-    unsafe {
-        (*folio)
+    let known = unsafe {
+        &raw mut (*folio)
             .__bindgen_anon_1
             .__bindgen_anon_1
             .__bindgen_anon_2
-            .index = index
+            .index
     };
+    // SAFETY: As above, and nobody looks at it.
+    unsafe { known.write(index) };
 }
 
 /// Makes a merged page an ordinary one of `vma`. Its tie is loose then.

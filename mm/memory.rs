@@ -6,8 +6,11 @@ use kernel::bindings;
 
 /// How many pages the kernel has to give out, free or not.
 pub(crate) fn total_pages() -> usize {
-    // SAFETY: The kernel's counter is a valid word for ever, and read whole.
-    let pages = unsafe { (&raw const bindings::_totalram_pages.counter).read_volatile() };
+    let pages = &raw const bindings::_totalram_pages;
+    // SAFETY: The kernel's counter is there for ever.
+    let pages = unsafe { &raw const (*pages).counter };
+    // SAFETY: As above, and it is read whole.
+    let pages = unsafe { pages.read_volatile() };
     usize::try_from(pages).unwrap_or(0)
 }
 

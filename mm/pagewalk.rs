@@ -215,7 +215,7 @@ fn find_map_behind<T, R>(
     // `pin_init` has another `chain`.
     let mut items = Iterator::chain(items.map(Some), last).enumerate();
     items.find_map(|(index, item)| {
-        // The index is in range whatever the number.
+        #[expect(clippy::indexing_slicing, reason = "in range whatever the number")]
         let due = mem::replace(&mut waiting[index % AHEAD], item);
         due.and_then(&mut f)
     })
@@ -232,8 +232,10 @@ unsafe extern "C" fn pud_entry<V: Visitor>(
     end: ffi::c_ulong,
     walk: *mut bindings::mm_walk,
 ) -> ffi::c_int {
-    // SAFETY: The walk passes what `over` gave it.
-    let this = unsafe { &mut *(*walk).private.cast::<Walk<V>>() };
+    // SAFETY: The page walk passes a valid `walk`.
+    let private = unsafe { (*walk).private };
+    // SAFETY: It is what `over` gave it.
+    let this = unsafe { &mut *private.cast::<Walk<V>>() };
     (this.come_by_tables(address..end) == Go::End).into()
 }
 
@@ -248,8 +250,10 @@ unsafe extern "C" fn pmd_entry<V: Visitor>(
     end: ffi::c_ulong,
     walk: *mut bindings::mm_walk,
 ) -> ffi::c_int {
-    // SAFETY: The walk passes what `over` gave it.
-    let this = unsafe { &mut *(*walk).private.cast::<Walk<V>>() };
+    // SAFETY: The page walk passes a valid `walk`.
+    let private = unsafe { (*walk).private };
+    // SAFETY: It is what `over` gave it.
+    let this = unsafe { &mut *private.cast::<Walk<V>>() };
     // SAFETY: The walk is over one valid VMA.
     let vma = unsafe { (*walk).vma };
     // SAFETY: As above, and `over` was called with its mmap lock held.

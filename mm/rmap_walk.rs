@@ -122,8 +122,10 @@ unsafe fn visit_vmas(
     let index = sharer.region.index(sharer.address);
     for vma in guard.vmas(index) {
         kthread::cond_resched();
-        // SAFETY: The guard keeps `vma` valid. Its bounds may be read under the `anon_vma` lock.
-        let bounds = unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1 };
+        // SAFETY: The guard keeps `vma` valid.
+        let bounds = unsafe { &raw const (*vma).__bindgen_anon_1.__bindgen_anon_1 };
+        // SAFETY: As above. They may be read under the `anon_vma` lock.
+        let bounds = unsafe { bounds.read() };
         // An `mm_struct` that came to lie where a gone one was counts as the sharer's own, and is
         // visited in that round and no other.
         // SAFETY: The guard keeps `vma` valid.

@@ -83,14 +83,14 @@ fn has_only(page: LivePage<'_>, wanted: i32) -> bool {
 /// `folio` is live, locked and an anonymous one.
 #[cfg(CONFIG_MEMCG)]
 unsafe fn is_charged_to(folio: *mut bindings::folio, mm: &Mm) -> bool {
-    use core::ptr::read_volatile;
     use kernel::sync::rcu;
 
     // SAFETY: The folio is live, says the caller.
     unsafe_precondition_assert!(unsafe { bindings::folio_test_anon(folio) });
-    // SAFETY: The folio is live, and its cgroup does not change while it is locked.
-    let data =
-        unsafe { read_volatile(&raw const (*folio).__bindgen_anon_1.__bindgen_anon_1.memcg_data) };
+    // SAFETY: The folio is live.
+    let data = unsafe { &raw const (*folio).__bindgen_anon_1.__bindgen_anon_1.memcg_data };
+    // SAFETY: As above, and its cgroup does not change while it is locked.
+    let data = unsafe { data.read_volatile() };
     if data == 0 {
         // Memory cgroups are turned off.
         return true;
@@ -98,9 +98,13 @@ unsafe fn is_charged_to(folio: *mut bindings::folio, mm: &Mm) -> bool {
     let charged = data as *const bindings::obj_cgroup;
     let _rcu = rcu::read_lock();
     // SAFETY: What an anonymous folio is charged to has no flags, and lives as long as the charge.
-    let charged = unsafe { read_volatile(&raw const (*charged).memcg) };
+    let charged = unsafe { &raw const (*charged).memcg };
+    // SAFETY: As above.
+    let charged = unsafe { charged.read_volatile() };
     // SAFETY: `mm` is live.
-    let owner = unsafe { read_volatile(&raw const (*mm.as_raw()).__bindgen_anon_1.owner) };
+    let owner = unsafe { &raw const (*mm.as_raw()).__bindgen_anon_1.owner };
+    // SAFETY: As above.
+    let owner = unsafe { owner.read_volatile() };
     // SAFETY: RCU keeps the task, or there is none.
     charged == unsafe { bindings::mem_cgroup_from_task(owner) }
 }

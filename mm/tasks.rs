@@ -41,8 +41,9 @@ pub(crate) fn address_spaces() -> impl Iterator<Item = ARef<MmWithUserAsync>> {
 /// stands for one.
 fn thread_from(next: i32) -> Option<(i32, Option<NonNull<bindings::task_struct>>)> {
     let _rcu = rcu::read_lock();
+    let namespace = &raw mut bindings::init_pid_ns;
     // SAFETY: The namespace is there for ever.
-    let pid = unsafe { bindings::find_ge_pid(next, &raw mut bindings::init_pid_ns) };
+    let pid = unsafe { bindings::find_ge_pid(next, namespace) };
     let pid = NonNull::new(pid)?;
     // SAFETY: It is kept by RCU.
     let numbers = unsafe { (*pid.as_ptr()).numbers.as_ptr() };

@@ -64,9 +64,11 @@ fn may_have_merged(vma: &VmaRef) -> bool {
 
 /// What finds the anonymous pages of `vma`, if it has had any.
 fn anon_vma_of(vma: &VmaRef) -> Option<NonNull<bindings::anon_vma>> {
-    // SAFETY: A `VmaRef` is valid, and its mmap lock is held, under which `anon_vma` only ever
-    // goes from null to its final value.
-    NonNull::new(unsafe { core::ptr::read_volatile(&raw const (*vma.as_ptr()).anon_vma) })
+    // SAFETY: A `VmaRef` is valid.
+    let anon_vma = unsafe { &raw const (*vma.as_ptr()).anon_vma };
+    // SAFETY: As above. Its mmap lock is held, under which `anon_vma` only ever goes from null to its
+    // final value.
+    NonNull::new(unsafe { anon_vma.read_volatile() })
 }
 
 /// A VMA that is to be merged and has an `anon_vma`, under the mmap lock.
