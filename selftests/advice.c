@@ -6,6 +6,9 @@
 
 #include "ksm_fixture.h"
 
+#define SYSCTL	"/proc/sys/vm/max_map_count"
+#include "sysctl_fixture.h"
+
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE		0x08
 #endif
@@ -153,20 +156,17 @@ KSM_TEST(errors)
 }
 
 /* No more mappings than the process may have: the advice fails, the memory is well. */
-KSM_TEST(too_many_mappings)
+SYSCTL_TEST(too_many_mappings)
 {
-	long limit = file_long("/proc/sys/vm/max_map_count");
-	char *map = map_pages(2048), text[32];
+	char *map = map_pages(2048);
 	int i, err = 0;
 
 	ASSERT_NE(NULL, map);
-	ASSERT_LT(0, limit);
 	fill_all(map, 2048, 2);
-	ASSERT_EQ(0, file_write("/proc/sys/vm/max_map_count", "1000"));
+	ASSERT_EQ(0, sysctl_set(1000));
 	for (i = 0; i < 2048 && !err; i += 2)
 		err = madvise(page_of(map, i), pagesize, MADV_MERGEABLE) ? errno : 0;
-	snprintf(text, sizeof(text), "%ld", limit);
-	ASSERT_EQ(0, file_write("/proc/sys/vm/max_map_count", text));
+	ASSERT_EQ(0, sysctl_set(self->value));
 	EXPECT_EQ(EAGAIN, err);
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_passes(3));

@@ -8,6 +8,9 @@
 #include "ksm_fixture.h"
 #include "trace_lib.h"
 
+#define SYSCTL	"/proc/sys/vm/nr_hugepages"
+#include "sysctl_fixture.h"
+
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE	25
 #endif
@@ -777,19 +780,15 @@ KSM_TEST(collapse_merged_pages)
 	merge_and_collapse(_metadata, 15);
 }
 
-#define NR_HUGETLB	"/proc/sys/vm/nr_hugepages"
-
 /* hugetlb pages are no pages to merge, however equal; prctl() passes over them too. */
-KSM_TEST(hugetlb)
+SYSCTL_TEST(hugetlb)
 {
-	long before = file_long(NR_HUGETLB);
-	char text[32], *map;
+	char *map;
 	int i;
 
-	if (before < 0)
+	if (self->value < 0)
 		SKIP(return, "no hugetlb in this kernel");
-	snprintf(text, sizeof(text), "%ld", before + 2);
-	ASSERT_EQ(0, file_write(NR_HUGETLB, text));
+	ASSERT_EQ(0, sysctl_set(self->value + 2));
 	map = mmap(NULL, 2 * HUGE_SIZE, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
 	ASSERT_NE(MAP_FAILED, map);
@@ -803,9 +802,6 @@ KSM_TEST(hugetlb)
 	}
 	EXPECT_TRUE(all_hold(map, 2 * NR, 1));
 	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
-	munmap(map, 2 * HUGE_SIZE);
-	snprintf(text, sizeof(text), "%ld", before);
-	EXPECT_EQ(0, file_write(NR_HUGETLB, text));
 }
 
 TEST_HARNESS_MAIN
