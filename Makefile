@@ -9,7 +9,7 @@ RKSM ?= 1
 export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_DIMM VM_ICOUNT VM_TIMEOUT VM_LOG VM_KOPT VM_DISK SEED ONLY
 export RKSM_RUN := $(value RUN)
 
-.PHONY: all kernel vm demo check check-deb check-full docs torture bench deb fmt clippy clean help
+.PHONY: all kernel vm demo check check-deb check-full mutants docs torture bench deb fmt clippy clean help
 
 all:
 	@tools/build.sh $(KERNEL)
@@ -35,6 +35,10 @@ check-deb:
 
 check-full:
 	@KDIR= tools/check.sh --full $(KERNELS)
+
+mutants:
+	@tools/packages.sh git patch python3
+	@/usr/bin/python3 -B tools/check/mutants $(M)
 
 docs:
 	@tools/docs.sh
@@ -76,9 +80,11 @@ make check-deb
               built for other kernels, refused, removed; ten minutes
 make check-full
               make check with nothing left out on the debug kernel, ten minutes
-              of torture on each kernel, Debian's rt-amd64, an emulated arm64,
-              kernels without KSM, memory cgroups and NUMA, compiled in part,
-              make check-deb, and a summary
+              of torture on each kernel, all mutants, Debian's rt-amd64, an
+              emulated arm64, kernels without KSM, memory cgroups and NUMA,
+              compiled in part, make check-deb, and a summary
+make mutants  takes one protection away after the other: a test must find out;
+              M='28 domain' for some, by row of docs/known-races.md or by name
 make docs     runs the commands that the documents show, in the debian machine,
               and puts into them what is printed now
 make torture  everything at random, and each byte must be right

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a mutant is: a patch that takes one protection away, beneath a few fields that say
+which, and who finds out."""
+
+import hashlib
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+KERNELS = ("user", "uml", "debian")
+# What may be seen of a mutant: a case fails, the kernel complains, the machine dies, or a
+# case does not come back.
+SIGNS = ("fails", "complains", "dies", "hangs")
+FIELDS = ("Rows", "Kernel", "Run", "Expect")
+# How long a machine may take, and how long one that is to hang.
+SECONDS, SECONDS_HANGS = 400, 60
+# Rows of docs/known-races.md begin so, and those that go on with the one above.
+ROW = re.compile(r"^\| (\d*) \|", re.MULTILINE)
+
+
+class Malformed(Exception):
+    """The patch is no mutant; the message says why."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One patch, and what its fields say."""
+
+    name: str
+    path: Path
+    rows: tuple
+    kernel: str
+    run: str
+    signs: tuple
+
+    @classmethod
+    def read(cls, path):
+        head = path.read_text().partition("\n--- ")[0]
+        fields = dict(re.findall(r"^([A-Z][a-z]+): (.*)$", head, re.MULTILINE))
+        missing = [name for name in FIELDS if name not in fields]
+        if missing:
+            raise Malformed(f"{path.name} has no {', '.join(missing)}")
+        signs = tuple(fields["Expect"].split(" or "))
+        if fields["Kernel"] not in KERNELS or not set(signs) <= set(SIGNS):
+            raise Malformed(f"{path.name}: Kernel is one of {KERNELS}, Expect of {SIGNS}")
+        rows = tuple(fields["Rows"].split())
+        return cls(path.stem, path, rows, fields["Kernel"], fields["Run"], signs)
+
+    @property
+    def seconds(self):
+        return SECONDS_HANGS if "hangs" in self.signs else SECONDS
+
+    def is_named(self, names):
+        """By its name, the beginning of it, or a row's number."""
+        return any(self.name.startswith(name) or name in self.rows for name in names)
+
+
+def every():
+    return [Mutant.read(path) for path in sorted(HERE.glob("*.patch"))]
+
+
+def by_turns(mutants, commit, number):
+    """So many of them, always the same for a commit."""
+    return sorted(mutants, key=lambda m: hashlib.sha256(f"{commit} {m.name}".encode()).digest())[:number]
+
+
+def complaints(repo):
+    """What is not in order among the mutants: one that does not apply, a row of
+    docs/known-races.md that neither has one nor says why there is none."""
+    named = set()
+    for path in sorted(HERE.glob("*.patch")):
+        try:
+            named.update(Mutant.read(path).rows)
+        except Malformed as why:
+            yield str(why)
+        applied = subprocess.run(
+            ["git", "-C", repo, "apply", "--check", path], capture_output=True, text=True, check=False
+        )
+        if applied.returncode:
+            yield f"{path.relative_to(repo)} does not apply: {applied.stderr.strip()}"
+    row = ""
+    for line in (repo / "docs/known-races.md").read_text().splitlines():
+        if found := ROW.match(line):
+            row = found[1] or row
+            if row not in named and "Argument" not in line:
+                yield f"docs/known-races.md: row {row} has no mutant, and no argument"
