@@ -122,10 +122,12 @@ class Runner:
         if mutant.run in self.bad:
             return self.bad[mutant.run]
         log = new_log(mutant.name)
-        self.copy.lay_out(mutant)
         try:
+            self.copy.lay_out(mutant)
             self.build([mutant.run], log)
             signs = self.signs(mutant.run, log, mutant.seconds)
+        except subprocess.CalledProcessError:
+            return "it does not apply"
         except Survived as why:
             return f"{why}: {log}"
         if signs & set(mutant.signs):

@@ -50,10 +50,13 @@ class Copy:
             subprocess.run(["patch", "-s", "-p1", "-d", self.top, "-i", mutant.path], check=True)
 
     def build(self, runs, log):
-        """The module, and the programs that `runs` name. Whether that went well."""
+        """The module, and the programs that `runs` name. Whether that went well. The kernel is built for the
+        first one: no mutant changes it, and nobody has to wait for others who build theirs."""
         words = {word for run in runs for word in re.findall(r"[a-z_]+", run)}
         programs = sorted(word for word in words if (self.repo / "selftests" / f"{word}.c").exists())
-        return self.status(["nice", self.top / BUILD, self.kernel, *programs], log, {}) == 0
+        kdir = self.top / "build" / self.kernel / "kdir"
+        settings = {"KDIR": kdir.read_text().strip()} if kdir.exists() else {}
+        return self.status([self.top / BUILD, self.kernel, *programs], log, settings) == 0
 
     def boot(self, command, log, seconds):
         """Runs `command` in a machine, with the test programs in its PATH. Its status."""
