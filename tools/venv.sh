@@ -14,7 +14,7 @@ if [ ! -e "$venv/.complete" ]; then
 		rm -rf "$venv"
 		step venv-create "making a Python environment" $python -m venv "$venv"
 		step venv-install "installing virtme-ng into it" \
-			"$venv/bin/pip" install --disable-pip-version-check -r "$repo/tools/requirements.txt"
+			"$venv/bin/pip" install --disable-pip-version-check --cache-dir "$cache/pip" -r "$repo/tools/requirements.txt"
 		touch "$venv/.complete"
 	fi
 fi

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import guest
 import proof
@@ -168,8 +169,8 @@ def doctor():
 class Guests:
     """Two of the demo's, of one image; and what is to be done when they are gone."""
 
-    all = []
-    advice = []
+    all: ClassVar = []
+    advice: ClassVar = []
 
     @classmethod
     def merged(cls):

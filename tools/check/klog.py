@@ -4,6 +4,7 @@ prints it, and fails if there is any."""
 
 import re
 import sys
+from pathlib import Path
 
 # Fault injection prints a stack trace of its own, so "Call Trace" alone says
 # nothing; every report below has a head line.
@@ -14,7 +15,8 @@ BAD = re.compile(
     r"inconsistent lock state|sleeping function called|scheduling while atomic|"
     r"Bad page|Bad rss-counter|bad: scheduling|corrupted page table|refcount_t: |"
     r"list_(add|del) corruption|ODEBUG: |UBSAN: |KASAN: |unreferenced object|"
-    r"kmemleak: \d+ new suspected|[Mm]emory leak detector disabled|Memory pool empty|Bad swap (file|offset)|rust_kernel: panicked|panicked at|"
+    r"kmemleak: \d+ new suspected|[Mm]emory leak detector disabled|Memory pool empty|"
+    r"Bad swap (file|offset)|rust_kernel: panicked|panicked at|"
     r"DEBUG_LOCKS_WARN_ON|unexpected IRQ trap"
 )
 
@@ -24,13 +26,17 @@ REPORT_LINES = 40
 
 
 def findings(path):
-    """The head lines of all reports in the log."""
+    """The head lines of all reports in the log; that there is none is one."""
+    if not Path(path).exists():
+        return [f"there is no kernel log {path}"]
     with open(path, encoding="utf-8", errors="replace") as log:
         return [line.rstrip() for line in log if BAD.search(line)]
 
 
 def first_report(path):
     """The first head line and what follows it."""
+    if not Path(path).exists():
+        return []
     with open(path, encoding="utf-8", errors="replace") as log:
         lines = [line.rstrip() for line in log]
     start = next((at for at, line in enumerate(lines) if BAD.search(line)), len(lines))

@@ -33,8 +33,7 @@ def from_kselftest(text):
 def why(text, at_most=8):
     """What was printed of each case that failed: the lines since the one before."""
     said = []
-    for line in text.splitlines():
-        line = line.removeprefix("# ").strip()
+    for line in (each.removeprefix("# ").strip() for each in text.splitlines()):
         if line.startswith("not ok"):
             yield from said[-at_most:]
             yield line

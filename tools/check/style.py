@@ -130,6 +130,17 @@ def scripts_are_clean(repo):
     yield from run(["shellcheck", *scripts], repo)
 
 
+def python_is_clean(repo):
+    made = subprocess.run([repo / "tools/venv.sh"], capture_output=True, text=True, check=False)
+    if made.returncode:
+        yield made.stderr
+        return
+    programs = [name for name, path in tracked(repo) if re.match(rb"#!.*python", path.open("rb").readline(200))]
+    names = {*programs, *(name for name, _ in tracked(repo) if name.endswith(".py"))}
+    ruff = [made.stdout.strip() + "/bin/ruff", "check", "--no-cache", "--output-format=concise", "--config=tools/ruff.toml"]
+    yield from run([*ruff, *sorted(names)], repo)
+
+
 def builds_only_where_it_was_tried(repo):
     for config, tried in CONFIGS.items():
         command = ["make", "-n", "-f", "Kbuild", "CONFIG_MODULES=y", *config.split()]
@@ -168,7 +179,7 @@ def the_demo_prints_what_readme_shows(repo):
     for line in lines:
         if not any(pattern.fullmatch(line) for pattern in patterns):
             yield f"README.md: the demo has no such step: {line}"
-    for step, pattern in zip(steps, patterns):
+    for step, pattern in zip(steps, patterns, strict=True):
         if not any(pattern.fullmatch(line) for line in lines):
             yield f"README.md: a step of the demo is missing: {step}"
     if " ".join(COLUMN.findall((repo / "tools/demo/live.py").read_text())) not in shown:
@@ -189,6 +200,7 @@ CHECKS = (
     files_are_small,
     names_no_machine,
     scripts_are_clean,
+    python_is_clean,
     builds_only_where_it_was_tried,
     rust_is_formatted,
     blocks_say_what_they_are,

@@ -76,7 +76,7 @@ class Lines:
             self.line(cells(seconds, counters))
 
     def line(self, texts):
-        line = " ".join(f"{text:>{len(column)}}" for column, text in zip(COLUMNS, texts))
+        line = " ".join(f"{text:>{len(column)}}" for column, text in zip(COLUMNS, texts, strict=True))
         self.console.print(line, highlight=False, soft_wrap=True)
 
 

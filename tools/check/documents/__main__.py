@@ -139,7 +139,7 @@ class Suite:
             if block.state:
                 stack.enter_context(states.STATES[block.state]())
             said = run(block, self.runner)
-        except Exception:  # whatever it is, the other documents have their turn
+        except Exception:  # noqa: BLE001 whatever it is, the other documents have their turn
             self.result("not ok", name, traceback.format_exc().splitlines())
             return False
         self.result("not ok" if said and not self.write else "ok", name, said)

@@ -13,9 +13,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "rksmctl"))
 
 # Only now they are found.
-import daemons  # noqa: E402
-import machine  # noqa: E402
-import runner  # noqa: E402
+import daemons
+import machine
+import runner
 
 KSM = Path("/sys/kernel/mm/ksm")
 UNLOAD = HERE.parents[2] / "dkms/modules"

@@ -19,7 +19,8 @@ def numbers(pattern, text):
 def compare(shown, other_names):
     """All that is shown; some have other names."""
     names = {name: other_names.get(name, name) for name in (*COUNTERS, *other_names)}
-    wrong = [f"{name}: {shown.get(other)}, not {number(name)}" for name, other in names.items() if shown.get(other) != number(name)]
+    found = [(name, shown.get(other), number(name)) for name, other in names.items()]
+    wrong = [f"{name}: {is_shown}, not {expected}" for name, is_shown, expected in found if is_shown != expected]
     expect(not wrong, wrong)
 
 

@@ -10,9 +10,9 @@ HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE.parent / "rksmctl"), str(HERE.parents[1] / "demo")]
 
 # Only now they are found.
-import machine  # noqa: E402
-import runner  # noqa: E402
-import tenants  # noqa: E402
+import machine
+import runner
+import tenants
 
 
 def main():

@@ -30,5 +30,5 @@ def run(found):
             result("ok", number, name)
         except Skipped as why:
             result("ok", number, f"{name} # SKIP {why}")
-        except Exception:  # whatever it is, the other cases have their turn
+        except Exception:  # noqa: BLE001 whatever it is, the other cases have their turn
             result("not ok", number, name, traceback.format_exc().splitlines())

@@ -34,7 +34,7 @@ class Terminal:
             user=user,
             start_new_session=True,
             # It becomes the session's terminal, whose size is told by a signal.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )
         threading.Thread(target=self.read, daemon=True).start()
 

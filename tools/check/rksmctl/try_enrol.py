@@ -39,16 +39,15 @@ def case_a_process():
 
 def case_a_cgroup_and_who_joins_it():
     needs_the_files()
-    with cgroup() as join:
-        with holder(500, "equal", "unasked", preexec_fn=join) as first:
-            command = [str(word) for word in (machine.RKSMCTL, "enrol", CGROUP, "--follow", 1)]
-            with subprocess.Popen(command, stdout=subprocess.DEVNULL) as follower:
-                try:
-                    wait_for(lambda: merged_pages(first.pid) >= 400)
-                    with holder(500, "equal", "unasked", preexec_fn=join) as second:
-                        wait_for(lambda: merged_pages(second.pid) >= 400)
-                finally:
-                    follower.kill()
+    with cgroup() as join, holder(500, "equal", "unasked", preexec_fn=join) as first:
+        command = [str(word) for word in (machine.RKSMCTL, "enrol", CGROUP, "--follow", 1)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as follower:
+            try:
+                wait_for(lambda: merged_pages(first.pid) >= 400)
+                with holder(500, "equal", "unasked", preexec_fn=join) as second:
+                    wait_for(lambda: merged_pages(second.pid) >= 400)
+            finally:
+                follower.kill()
 
 
 def case_what_is_refused():
