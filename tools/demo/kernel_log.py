@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the kernel said: kept for who looks for a fault, searched for bad news."""
 
-import re
 import subprocess
+import sys
+from pathlib import Path
 
 from failed import Failed
 
-BAD = re.compile(
-    r"WARNING:|BUG:|BUG at|Oops|INFO: (task|rcu)|general protection|Call Trace|"
-    r"Bad page|Bad rss-counter|refcount_t|rust_kernel: panicked"
-)
+sys.path.append(str(Path(__file__).resolve().parent.parent / "check"))
+import klog
 
 
 def save(path):
@@ -18,6 +17,6 @@ def save(path):
 
 def check(path):
     save(path)
-    bad = [line for line in path.read_text().splitlines() if BAD.search(line)]
+    bad = klog.findings(path)
     if bad:
         raise Failed(f"it has {len(bad)}, the first: {bad[0]}", path)
