@@ -12,13 +12,14 @@ the cache if it has a system of its own. Its writes are kept in the guest's
 memory; what it writes to $RKSM_LOGS, which is build/log, reaches the host.
 
 Exit status: the command's; 125 if the module did not load; 124 if the time
-ran out; 255 if the machine died before the command ended.
+ran out; 141 if nobody reads what it says any more; 255 if the machine died before the command ended.
 """
 
 import argparse
 import base64
 import contextlib
 import ctypes
+import fcntl
 import os
 import shlex
 import shutil
@@ -38,6 +39,11 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rksm
 STATUS_TIMEOUT = 124
 STATUS_DIED = 255
 PR_SET_PDEATHSIG = 1
+# In which a machine that was asked to stop has to.
+STOP_SECONDS = 10
+KVM = Path("/dev/kvm")
+# For which it is remembered that KVM does not work.
+DAY = 24 * 3600
 
 # QEMU, and nothing that it was not told.
 BARE = ("-name", "rksm", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
@@ -99,6 +105,10 @@ class Machine:
         (CACHE / "run").mkdir(parents=True, exist_ok=True)
         LOGS.mkdir(parents=True, exist_ok=True)
         self.run_dir = Path(tempfile.mkdtemp(prefix="vm-", dir=CACHE / "run"))
+        # Held while it runs: what one that was killed has left can be told from it.
+        self.in_use = os.open(self.run_dir, os.O_RDONLY)
+        fcntl.flock(self.in_use, fcntl.LOCK_SH)
+        remove_leftovers()
         self.log = Path(args.log)
 
     def prepare(self, command):
@@ -145,6 +155,10 @@ class Machine:
             timed_out = self.pump(child, {out_r: out or sys.stdout.buffer, err_r: sys.stderr.buffer})
         if timed_out:
             return STATUS_TIMEOUT
+        if error := getattr(child, "unheard", None):
+            if isinstance(error, BrokenPipeError):
+                return 128 + signal.SIGPIPE
+            say(f"what the machine says cannot be written: {error.strerror}")
         text = (self.run_dir / "ret").read_text().strip()
         return int(text) if text.isdigit() else STATUS_DIED
 
@@ -155,7 +169,7 @@ class Machine:
         with self.log.open("wb", buffering=0) as log:
             streams = {**streams, child.stderr.fileno(): log}
             for source, sink in streams.items():
-                threads.append(threading.Thread(target=copy, args=(source, sink), daemon=True))
+                threads.append(threading.Thread(target=copy, args=(source, sink, child), daemon=True))
                 threads[-1].start()
             timed_out = False
             try:
@@ -164,9 +178,7 @@ class Machine:
                 timed_out = True
             finally:
                 # What it started is one process group of ours.
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGTERM)
-                child.wait()
+                stop_group(child)
                 for thread in threads:
                     thread.join(timeout=5)
         return timed_out
@@ -191,6 +203,7 @@ class Machine:
 
     def cleanup(self):
         shutil.rmtree(self.run_dir, ignore_errors=True)
+        os.close(self.in_use)
 
 
 class Qemu(Machine):
@@ -461,6 +474,10 @@ class Uml(Machine):
             raise VmError("User-Mode Linux has no NUMA")
         if args.dimm or args.icount:
             raise VmError("User-Mode Linux has no memory modules, and counts no instructions")
+        place = os.environ.get("TMPDIR") or "/dev/shm"
+        free, needed = shutil.disk_usage(place).free >> 20, mebibytes(args.mem)
+        if free < needed:
+            raise VmError(f"User-Mode Linux has its memory in {place}: {needed} MiB are needed, {free} are free")
         line = [args.kernel, f"mem={mebibytes(args.mem)}M", "root=/dev/root", "rootfstype=hostfs"]
         line += ["ro", "rootflags=/", f"uml_dir={self.run_dir}/", "umid=rksm", "panic=-1"]
         # More than one CPU needs the seccomp way of running user space.
@@ -477,6 +494,20 @@ class Uml(Machine):
 
     def shell_line(self):
         return self.uml() + ["con0=fd:0,fd:1"] + self.init()
+
+
+def remove_leftovers():
+    """The folders of machines whose runner was killed."""
+    for folder in (CACHE / "run").glob("vm-*"):
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                # One that was made in this instant is not held yet.
+                if time.time() - folder.stat().st_mtime > DAY:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 def virtiofsd(fd):
@@ -497,10 +528,29 @@ def for_unit(text):
     return f'"{text}"'
 
 
-def copy(source, sink):
-    while data := os.read(source, 65536):
-        sink.write(data)
-        sink.flush()
+def copy(source, sink, child):
+    """Until the machine has stopped. What cannot be written any more, as behind
+    `| head`, there is nothing left to run for."""
+    try:
+        while data := os.read(source, 65536):
+            sink.write(data)
+            sink.flush()
+    except OSError as error:
+        child.unheard = error
+        # What Python has kept of it is not to be tried again at its end.
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), sink.fileno())
+        stop_group(child)
+
+
+def stop_group(child):
+    """Asks the machine to stop, and sees to it."""
+    for number in signal.SIGTERM, signal.SIGKILL:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(STOP_SECONDS)
+            return
 
 
 KINDS = {"uml": Uml, "arm64": Arm64}
@@ -514,28 +564,51 @@ def kind(args):
 
 def probe_kvm(args):
     """Does an ordinary kernel run under KVM here? Only a boot can tell: the
-    device may exist and still not run one. The answer holds until the host
-    boots again."""
+    device may exist and still not run one. That it works holds until the host
+    boots again; that it does not, and why, for a day at most."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     memo = CACHE / "accel" / boot
-    if memo.exists():
-        return memo.read_text().strip()
-    say("trying whether KVM runs the test kernel here")
+    log = CACHE / "accel/probe.log"
+    known = memo.read_text().strip() if memo.exists() else ""
+    if known == "kvm":
+        return known
+    why = kvm_is_out_of_reach()
+    if not why and known and time.time() - memo.stat().st_mtime < DAY:
+        why = f"{known}; remove {memo} to have it tried again"
+    elif not why:
+        say("trying whether KVM runs the test kernel here")
+        why = try_kvm(args, log)
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        memo.write_text((why or "kvm") + "\n")
+    say(f"no KVM, but software emulation (tcg), ten times as slow: {why}" if why else "using kvm")
+    return "tcg" if why else "kvm"
+
+
+def kvm_is_out_of_reach():
+    if not KVM.exists():
+        return f"there is no {KVM}"
+    if not os.access(KVM, os.R_OK | os.W_OK):
+        return f"you may not open {KVM}, which is for its group {KVM.group()}: `adduser USER {KVM.group()}`"
+    return None
+
+
+def try_kvm(args, log):
+    """Why it does not work."""
     trial = argparse.Namespace(**vars(args))
     trial.module, trial.timeout, trial.numa = None, 30, 1
     trial.keep_disk, trial.uefi = False, None
-    trial.log = str(CACHE / "accel" / "probe.log")
+    trial.log = str(log)
     machine = kind(args)(trial, "kvm")
     try:
         with open(os.devnull, "wb") as null:
             status = machine.run("true", out=null)
     finally:
         machine.cleanup()
-    accel = "kvm" if status == 0 else "tcg"
-    say(f"using {accel}" if accel == "kvm" else "no: using software emulation (tcg)")
-    memo.parent.mkdir(parents=True, exist_ok=True)
-    memo.write_text(accel + "\n")
-    return accel
+    if status == STATUS_TIMEOUT:
+        return f"the kernel did not come up in {trial.timeout} s ({log})"
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    last = ": " + lines[-1] if any(lines) else ""
+    return f"the kernel's trial ended with status {status} ({log}){last}" if status else None
 
 
 def parse():
