@@ -29,11 +29,8 @@ full) mem=13G ;;
 *) die "SIZE=$size: there are tiny, small, normal and full" ;;
 esac
 export VM_MEM=${VM_MEM:-$mem}
-if [ $kernel = uml ]; then
-	free=$(df --output=avail -B1 /dev/shm | tail -n 1)
-	[ "$free" -ge "$(numfmt --from=iec "$VM_MEM")" ] ||
-		die "User-Mode Linux keeps its memory in /dev/shm: $VM_MEM are needed, $((free >> 20))M are free"
-fi
+mib=$(($(numfmt --from=iec "$VM_MEM") >> 20))
+"$repo/tools/needs.sh" "$mib" "$([ $kernel = uml ] && echo "$mib" || echo 0)" programs
 "$repo/tools/build.sh" $kernel
 program=$("$repo/tools/cargo.sh" bench)
 

@@ -14,10 +14,12 @@ mkdir -p "$out"
 
 # Debian's own kernel comes out of its package.
 if of_debian "$name"; then
+	"$repo/tools/needs.sh" 2000 0 "$name"
 	[ "$what" = kernel ] || "$repo/tools/debian-module.sh" "$out"
 	exit
 fi
 
+"$repo/tools/needs.sh" 2000 0 toolchain source "$name"
 kdir=${KDIR:-}
 if [ -z "$kdir" ]; then
 	lock build

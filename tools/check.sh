@@ -4,5 +4,7 @@
 
 . "$(dirname "$0")/lib.sh"
 
-"$repo/tools/packages.sh" git perl python3 shellcheck make libnuma-dev
+"$repo/tools/packages.sh" git perl python3 python3-venv shellcheck make libnuma-dev xz-utils debian-archive-keyring
+# Two machines at once, and what is built beside them.
+"$repo/tools/needs.sh" 7000 3072 toolchain source debian plain debug uml programs
 exec /usr/bin/python3 -B "$repo/tools/check" "$@"
