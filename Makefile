@@ -7,9 +7,10 @@ RKSM ?= 1
 
 # What the scripts read. RUN goes as it was typed: make must not expand its $.
 export KDIR RKSM ACCEL VM_CPUS VM_MEM VM_NUMA VM_DIMM VM_ICOUNT VM_TIMEOUT VM_LOG VM_KOPT VM_DISK SEED ONLY
+export KERNEL_SOURCE
 export RKSM_RUN := $(value RUN)
 
-.PHONY: all kernel vm demo check check-deb check-full mutants docs torture bench deb fmt clippy clean help
+.PHONY: all kernel vm demo check check-deb check-full mutants docs torture bench deb fmt clippy clean distclean help
 
 all:
 	@tools/build.sh $(KERNEL)
@@ -66,6 +67,9 @@ clippy:
 clean:
 	rm -rf build
 
+distclean:
+	@tools/distclean.sh
+
 define HELP
 make          build/$(KERNEL)/rksm.ko, and the test kernel if that has changed
 make kernel   the test kernel only
@@ -94,10 +98,14 @@ make bench    measures rksm beside in-tree KSM; table, JSON and charts
 make fmt      formats the Rust source
 make clippy   compiles with the kernel's clippy lints
 make clean    removes what was built here, not the cache
+make distclean
+              removes both; then all is fetched and built again
 
 KERNEL=plain|debug|uml|debian|arm64  which kernel (plain; debian for the demo)
 KERNEL=debian-amd64|debian-rt-amd64  Debian's other ones; debian is cloud-amd64
 KDIR=<prepared kernel tree> use this kernel and do not build one
+KERNEL_SOURCE=<tarball or folder>
+                            build the test kernels from this source, not Debian's
 ACCEL=auto|kvm|tcg          auto: KVM only where a trial boot works
 VM_CPUS=2 (uml: 1) VM_MEM=2G VM_NUMA=1 VM_TIMEOUT=<seconds>
 VM_DIMM=<size>              plugs in a memory module that can be taken out

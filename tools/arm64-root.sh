@@ -6,6 +6,7 @@
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/tools/versions.sh"
+. "$repo/tools/archive.sh"
 
 suite=${kernel_suite%-backports}
 packages=(bash busybox-static coreutils diffutils findutils gawk grep kmod make mount ncurses-bin
@@ -42,7 +43,7 @@ if [ ! -e "$out" ]; then
 	lock arm64
 	if [ ! -e "$out" ]; then
 		"$repo/tools/packages.sh" mmdebstrap debian-archive-keyring cpio >&2
-		uri=$(mirror)
+		find_mirror
 		[ ${#as_root[@]} = 0 ] || sudo -v
 		step arm64 "making Debian $suite for arm64 in the cache (half a minute)" make_root
 		mv "$new" "$out"

@@ -4,6 +4,7 @@
 # `debian` machine into the folder OUT, as the package does on a user's.
 
 . "$(dirname "$0")/lib.sh"
+. "$repo/tools/versions.sh"
 
 mkdir -p "$1"
 out=$(realpath "$1")
@@ -12,7 +13,10 @@ release=$(basename "$root"/tree/lib/modules/*)
 top=$out/src
 new=$out/src.new
 rm -rf "$new"
-"$repo/tools/dkms-source.sh" "$new"
+series=$(series_of "$release")
+[ "$series" = "$kernel_series" ] ||
+	say "Debian's kernel is $release: rksm was made for $kernel_series, and nobody tried it there. It goes on if patch and hooks fit"
+"$repo/tools/dkms-source.sh" "$new" "$series"
 # What has not changed keeps its date, and is not compiled again.
 mkdir -p "$top"
 (cd "$new" && find . -type f) | while read -r file; do

@@ -11,6 +11,7 @@
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/tools/versions.sh"
+. "$repo/tools/archive.sh"
 
 suite=${kernel_suite%-backports}
 flavour=${DEBIAN_FLAVOUR:-cloud-amd64}
@@ -20,7 +21,7 @@ boot=(ca-certificates systemd-sysv udev dbus kmod initramfs-tools zstd e2fsprogs
 	"linux-image-$flavour/$kernel_suite")
 build=(gcc-14 gcc make rustc rust-src bindgen dkms bc bison flex cpio rsync xz-utils
 	libelf-dev libdw-dev libssl-dev pahole python3
-	"linux-headers-$flavour/$kernel_suite" "linux-source-$kernel_series/$kernel_suite")
+	"linux-headers-$flavour/$kernel_suite")
 
 out=$cache/debian-$suite-$(hash_of "$0" "$repo/tools/versions.sh" <<<"$flavour")
 new=$out.new
@@ -29,7 +30,7 @@ new=$out.new
 # makes the disk, then installs the rest. All programs of the root run inside of
 # it: an apt or a dpkg from outside would have this system to work on.
 finish() {
-	local root=$1
+	local root=$1 series
 	inside() {
 		chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"
 	}
@@ -49,7 +50,18 @@ finish() {
 	unshare --mount sh -ec 'mount --bind "$1" "$2/mnt"
 		/sbin/mke2fs -q -t ext4 -d "$2/mnt" "$2/root.img"' mke2fs "$root" "$new"
 	rmdir "$new/mnt"
-	inside apt-get -y install "${build[@]}"
+	series=$(series_of "$(basename "$root"/boot/vmlinuz-*)")
+	inside apt-get -y install "${build[@]}" "linux-source-$series/$kernel_suite"
+}
+
+# What is missing is said before anything is fetched.
+offered() {
+	read_suite "$cache/apt-debian" "$uri" "$kernel_suite" && suite_apt apt-cache show "linux-image-$flavour" &&
+		suite_apt apt-cache show "linux-headers-$flavour" && rm -r "$apt" && return
+	echo "The archive that apt uses here has no linux-image-$flavour in $kernel_suite, or cannot be read (see"
+	echo "above). Without Debian's own kernel there are KERNEL=plain, debug and uml; or have apt use an archive that"
+	echo "has it: see sources.list(5)."
+	return 1
 }
 
 make_root() {
@@ -74,8 +86,9 @@ if [ ! -e "$out" ]; then
 	lock debian
 	if [ ! -e "$out" ]; then
 		"$repo/tools/packages.sh" mmdebstrap debian-archive-keyring e2fsprogs >&2
-		uri=$(mirror)
+		find_mirror
 		[ ${#as_root[@]} = 0 ] || sudo -v
+		step debian-offered "looking for Debian's kernel $flavour" offered
 		step debian "making Debian $suite with $flavour in the cache (1.5 minutes)" make_root
 		mv "$new" "$out"
 	fi

@@ -4,7 +4,10 @@
 # program that the variable RUSTFMT names, so that must not be set.
 
 toolchain=$("$(dirname "${BASH_SOURCE[0]}")/toolchain.sh")
-. "$(dirname "${BASH_SOURCE[0]}")/versions.sh"
+in_use "$toolchain"
+# shellcheck source=/dev/null
+. "$toolchain/versions"
+# shellcheck disable=SC2154
 export PATH=$toolchain/bin:/usr/lib/llvm-$llvm/bin:$PATH
 export LIBCLANG_PATH=/usr/lib/llvm-$llvm/lib
 unset LD_LIBRARY_PATH RUSTFMT RUSTFLAGS RUSTC_WRAPPER RUSTUP_TOOLCHAIN KCFLAGS ARCH CROSS_COMPILE

@@ -46,7 +46,8 @@ step() {
 	pid=$!
 	# shellcheck disable=SC2064
 	trap "kill -- -$pid 2>/dev/null; exit 130" INT TERM
-	ticker "$pid" "$log" &
+	# It must not keep a lock from whoever comes next.
+	ticker "$pid" "$log" 9>&- &
 	local tick=$!
 	wait "$pid" || status=$?
 	trap - INT TERM
@@ -84,15 +85,18 @@ lock() {
 	flock 9
 }
 
-# The archive that this machine's apt uses for Debian itself. No other place
-# is ever named.
-mirror() {
-	local uri
-	# shellcheck disable=SC2016
-	uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
-		'Origin: Debian' 'Label: Debian' 'Component: main' | sort -u | head -n 1)
-	[ -n "$uri" ] || die "apt knows no Debian archive with a 'main' component"
-	echo "$uri"
+# in_use FOLDER [SUDO...]: notes that this part of the cache is, and removes those that
+# differ in the hash at the end of its name and were not for a month.
+in_use() {
+	local old
+	touch "$1"
+	for old in "${1%-*}"-????????????????; do
+		[ -n "$(find "$old" -maxdepth 0 -mtime +30)" ] || continue
+		say "removing $old, which nobody used for a month"
+		# Half of one must not be taken for it.
+		"${@:2}" mv -T "$old" "$old.old"
+		"${@:2}" rm -rf --one-file-system "$old.old"
+	done
 }
 
 # of_debian KERNEL: whether that is one of Debian's own, `debian` or
@@ -105,14 +109,7 @@ of_debian() {
 	esac
 }
 
-debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-
-# archive URI SUITE: as a line for apt.
-archive() {
-	echo "deb [signed-by=$debian_keyring] $1 $2 main"
-}
-
-# For mmdebstrap: how to get through to the archive is what this machine's apt was told.
-mmdebstrap_options() {
-	apt-config dump | grep -i '^Acquire::https\?::.*proxy' | sed 's/^/--aptopt=/' || :
+# series_of NAME: 7.3 for 7.3.4+deb13-amd64, whatever stands before it.
+series_of() {
+	sed -n 's/^[^0-9]*\([0-9]\+\.[0-9]\+\)\..*/\1/p' <<<"$1"
 }

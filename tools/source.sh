@@ -1,14 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# source.sh [pristine]: puts Debian's kernel source with our patches into the
-# cache, and prints its folder; pristine: the source as it comes. Only files
-# whose content changes get a new time stamp, so that a build after a changed
-# patch compiles what it must and no more.
+# source.sh: puts a kernel source with our patches into the cache, and prints its
+# folder. KERNEL_SOURCE is a tarball of one, or a tree; otherwise it is Debian's.
+#
+# Git puts it there, with its own files beside the tree. Only files whose content
+# changes are written, so that a build after a changed patch compiles what it must
+# and no more. A tree that somebody has stopped half way is put right in the same way.
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/tools/versions.sh"
+. "$repo/tools/archive.sh"
 
-pristine=$cache/linux-$kernel_series-$kernel_suite
 tree=$cache/linux
 patches=("$repo"/kernel/{upstream,patches}/*.patch)
 [ -e "${patches[0]}" ] || patches=()
@@ -16,103 +18,143 @@ patches=("$repo"/kernel/{upstream,patches}/*.patch)
 ours=$repo/kernel/tree
 mapfile -t own < <(cd "$ours" && find . -type f -printf '%P\n' | sort)
 
-# The suite is read through an apt configuration of our own, so that the
-# machine's own sources and package lists stay as they are.
+# What the user's own git is set to must not matter here.
+export GIT_DIR=$tree.git GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
+
+# Debian's source of the series that we know, or of what came after it.
 fetch() {
-	local apt=$cache/apt package
-	rm -rf "$apt"
-	mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$apt/empty" "$apt/deb"
-	: >"$apt/status"
-	archive "$uri" "$kernel_suite" >"$apt/sources.list"
-	cat >"$apt/apt.conf" <<-EOF
-		Dir::State "$apt/state";
-		Dir::State::status "$apt/status";
-		Dir::Cache "$apt/cache";
-		Dir::Etc::sourcelist "$apt/sources.list";
-		Dir::Etc::sourceparts "$apt/empty";
-		Dir::Etc::preferences "$apt/empty/none";
-		Dir::Etc::preferencesparts "$apt/empty";
-		APT::Sandbox::User "root";
-		Acquire::Languages "none";
-		APT::Update::Post-Invoke-Success { "true"; };
-	EOF
-	apt-get -c "$apt/apt.conf" -o APT::Update::Error-Mode=any update
-	cd "$apt/deb"
-	apt-get -c "$apt/apt.conf" download "linux-source-$kernel_series"
-	package=$(echo ./*.deb)
-	rm -rf "$pristine"
-	mkdir "$pristine"
-	dpkg-deb --fsys-tarfile "$package" |
-		tar -xO "./usr/src/linux-source-$kernel_series.tar.xz" |
-		tar -xJ -C "$pristine" --strip-components=1
-	dpkg-deb -f "$package" Version >"$pristine.version"
-	rm -rf "$apt"
-}
-
-# The files that some patches touch, as paths in the kernel tree.
-touched() {
-	[ $# = 0 ] || sed -n 's,^\(---\|+++\) [ab]/\([^\t]*\).*,\2,p' "$@"
-}
-
-# Applies the patches to copies of the files they touch, then brings those
-# files, and what earlier patches had touched, into the tree.
-update() {
-	local work=$cache/linux-update file
-	rm -rf "$work"
-	mkdir "$work"
-	[ -e "$tree" ] || {
-		echo "copying the tree"
-		cp -al "$pristine" "$tree.new"
-		mv "$tree.new" "$tree"
-		: >"$tree.touched"
-	}
-	{ touched "${patches[@]}"; printf '%s\n' "${own[@]}"; } | sort -u >"$work.now"
-	while read -r file; do
-		[ ! -e "$pristine/$file" ] || (cd "$pristine" && cp -p --parents "$file" "$work")
-	done <"$work.now"
-	for file in "${patches[@]}"; do
-		echo "applying ${file##*/}"
-		patch -d "$work" -p1 --no-backup-if-mismatch -F0 <"$file" || return
-	done
-	cp -r "$ours/." "$work"
-	sort -u "$work.now" "$tree.touched" >"$work.all"
-	# Should this be stopped half way, the next run restores these all the same.
-	cp "$work.all" "$tree.touched"
-	while read -r file; do
-		if grep -qxF "$file" "$work.now"; then
-			place "$work/$file" "$tree/$file"
-		else
-			place "$pristine/$file" "$tree/$file"
+	local uri suite offered newest found_in package
+	series=
+	find_mirror
+	for suite in "${kernel_suites[@]}"; do
+		read_suite "$cache/apt-source" "$uri" "$suite" || {
+			echo "The archive has no suite $suite, or it cannot be read."
+			continue
+		}
+		offered=$(series_offered)
+		if grep -qxF "$kernel_series" <<<"$offered"; then
+			series=$kernel_series
+			break
 		fi
-	done <"$work.all"
-	cp "$work.now" "$tree.touched"
-	rm -rf "$work" "$work.now" "$work.all"
+		newest=$(tail -n 1 <<<"$offered")
+		if [ -z "$series" ] && later "$kernel_series" "$newest"; then
+			series=$newest
+			found_in=$suite
+		fi
+	done
+	[ -n "$series" ] || {
+		echo "None of Debian's suites ${kernel_suites[*]} has linux-source-$kernel_series or one after it, or none"
+		echo "could be read (see above). Get the source of Linux $kernel_series from where you can, and say"
+		echo "KERNEL_SOURCE=<tarball or folder>; or have apt use an archive that has it: see sources.list(5)."
+		return 1
+	}
+	[ "$series" = "$kernel_series" ] || [ "$suite" = "$found_in" ] || read_suite "$cache/apt-source" "$uri" "$found_in"
+	cd "$apt/deb"
+	suite_apt apt-get download "linux-source-$series"
+	package=$(echo ./*.deb)
+	mkdir "$apt/linux"
+	dpkg-deb --fsys-tarfile "$package" |
+		tar -xO "./usr/src/linux-source-$series.tar.xz" |
+		tar -xJ -C "$apt/linux" --strip-components=1
+	take_in "$apt/linux" debian --force
+	# It need not be written twice; update does the rest.
+	[ -e "$tree" ] || mv "$apt/linux" "$tree"
+	dpkg-deb -f "$package" Version >"$GIT_DIR/debian.version"
+	# With this it is complete.
+	echo "$kernel_series" >"$GIT_DIR/debian.for"
+	rm -rf "$apt"
 }
 
-# The tree shares unpatched files with the pristine one by hard links: never
-# write into one, put a new file in its place.
-place() {
-	if [ ! -e "$1" ]; then
-		rm -f "$2"
-	elif ! cmp -s "$1" "$2"; then
-		echo "updating $2"
-		mkdir -p "${2%/*}"
-		cp "$1" "$2.rksm-new"
-		chmod --reference="$1" "$2.rksm-new"
-		mv "$2.rksm-new" "$2"
-	fi
+unpack() {
+	local new=$cache/linux-unpacked
+	rm -rf "$new"
+	mkdir "$new"
+	tar -xf "$KERNEL_SOURCE" -C "$new" --strip-components=1
+	take_in "$new" own --force
+	rm -rf "$new"
+	echo "$key" >"$GIT_DIR/own.key"
 }
 
+# take_in FOLDER NAME [OPTION]: its files become the source of that name. Of a tree
+# that people work in, what its .gitignore names is none.
+take_in() {
+	local index=$GIT_DIR/index-$2
+	rm -f "$index.lock"
+	GIT_INDEX_FILE=$index GIT_WORK_TREE=$1 git -c core.excludesFile=/dev/null -C "$1" add --all "${@:3}" .
+	[ -n "$(GIT_INDEX_FILE=$index git ls-files Makefile)" ] || {
+		echo "${KERNEL_SOURCE:-$1} is no kernel source: it has no Makefile"
+		return 1
+	}
+	git update-ref "refs/source/$2" "$(GIT_INDEX_FILE=$index git write-tree)"
+}
+
+# Puts patches and files together in an index of its own, then has the tree follow.
+update() {
+	local patch new
+	rm -f "$GIT_DIR"/index*.lock
+	(
+		export GIT_INDEX_FILE=$GIT_DIR/index-new
+		git read-tree "$base"
+		for patch in "${patches[@]}"; do
+			echo "applying ${patch##*/}"
+			git apply --cached --verbose "$patch" && continue
+			echo "not as it is: with one line of context less"
+			git apply --cached --verbose -C2 "$patch" && continue
+			echo "${patch##*/} does not apply to $version: above are the file, and the line in the"
+			echo "patch's own source, of the part that does not. rksm was made for Linux $kernel_series: give its"
+			echo "source as KERNEL_SOURCE=<tarball or folder>, or bring the patch up to date."
+			exit 1
+		done
+		printf '%s\n' "${own[@]}" | GIT_WORK_TREE=$ours git -C "$ours" update-index --add --stdin
+		git write-tree >"$GIT_DIR/new"
+	)
+	new=$(<"$GIT_DIR/new")
+	mkdir -p "$tree"
+	cd "$tree"
+	[ -e "$GIT_DIR/index" ] || git read-tree "$new"
+	# What is right already keeps its time stamp.
+	git update-index -q --refresh || :
+	git clean -ffdxq
+	git read-tree --reset -u "$new"
+}
+
+"$repo/tools/packages.sh" git xz-utils
 lock source
-if [ ! -e "$pristine.version" ]; then
-	"$repo/tools/packages.sh" debian-archive-keyring xz-utils patch
-	uri=$(mirror)
-	step source "fetching Linux $kernel_series from Debian (150 MB; about 2 minutes)" fetch
+[ -e "$GIT_DIR/HEAD" ] || {
+	rm -rf "$GIT_DIR" "$GIT_DIR.new"
+	git -c init.defaultBranch=none init -q --bare "$GIT_DIR.new"
+	# To pack better, or to wait for the disk, would take longer than it saves.
+	git --git-dir="$GIT_DIR.new" config core.compression 1
+	git --git-dir="$GIT_DIR.new" config core.fsync none
+	mv "$GIT_DIR.new" "$GIT_DIR"
+}
+export GIT_WORK_TREE=$tree
+if [ -z "${KERNEL_SOURCE:-}" ]; then
+	name=debian
+	if [ "$(cat "$GIT_DIR/debian.for" 2>/dev/null)" != "$kernel_series" ]; then
+		"$repo/tools/packages.sh" debian-archive-keyring
+		step source "fetching Linux $kernel_series from Debian (150 MB; about 3 minutes)" fetch
+	fi
+	version="Debian's Linux $(<"$GIT_DIR/debian.version")"
+elif [ -d "$KERNEL_SOURCE" ]; then
+	name=own version="the Linux in $KERNEL_SOURCE"
+	rm -f "$GIT_DIR/own.key"
+	step source "reading $version" take_in "$(realpath "$KERNEL_SOURCE")" own
+elif [ -f "$KERNEL_SOURCE" ]; then
+	name=own version="the Linux of $KERNEL_SOURCE"
+	key=$(stat -c '%n %s %Y' "$KERNEL_SOURCE")
+	[ "$(cat "$GIT_DIR/own.key" 2>/dev/null)" = "$key" ] || step source "unpacking $version" unpack
+else
+	die "KERNEL_SOURCE=$KERNEL_SOURCE: there is no such file or folder"
 fi
-stamp=$(hash_of "$pristine.version" "${patches[@]}" "${own[@]/#/$ours/}" < <(printf '%s\n' "${own[@]}"))
+base=$(git rev-parse "refs/source/$name")
+stamp=$(hash_of "${patches[@]}" "${own[@]/#/$ours/}" < <(printf '%s\n' "$base" "${own[@]}"))
 if [ "$(cat "$tree.stamp" 2>/dev/null)" != "$stamp" ]; then
 	rm -f "$tree.stamp"
-	step patch "applying ${#patches[@]} patches to Linux $(cat "$pristine.version")" update
+	series=$(git show "$base:Makefile" | awk '$1 == "VERSION" { v = $3 } $1 == "PATCHLEVEL" { print v "." $3 }')
+	[ "$series" = "$kernel_series" ] ||
+		say "this is Linux $series: rksm was made for $kernel_series, and nobody tried it there. It goes on if the patches apply"
+	step patch "applying ${#patches[@]} patches to $version" update
 	echo "$stamp" >"$tree.stamp"
 fi
 echo "$tree"

@@ -1,29 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Prints the folder of the Rust toolchain, made in the cache when it is not
-# there. Source tools/env.sh to use it.
+# there. Source tools/env.sh to use it. The file `versions` in it says which it is;
+# it stays until this script or tools/versions.sh changes, whatever apt has later.
 #
-# Debian's Rust for building the web browsers is the only one with LLVM 22, and
-# its packages conflict with rustc and rustup. So they are never installed:
-# they are unpacked into the cache and run from there, on every machine.
+# The packages of Debian's newest Rust conflict with rustc and rustup. So they are
+# never installed: they are unpacked into the cache and run from there, on every
+# machine.
+# shellcheck disable=SC2154 # what it is comes from a file
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/tools/versions.sh"
 
+os=$(. /etc/os-release && echo "$ID $VERSION_ID")
+toolchain=$cache/toolchain-$(hash_of "$repo"/tools/{versions,toolchain,rust-choice}.sh <<<"$os")
 build_tools=(
-	"clang-$llvm" "lld-$llvm" "llvm-$llvm" "libclang-$llvm-dev"
 	make flex bison bc patch perl rsync cpio kmod xz-utils lz4
 	libc6-dev libelf-dev libssl-dev gcc git file
 )
-unpacked=(
-	rustc-web rust-web-src rustfmt-web rust-web-clippy cargo-web
-	libstd-rust-web-dev "libstd-rust-web-$rust"
-)
-
-"$repo/tools/packages.sh" "${build_tools[@]}"
-
-os=$(. /etc/os-release && echo "$ID $VERSION_ID")
-toolchain=$cache/toolchain-$(echo "$os ${unpacked[*]}" | hash_of "$repo/tools/versions.sh")
 
 # The shared libraries that the unpacked programs need are ordinary packages.
 libraries() {
@@ -38,7 +32,7 @@ unpack() {
 	cd "$toolchain/debs"
 	for package in "${unpacked[@]}"; do
 		# apt checks the package against Debian's signed list.
-		apt-get -o APT::Sandbox::User=root download "$package"
+		apt-get -o APT::Sandbox::User=root download "$package=$full"
 	done
 	for deb in *.deb; do
 		dpkg-deb -x "$deb" "$toolchain"
@@ -62,10 +56,11 @@ wrap() {
 }
 
 install_bindgen() {
-	local config=$HOME/.cargo/config.toml args=()
+	local config=${CARGO_HOME:-$HOME/.cargo}/config.toml args=()
 	[ ! -e "$config" ] || args=(--config "$config")
-	unset RUSTUP_TOOLCHAIN RUSTC_WRAPPER RUSTFLAGS CARGO_BUILD_TARGET
-	export CARGO_HOME=$toolchain/cargo-home PATH=$toolchain/bin:$PATH
+	unset RUSTUP_TOOLCHAIN RUSTFLAGS CARGO_BUILD_TARGET
+	# Empty, it undoes what the configuration says.
+	export RUSTC_WRAPPER='' CARGO_HOME=$toolchain/cargo-home PATH=$toolchain/bin:$PATH
 	# It runs a few times for each build: optimising it takes longer than that saves.
 	export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 	export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=clang-$llvm
@@ -75,18 +70,27 @@ install_bindgen() {
 	rm -rf "$toolchain/cargo-home" "$toolchain/target"
 }
 
-[ ! -e "$toolchain/.complete" ] || {
-	echo "$toolchain"
-	exit
-}
-lock toolchain
+[ -e "$toolchain/.complete" ] || lock toolchain
+if [ -e "$toolchain/.complete" ]; then
+	# shellcheck source=/dev/null
+	. "$toolchain/versions"
+	needed=()
+else
+	choice=$("$repo/tools/rust-choice.sh")
+	eval "$choice"
+	unpacked=(
+		"rustc$infix" "rust$infix-src" "rustfmt$infix" "rust$infix-clippy" "cargo$infix"
+		"libstd-rust$infix-dev" "libstd-rust$infix-$rust"
+	)
+	mapfile -t needed < <(libraries "${unpacked[@]/%/=$full}")
+fi
+"$repo/tools/packages.sh" "clang-$llvm" "lld-$llvm" "llvm-$llvm" "libclang-$llvm-dev" "${build_tools[@]}" "${needed[@]}"
 if [ ! -e "$toolchain/.complete" ]; then
 	rm -rf "$toolchain"
 	mkdir -p "$toolchain"
-	mapfile -t needed < <(libraries "${unpacked[@]}")
-	"$repo/tools/packages.sh" "${needed[@]}"
 	step toolchain-unpack "fetching Rust $rust from Debian (about 1 minute)" unpack
 	step bindgen "building bindgen $bindgen (about 2 minutes)" install_bindgen
+	echo "rust=$rust llvm=$llvm" >"$toolchain/versions"
 	touch "$toolchain/.complete"
 fi
 echo "$toolchain"

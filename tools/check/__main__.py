@@ -122,13 +122,21 @@ class Check:
         log = LOGS / "package.log"
         results.case("package/build", run_logged([str(REPO / "tools/deb.sh")], log) == 0)
         self.report("package", results, log)
-        log = LOGS / "klp-test.log"
-        good = run_logged([str(REPO / "tools/klp-test.sh")], log) == 0
+        self.script("klp", "klp-test.sh", "klp relocations")
+
+    def scripts(self):
+        """What is fetched has moved on; a script is stopped half way; a machine does not stop."""
+        self.script("archive", "archive-test.sh", "what is fetched")
+        self.script("vm", "vm_test.py", "runner of the machines")
+
+    def script(self, name, program, what):
+        log = LOGS / f"{name}-test.log"
+        good = run_logged([str(REPO / "tools" / program)], log) == 0
         results = ktap.Results()
-        for how, name in re.findall(r"^(ok|not ok) (\S+)", read(log), re.MULTILINE):
-            results.case(name, how == "ok")
-        results.case("klp/its end", good)
-        self.report("klp relocations", results, log)
+        for how, case in re.findall(r"^(ok|not ok) (\S+)", read(log), re.MULTILINE):
+            results.case(case, how == "ok")
+        results.case(f"{name}/its end", good)
+        self.report(what, results, log)
 
     def configs(self):
         """Kernels that lack something: they are compiled, as far as we have a part in them."""
@@ -192,6 +200,7 @@ class Check:
                         start(self.drop_in, built[1])
                         if self.full:
                             start(self.guests, built[1])
+            self.scripts()
             self.user()
             self.package()
             self.programs()
