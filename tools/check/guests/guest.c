@@ -7,7 +7,7 @@
  *   put PAGE CONTENT  -> done   the page begins with this number
  *   guess BATCH       -> done   each page holds what is guessed of it, 512 guesses for one secret
  *   look              -> done   writes to all of them, and notes how long each took
- *   answer            -> A...   for each secret the guess that stood out, of all looks since it was asked last
+ *   answer            -> A...   for each secret the guess that stood out in the three looks since it was asked last
  *   all BATCH         -> done   each page holds something else
  *   pairs BATCH       -> done   as the first half of these, with one beside each that nobody has
  *   times             -> T...   writes to all of them: how long each took, in cycles
@@ -36,12 +36,13 @@
 static char *pages;
 static size_t n;
 static size_t *order;
-static long *took;
+/* Of the last looks: what disturbs one of them, or was not merged for it, does not count. */
+#define LOOKS	3
+static long (*took)[LOOKS];
+static int looks;
 
 static bool own(size_t number)
 {
-	size_t i;
-
 	n = number;
 	pages = mmap(NULL, n * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	order = calloc(n, sizeof(*order));
@@ -49,8 +50,6 @@ static bool own(size_t number)
 	if (pages == MAP_FAILED || !order || !took)
 		return false;
 	memset(pages, 1, n * PAGE);
-	for (i = 0; i < n; i++)
-		took[i] = -1;
 	return true;
 }
 
@@ -78,7 +77,7 @@ static long write_to(size_t page)
 	return __rdtsc() - start;
 }
 
-/* In no order. What disturbs only adds: the least of several looks counts. */
+/* In no order. */
 static void look(void)
 {
 	size_t i;
@@ -89,33 +88,31 @@ static void look(void)
 		order[i] = order[other];
 		order[other] = i;
 	}
-	for (i = 0; i < n; i++) {
-		long t = write_to(order[i]);
-
-		if (took[order[i]] < 0 || took[order[i]] > t)
-			took[order[i]] = t;
-	}
+	for (i = 0; i < n; i++)
+		took[order[i]][looks % LOOKS] = write_to(order[i]);
+	looks++;
 }
 
-static void forget(void)
+static long median(const long *t)
 {
-	size_t i;
+	long least = t[0] < t[1] ? t[0] : t[1], most = t[0] < t[1] ? t[1] : t[0];
 
-	for (i = 0; i < n; i++)
-		took[i] = -1;
+	return t[2] < least ? least : t[2] > most ? most : t[2];
 }
 
 /* The guess that is farthest from what nobody has. */
-static int answer(const long *t)
+static int answer(const long (*t)[LOOKS])
 {
 	double usual = 0, most = -1;
 	int i, best = 0;
 
 	for (i = SECRETS; i < GUESSES; i++)
-		usual += (double)t[i] / SECRETS;
+		usual += (double)median(t[i]) / SECRETS;
 	for (i = 0; i < SECRETS; i++) {
-		if (fabs(t[i] - usual) > most) {
-			most = fabs(t[i] - usual);
+		double apart = fabs(median(t[i]) - usual);
+
+		if (apart > most) {
+			most = apart;
 			best = i;
 		}
 	}
@@ -144,8 +141,8 @@ static bool serve(FILE *in, FILE *port)
 		look();
 	} else if (words == 1 && !strcmp(what, "answer")) {
 		for (i = 0; i < n / GUESSES; i++)
-			fprintf(port, "%d ", answer(took + i * GUESSES));
-		forget();
+			fprintf(port, "%d ", answer((const long (*)[LOOKS])took + i * GUESSES));
+		looks = 0;
 	} else if (words == 2 && !strcmp(what, "all")) {
 		for (i = 0; i < n; i++)
 			put(i, content(a, i, 0));
@@ -155,8 +152,8 @@ static bool serve(FILE *in, FILE *port)
 	} else if (words == 1 && !strcmp(what, "times")) {
 		look();
 		for (i = 0; i < n; i++)
-			fprintf(port, "%ld ", took[i]);
-		forget();
+			fprintf(port, "%ld ", took[i][0]);
+		looks = 0;
 	} else if (words == 2 && !strcmp(what, "touch")) {
 		for (i = a; i < n; i += 2)
 			write_to(i);
