@@ -96,31 +96,6 @@ ZRAM_TEST(unadvised_while_out)
 	EXPECT_TRUE(all_hold(map, N, 13));
 }
 
-/* What was merged unasked: it goes, comes back, is merged again, and given back. */
-ZRAM_TEST(unasked)
-{
-	char *map = equal_pages(N, 14);
-	int round;
-
-	NEEDS_KNOB("scope", "this provider has no scope");
-	ASSERT_NE(NULL, map);
-	ASSERT_EQ(0, knob_write("scope", "all"));
-	for (round = 0; round < 3; round++) {
-		ASSERT_EQ(0, knob_set("run", 1));
-		ASSERT_TRUE(gets_merged(map, N));
-		ASSERT_EQ(0, knob_set("run", 0));
-		ASSERT_TRUE(push_out(map, N));
-		if (round < 2)
-			EXPECT_TRUE(all_hold(map, N, 14));
-	}
-	/* While it is out, the scope becomes narrower. */
-	ASSERT_EQ(0, knob_write("scope", "madvise"));
-	EXPECT_TRUE(all_hold(map, N, 14));
-	EXPECT_TRUE(none_ksm(map, N));
-	EXPECT_TRUE(no_two_share(map, N));
-	EXPECT_EQ(0, ksm_stat(0, "ksm_rmap_items"));
-}
-
 static int peer_swapped(struct peer *p, void *arg)
 {
 	char *map;
