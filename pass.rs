@@ -29,11 +29,29 @@ pub(crate) enum Next {
     Begin,
     /// To scan this address space, which is its own until [`Passes::done`].
     Scan(Arc<MmSlot>),
-    /// Nothing: others are not done with theirs, or the last pass has only just begun. For so many ms at the
-    /// most.
-    Wait(u32),
+    /// Nothing for now.
+    Wait(Pause),
     /// The pass has ended.
     End(Ended),
+}
+
+/// What a scanner waits for.
+#[derive(Clone, Copy)]
+pub(crate) enum Pause {
+    /// Others, as long as they are not done with theirs.
+    Others,
+    /// So many ms, since the last pass began only just now.
+    Apart(u32),
+}
+
+impl Pause {
+    /// How long to wait at the most before looking again.
+    pub(crate) fn ms(self) -> u32 {
+        match self {
+            Self::Others => OTHERS_MS,
+            Self::Apart(ms) => ms,
+        }
+    }
 }
 
 /// A pass that has ended.
@@ -120,7 +138,7 @@ impl Pass {
 
 const SCANNERS: usize = MOST_SCANNERS as usize;
 
-/// How long to wait for other scanners at the most before looking again.
+/// How long others may take before they are looked at again.
 const OTHERS_MS: u32 = 10;
 
 /// How long after one pass the next begins, at the least. Who sees `full_scans` grow, changes pages and waits
@@ -173,11 +191,11 @@ impl Passes {
         let share = Some(Share { era: pass.era });
         if !pass.under_way {
             if pass.busy > 0 {
-                return (Next::Wait(OTHERS_MS), None);
+                return (Next::Wait(Pause::Others), None);
             }
             let rest_ms = pass.rest_ms();
             if rest_ms > 0 {
-                return (Next::Wait(rest_ms), None);
+                return (Next::Wait(Pause::Apart(rest_ms)), None);
             }
             pass.busy = 1;
             return (Next::Begin, share);
@@ -188,7 +206,7 @@ impl Passes {
             return (Next::Scan(slot), share);
         }
         if pass.busy > 0 {
-            return (Next::Wait(OTHERS_MS), None);
+            return (Next::Wait(Pause::Others), None);
         }
         pass.under_way = false;
         let ended = Ended {

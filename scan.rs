@@ -10,6 +10,7 @@ use crate::{
     control::Run,
     engine::Engine,
     mm::kthread::{self, Body, ThisThread, Wake},
+    pass::Pause,
     settings::LOOK_MS,
     step::{Bench, Step},
 };
@@ -94,11 +95,13 @@ impl Scanner {
                 }
                 Step::Begun { units } => left -= units.min(left),
                 Step::PassDone | Step::Stop => return,
-                Step::Wait(ms) => {
+                Step::Wait(pause) => {
                     let queue = engine.queue(self.number);
                     let on = || engine.passes.changes() != changes || !self.scans();
-                    thread.wait_ms(queue, ms, on);
-                    return;
+                    thread.wait_ms(queue, pause.ms(), on);
+                    if matches!(pause, Pause::Others) {
+                        return;
+                    }
                 }
             }
             if self.number == 0 && engine.registry.has_dead() {

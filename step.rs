@@ -31,7 +31,7 @@ use crate::{
         walk::{Batch, Mapping, Seen, Which, BATCH_PAGES},
     },
     mm_slot::Turn,
-    pass::{Ended, Next},
+    pass::{Ended, Next, Pause},
     reads::{Read, Reads},
     reap::{forget, SOME},
     rmap_item::Kind,
@@ -61,8 +61,8 @@ pub(crate) enum Step {
         units: u64,
     },
     PassDone,
-    /// It is not yet time to go on. For so many ms at the most.
-    Wait(u32),
+    /// It is not yet time to go on.
+    Wait(Pause),
     /// There is nothing to be scanned now.
     Stop,
 }
@@ -134,7 +134,7 @@ impl Engine {
                     self.end(&ended);
                     return Step::PassDone;
                 }
-                (Next::Wait(ms), _) => return Step::Wait(ms),
+                (Next::Wait(pause), _) => return Step::Wait(pause),
                 // Not without a share.
                 _ => return Step::Stop,
             },

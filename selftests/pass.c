@@ -105,3 +105,32 @@ BESIDE_TEST(they_are_apart)
 	EXPECT_GE(ms / apart_ms + 2, scans) TH_LOG("%ld passes in %ld ms", scans, ms);
 	ASSERT_TRUE(ksm_passes(2));
 }
+
+/*
+ * One that would come too early comes in time, and not after the rest that follows a
+ * batch: that is an hour, which ends when it is changed. Unless it was changed before it
+ * began, which may be now and then.
+ */
+BESIDE_TEST(the_next_one_is_not_forgotten)
+{
+	long sleep_ms = 3600000, scans;
+	int i, polls, forgotten = 0;
+
+	ASSERT_NE(NULL, different_pages(2, 1));
+	ASSERT_EQ(0, knob_set("sleep_millisecs", sleep_ms));
+	ASSERT_EQ(0, knob_set("run", 1));
+	for (i = 0; i < 50; i++) {
+		scans = knob("full_scans");
+		usleep(1000);
+		ASSERT_EQ(0, knob_set("sleep_millisecs", ++sleep_ms));
+		while (knob("full_scans") == scans) {
+			for (polls = 0; polls < 100 && knob("full_scans") == scans; polls++)
+				usleep(1000);
+			if (knob("full_scans") > scans)
+				break;
+			forgotten++;
+			ASSERT_EQ(0, knob_set("sleep_millisecs", ++sleep_ms));
+		}
+	}
+	EXPECT_GT(25, forgotten);
+}
