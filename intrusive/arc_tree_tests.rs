@@ -75,7 +75,7 @@ fn insert(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Result<bo
 fn vacant(tree: &mut ArcTree<Element>, checksum: u64, content: u64) -> Result<Place<'_, Element>> {
     match find(tree, checksum, content) {
         Entry::Vacant(place) => Ok(place),
-        Entry::Found(_) => Err(EEXIST),
+        Entry::Found(_) => Err(EINVAL),
     }
 }
 
