@@ -9,8 +9,9 @@ import shutil
 import subprocess
 
 BUILD = "tools/check/mutants/build.sh"
-# What decides whether a test passes, beside Rust.
-SOURCES = ("selftests/", "kernel/", "dkms/", "tools/user/", "Kbuild")
+# What decides whether a test passes, beside the module's own files: in user space, and in a machine.
+SOURCES_USER = ("tools/user/",)
+SOURCES = ("selftests/", "kernel/", "dkms/", "Kbuild")
 
 
 class Copy:
@@ -29,8 +30,10 @@ class Copy:
     def state(self):
         """A name for all that the tests of this tree depend on."""
         whole = hashlib.sha256()
+        sources = SOURCES_USER if self.kernel == "user" else SOURCES
         for name in self.names():
-            if name.endswith(".rs") or name.startswith(SOURCES):
+            of_module = name.endswith(".rs") and not name.startswith("tools/")
+            if of_module or name.startswith(sources):
                 whole.update(name.encode() + b"\0" + (self.repo / name).read_bytes())
         return whole.hexdigest()
 
