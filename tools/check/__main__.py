@@ -40,6 +40,8 @@ ROUNDS = {"debug": 25, "plain": 50, "debian": 50}
 # Seconds after which a machine is stuck; several times what it needs.
 TIMEOUT = {"plain": 1800, "debug": 4000, "uml": 1200, "debian": 2400, "arm64": 3600}
 TIMEOUT_DROP_IN = 1800
+# How many mutants of those that run on User-Mode Linux are tried, by turns: all of all with --full.
+MUTANTS = 3
 # With more than one CPU, User-Mode Linux flushes no TLB but its own: whatever
 # write-protects a page, in-tree KSM too, loses writes of the others.
 CPUS = {"plain": "2", "debug": "2", "uml": "1", "debian": "2", "arm64": "2"}
@@ -195,7 +197,11 @@ class Check:
                     start(self.boot, *built)
                     if kind_of(name) != "debian":
                         source = source or (name, built[1])
+                    if name == "uml":
+                        start(self.mutants, built[1], "uml", *["user"] * self.full)
                     if name == "debian":
+                        if self.full:
+                            start(self.mutants, built[1], "debian")
                         start(self.demo)
                         start(self.drop_in, built[1])
                         if self.full:
@@ -307,6 +313,24 @@ class Check:
             RKSM="0",
             VM_TIMEOUT=str(TIMEOUT_DROP_IN),
         )
+
+    def mutants(self, source, *kernels):
+        """Whether the tests find out where a protection is missing."""
+        name = f"mutants-{kernels[0]}"
+        say(f"{name}: build and run them")
+        found, log = LOGS / f"check-{name}.ktap", LOGS / f"check-{name}.log"
+        chosen = [f"--kernel={kernel}" for kernel in kernels]
+        chosen += [] if self.full else [f"--turn={MUTANTS}"]
+        with found.open("w") as out, log.open("w") as err:
+            command = ["/usr/bin/python3", "-B", REPO / "tools/check/mutants", *chosen]
+            status = subprocess.run(command, stdout=out, stderr=err, check=False).returncode
+
+        def judge():
+            results = ktap.parse(read(found), source, name)
+            results.case(f"{name}/its end (status {status})", status == 0)
+            self.report(name, results, found)
+
+        return judge
 
     def one_suite(self, name, source, command, **settings):
         """A machine that runs one suite, which leaves KTAP in the file that `command` is made for."""
