@@ -132,7 +132,7 @@ tree() {
 	printf 'VERSION = %s\nPATCHLEVEL = %s\nSUBLEVEL = 1\n' "${1%.*}" "${1#*.}" >"$folder/Makefile"
 	seq -f 'line %g' 40 | sed "${2:-}" >"$folder/mm/ksm.c"
 	echo other >"$folder/mm/other.c"
-	echo '*.o' >"$folder/.gitignore"
+	printf '/*\n*.o\n' >"$folder/.gitignore"
 	echo object >"$folder/there.o"
 }
 
@@ -241,7 +241,6 @@ debian_without_its_kernel() {
 source_of_ones_own() {
 	known
 	tree "$kernel_series"
-	rm "$work/linux-$kernel_series/there.o"
 	tar -cJf "$work/linux.tar.xz" -C "$work" "linux-$kernel_series"
 	export KERNEL_SOURCE=$work/nowhere
 	! source_says && has said 'KERNEL_SOURCE=' 'no such file' || return
@@ -249,16 +248,23 @@ source_of_ones_own() {
 	! source_says && has said 'is no kernel source' || return
 	local linux=$work/home/.cache/rksm/linux
 	KERNEL_SOURCE=$work/linux.tar.xz
-	source_says && grep -qx 'patched 20' "$linux/mm/ksm.c" || return
+	source_says && is_right 20 || return
 	# Of a folder every change is seen; what is not changed keeps its date.
 	KERNEL_SOURCE=$work/linux-$kernel_series
 	touch -d yesterday "$linux/mm/ksm.c"
 	echo changed >"$KERNEL_SOURCE/mm/other.c"
-	echo object >"$KERNEL_SOURCE/there.o"
-	source_says && grep -qx changed "$linux/mm/other.c" && [ ! -e "$linux/there.o" ] &&
+	source_says && is_right 20 && grep -qx changed "$linux/mm/other.c" || return
+	# In a clone a file may be known and ignored, or new; what is only ignored is none.
+	cd "$KERNEL_SOURCE"
+	git init -q
+	git add -f there.o .gitignore Makefile mm/ksm.c
+	echo more >mm/other.c
+	echo object >left.o
+	echo '*.o' >.gitignore
+	source_says && is_right 20 && grep -qx more "$linux/mm/other.c" &&
 		[ -z "$(find "$linux/mm/ksm.c" -newermt '1 hour ago')" ] || return
 	KERNEL_SOURCE=$work/linux.tar.xz
-	source_says && grep -qx other "$linux/mm/other.c"
+	source_says && is_right 20 && grep -qx other "$linux/mm/other.c"
 }
 
 only_what_changes_is_written() {

@@ -6,6 +6,7 @@
 # Git puts it there, with its own files beside the tree. Only files whose content
 # changes are written, so that a build after a changed patch compiles what it must
 # and no more. A tree that somebody has stopped half way is put right in the same way.
+# shellcheck disable=SC2030,SC2031 # what git is told is for that subshell
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/tools/versions.sh"
@@ -56,7 +57,7 @@ fetch() {
 	dpkg-deb --fsys-tarfile "$package" |
 		tar -xO "./usr/src/linux-source-$series.tar.xz" |
 		tar -xJ -C "$apt/linux" --strip-components=1
-	take_in "$apt/linux" debian --force
+	take_in "$apt/linux" debian
 	# It need not be written twice; update does the rest.
 	[ -e "$tree" ] || mv "$apt/linux" "$tree"
 	dpkg-deb -f "$package" Version >"$GIT_DIR/debian.version"
@@ -70,23 +71,32 @@ unpack() {
 	rm -rf "$new"
 	mkdir "$new"
 	tar -xf "$KERNEL_SOURCE" -C "$new" --strip-components=1
-	take_in "$new" own --force
+	take_in "$new" own
 	rm -rf "$new"
 	echo "$key" >"$GIT_DIR/own.key"
 }
 
-# take_in FOLDER NAME [OPTION]: its files become the source of that name. Of a tree
-# that people work in, what its .gitignore names is none.
-take_in() {
-	local index=$GIT_DIR/index-$2
-	rm -f "$index.lock"
-	GIT_INDEX_FILE=$index GIT_WORK_TREE=$1 git -c core.excludesFile=/dev/null -C "$1" add --all "${@:3}" .
-	[ -n "$(GIT_INDEX_FILE=$index git ls-files Makefile)" ] || {
+# take_in FOLDER NAME: its files become the source of that name. In a clone of git's
+# they are what that knows, and what is new.
+take_in() (
+	cd "$1"
+	[ -e Makefile ] || {
 		echo "${KERNEL_SOURCE:-$1} is no kernel source: it has no Makefile"
 		return 1
 	}
-	git update-ref "refs/source/$2" "$(GIT_INDEX_FILE=$index git write-tree)"
-}
+	export GIT_INDEX_FILE=$GIT_DIR/index-$2 GIT_WORK_TREE=$1
+	rm -f "$GIT_INDEX_FILE.lock"
+	if [ -e .git ]; then
+		env -u GIT_DIR -u GIT_WORK_TREE -u GIT_INDEX_FILE git -c safe.directory='*' \
+			ls-files -z --cached --others --exclude-standard | sort -zu >"$GIT_INDEX_FILE.now"
+		git ls-files -z | sort -z | comm -z -23 - "$GIT_INDEX_FILE.now" |
+			git update-index -z --force-remove --stdin
+		git update-index -z --add --remove --stdin <"$GIT_INDEX_FILE.now"
+	else
+		git add --all --force .
+	fi
+	git update-ref "refs/source/$2" "$(git write-tree)"
+)
 
 # Puts patches and files together in an index of its own, then has the tree follow.
 update() {
