@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 name=$1
-out=$repo/build/$name
+out=${VM_BUILT:-$repo/build/$name}
 image=$repo/build/demo/guest.img
 "$repo/tools/packages.sh" busybox-static binutils python3
 "$repo/tools/demo/prepare" "$image"

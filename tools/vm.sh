@@ -4,13 +4,13 @@
 # of its own if KERNEL is `debian` or `debian-FLAVOUR`, as the VM_*, RKSM and
 # ACCEL variables say. VM_ROOT is another folder with what debian-root.sh leaves in
 # one, and VM_UEFI one with firmware to boot that by, as tools/check-deb makes it.
-# RKSM_RUN holds the command; without it there is a shell.
+# VM_BUILT is another folder with what build.sh left. RKSM_RUN holds the command; without it there is a shell.
 # Exits with the command's status (make would turn any failure into 2).
 
 . "$(dirname "$0")/lib.sh"
 
 name=$1
-out=$repo/build/$name
+out=${VM_BUILT:-$repo/build/$name}
 [ -n "${RKSM_RUN:-}" ] || [ -t 0 ] ||
 	die "a shell in the test machine needs a terminal; use RUN='command'"
 of_debian "$name" || [ -z "${VM_DISK:-}" ] || die "only KERNEL=debian has a disk: VM_DISK means nothing here"

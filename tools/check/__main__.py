@@ -241,6 +241,7 @@ class Check:
         if name == "uml":
             self.needs(name, "bench")
         tests = self.build_tests(name, source)
+        self.keep(name)
         return (name, source, tests) if tests else None
 
     def needs(self, name, program):
@@ -264,6 +265,7 @@ class Check:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         env = dict(os.environ, VM_LOG=str(out / KERNEL_LOG), RKSM="1", VM_MEM=MEM[kind])
+        env["VM_BUILT"] = str(self.built(name))
         seconds = TORTURE_SECONDS_FULL if self.full else TORTURE_SECONDS
         timeout = TIMEOUT[kind] + 2 * seconds
         env |= {"VM_CPUS": CPUS[kind], "VM_NUMA": NUMA[kind], "VM_DIMM": DIMM[kind]}
@@ -285,7 +287,8 @@ class Check:
     def demo(self):
         say("demo: boot and run it")
         log = LOGS / "check-demo/demo.log"
-        status = run_logged([str(REPO / "tools/demo.sh"), "debian"], log)
+        env = dict(os.environ, VM_BUILT=str(self.built("debian")))
+        status = run_logged([str(REPO / "tools/demo.sh"), "debian"], log, env=env)
 
         def judge():
             results = ktap.Results()
@@ -303,8 +306,8 @@ class Check:
     def drop_in(self, source):
         """Debian's own tools, with each provider of page merging."""
         say("drop-in: boot with Debian's tools for KSM")
-        module = "build/debian/rksm"
-        run = f"/usr/bin/python3 -B tools/check/dropin {module}_hooks.ko {module}.ko build/rksmctl"
+        built = self.built("debian")
+        run = f"/usr/bin/python3 -B tools/check/dropin {built}/rksm_hooks.ko {built}/rksm.ko {built}/rksmctl"
         boot = 'VM_ROOT=$("$0/debian-tools.sh") && export VM_ROOT && RKSM_RUN=$1 exec "$0/vm.sh" debian'
         return self.one_suite(
             "drop-in",
@@ -337,7 +340,7 @@ class Check:
         out = LOGS / f"check-{name}"
         shutil.rmtree(out, ignore_errors=True)
         found, kernel_log, log = out / f"{name}.ktap", out / KERNEL_LOG, out / "machine.log"
-        env = dict(os.environ, VM_LOG=str(kernel_log), **settings)
+        env = dict(os.environ, VM_LOG=str(kernel_log), VM_BUILT=str(self.built("debian")), **settings)
         status = run_logged(command(found), log, env=env)
 
         def judge():
@@ -493,12 +496,27 @@ def run_logged(command, path, **options):
         return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False, **options).returncode
 
 
+def why_not():
+    """What would end in the middle of it."""
+    for path in (REPO / "build", *(REPO / "build").glob("*"), *LOGS.glob("*")):
+        if not os.access(path, os.W_OK):
+            return f"{path} belongs to another user: remove it, or be that one"
+    listed = subprocess.run(["git", "-C", REPO, "ls-files"], capture_output=True, text=True, check=False)
+    if listed.returncode:
+        return f"the rules are for the files that git knows: {listed.stderr.strip()}"
+    return None
+
+
 def main():
     parser = argparse.ArgumentParser(prog="check", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="everything on the debug kernel, a longer torture, arm64, and check-deb")
+    more = "everything on the debug kernel, a longer torture, arm64, and check-deb"
+    parser.add_argument("--full", action="store_true", help=more)
     parser.add_argument("kernels", nargs="*", help="plain, debug, uml, debian, debian-FLAVOUR, arm64")
     args = parser.parse_args()
     LOGS.mkdir(parents=True, exist_ok=True)
+    if why := why_not():
+        say(why)
+        return 1
     with (LOGS / "check.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,6 +8,7 @@
 
 results=$1 source=$2 tests=$3 set=$4
 shift 4
+programs=${RKSM_KO%/*}
 mkdir -p "$results/kunit"
 
 note() {
@@ -59,16 +60,16 @@ make -s -C selftests run_tests KSRC="$source" OUTPUT="$tests" SET="$set" \
 # Not to measure anything, but to see that it can. User-Mode Linux is fast.
 if [ "$set" = uml ]; then
 	note "benchmark"
-	timeout 300 build/rksm-bench run --size tiny --module "$RKSM_KO" --out "$results/bench.jsonl" \
+	timeout 300 "$programs/rksm-bench" run --size tiny --module "$RKSM_KO" --out "$results/bench.jsonl" \
 		>"$results/bench" 2>&1 && echo ok >>"$results/bench"
 fi
 
 # What it needs of a system only Debian has.
 if [ "$set" = debian ]; then
 	note "rksmctl"
-	/usr/bin/python3 -B tools/check/rksmctl build/rksmctl >"$results/rksmctl.ktap" 2>&1
+	/usr/bin/python3 -B tools/check/rksmctl "$programs/rksmctl" >"$results/rksmctl.ktap" 2>&1
 	note "what the documents show"
-	/usr/bin/python3 -B tools/check/documents build/rksmctl >"$results/documents.ktap" 2>&1
+	/usr/bin/python3 -B tools/check/documents "$programs/rksmctl" >"$results/documents.ktap" 2>&1
 fi
 
 note "unloading"
