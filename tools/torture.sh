@@ -16,6 +16,8 @@ else
 fi
 # Not where make check has its tests, which may be running.
 tests=$repo/build/$name/torture
+exec 8>"$tests.lock"
+flock -n 8 || die "another make torture KERNEL=$name is running here"
 seconds=${TORTURE_SECONDS:-60}
 export VM_LOG=${VM_LOG:-$repo/build/log/torture-$name.log}
 # More than one node and one CPU, but see tools/check for User-Mode Linux.
