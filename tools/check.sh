@@ -6,5 +6,5 @@
 
 "$repo/tools/packages.sh" git perl python3 python3-venv shellcheck make libnuma-dev xz-utils debian-archive-keyring
 # Two machines at once, and what is built beside them.
-"$repo/tools/needs.sh" 7000 3072 toolchain source debian plain debug uml programs
+"$repo/tools/needs.sh" 7000 3072 toolchain source debian tools plain debug uml programs
 exec /usr/bin/python3 -B "$repo/tools/check" "$@"

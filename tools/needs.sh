@@ -10,8 +10,9 @@
 part() {
 	case $1 in
 	toolchain) what='toolchain-*/.complete' size=1600 ;;
-	source) what=linux.stamp size=4300 ;;
-	debian*) what='debian-*/root.img' size=4000 ;;
+	source) what=linux.stamp size=2700 ;;
+	debian*) what='debian-*/tree' size=4000 ;;
+	tools) what='debian-tools-*' size=1200 ;;
 	plain) what=build-plain/rksm.stamp size=700 ;;
 	debug) what=build-debug/rksm.stamp size=1100 ;;
 	uml) what=build-uml/rksm.stamp size=400 ;;
