@@ -21,6 +21,8 @@
 //! 8. The books ([`Ledger::open`](books::Ledger::open)), not inside 6 and 7.
 //! 9. The pass ([`Passes`](pass::Passes)).
 //! 10. [`Registry`](registry::Registry)'s spinlock, which the hooks take under any of the above.
+//! 11. The spinlocks of what is counted for each domain: an address space's, and that of the
+//!     [`Census`](mm::census::Census), not one inside the other.
 
 #![deny(
     clippy::expect_used,
