@@ -78,11 +78,20 @@ ZRAM_TEST(unmerged_while_out)
 ZRAM_TEST(unadvised_while_out)
 {
 	char *map = MERGED_PAGES(N, 13), *still = page_of(map, N / 2);
+	struct iovec one = { map, pagesize };
+	int pipes[2];
 
 	ASSERT_EQ(0, knob_set("run", 0));
+	/* The merged page is still there, in the swap cache: somebody refers to it. */
+	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
+	ASSERT_EQ(pagesize, vmsplice(pipes[1], &one, 1, 0));
 	ASSERT_TRUE(push_out(map, N));
 	ASSERT_EQ(0, madvise(map, N / 2 * pagesize, MADV_UNMERGEABLE));
 	EXPECT_TRUE(all_hold(map, N, 13));
+	EXPECT_TRUE(none_ksm(map, N / 2));
+	EXPECT_TRUE(all_ksm(still, N / 2));
+	close(pipes[0]);
+	close(pipes[1]);
 	/* Those that are still advised are merged once more; the others never. */
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, N / 2 - 1));
