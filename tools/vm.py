@@ -570,6 +570,8 @@ def probe_kvm(args):
     memo = CACHE / "accel" / boot
     log = CACHE / "accel/probe.log"
     known = memo.read_text().strip() if memo.exists() else ""
+    # What an earlier version wrote has no reason.
+    known = known if known != "tcg" else ""
     if known == "kvm":
         return known
     why = kvm_is_out_of_reach()
@@ -607,8 +609,8 @@ def try_kvm(args, log):
     if status == STATUS_TIMEOUT:
         return f"the kernel did not come up in {trial.timeout} s ({log})"
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-    last = ": " + lines[-1] if any(lines) else ""
-    return f"the kernel's trial ended with status {status} ({log}){last}" if status else None
+    said = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no log")
+    return f"the trial boot ended with status {status} ({log}): {said}" if status else None
 
 
 def parse():
