@@ -61,11 +61,17 @@ if load && cd "$RKSM_REPO"; then
 	status=$?
 fi
 
-# What a left-over background process holds open must not keep the machine up.
+# What a left-over background process holds open must not keep the machine up. One
+# who reads slowly, as `less` does, may: then a `cat` is writing.
 exec 1>&- 2>&-
-for _ in {1..20}; do
-	# shellcheck disable=SC2086
-	kill -0 $cats || break
+write=1 idle=0
+[ "$(uname -m)" != aarch64 ] || write=64
+# shellcheck disable=SC2086
+while kill -0 $cats && [ $idle -lt 20 ]; do
+	idle=$((idle + 1))
+	for cat in $cats; do
+		read -r call _ <"/proc/$cat/syscall" && [ "$call" = $write ] && idle=0
+	done
 	sleep 0.1
 done 2>/dev/null
 echo "$status" >"$ret"
