@@ -36,7 +36,7 @@ MACHINES_AT_ONCE = 2
 PROGRAMS = ("bench", "rksmctl")
 TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
 # How many of a test's rounds are done there, in percent: all with --full.
-ROUNDS = {"debug": 25, "plain": 50, "debian": 50}
+ROUNDS = {"debug": 10, "plain": 50, "debian": 50}
 # Seconds after which a machine is stuck; several times what it needs.
 TIMEOUT = {"plain": 1800, "debug": 4000, "uml": 1200, "debian": 2400, "arm64": 3600}
 TIMEOUT_DROP_IN = 1800

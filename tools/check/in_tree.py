@@ -30,8 +30,10 @@ def judge(text, program, listed):
     now_and_then = marked(listed, "?")
     failing = {case for case in listed if case[0] not in "?!"}
     failed = {case for how, case in said if how == "not ok"}
-    yield from (f"{program}/{case}: in-tree KSM fails it, which is not listed" for case in sorted(failed - failing - now_and_then))
-    yield from (f"{program}/{case}: in-tree KSM does not fail it" for case in sorted(failing - failed))
+    for case in sorted(failed - failing - now_and_then):
+        yield f"{program}/{case}: in-tree KSM fails it, which is not listed"
+    for case in sorted(failing - failed):
+        yield f"{program}/{case}: in-tree KSM does not fail it"
 
 
 def main():

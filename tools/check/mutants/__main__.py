@@ -18,9 +18,9 @@ LOGS = REPO / "build/log/mutants"
 sys.path.insert(0, str(HERE.parent))
 
 # Only now they are found.
-import klog  # noqa: E402
-import mutant as mutants  # noqa: E402
-from copy_of_tree import Copy  # noqa: E402
+import klog
+import mutant as mutants
+from copy_of_tree import Copy
 
 # What tools/vm.py exits with.
 TIMED_OUT, DIED = 124, 255
@@ -66,7 +66,7 @@ def signs_in_machine(copy, run, log, seconds):
     status = copy.boot(run, log, seconds)
     cases = CASE.findall(read(log)[start:])
     signs = {"dies"} if status == DIED else {"hangs"} if status == TIMED_OUT else set()
-    if any(skip for _, _, skip in cases) or not cases and not signs:
+    if any(skip for _, _, skip in cases) or (not cases and not signs):
         raise Survived(f"not all cases of {run} ran (status {status})")
     if any(how == "not ok" for how, _, _ in cases):
         signs.add("fails")
@@ -107,14 +107,16 @@ class Runner:
         try:
             self.build(runs, log)
         except Survived as why:
-            self.bad = {run: f"without a mutant {why}: {log}" for run in runs}
+            self.bad = dict.fromkeys(runs, f"without a mutant {why}: {log}")
             return
         for run in runs:
             log = new_log(f"without-{self.kernel}-{re.sub(r'[^a-z0-9_.]+', '-', run)}")
             try:
-                if signs := self.signs(run, log):
-                    raise Survived(f"{run} {' and '.join(sorted(signs))}")
-            except Survived as why:
+                signs = self.signs(run, log)
+                why = f"{run} {' and '.join(sorted(signs))}" if signs else None
+            except Survived as survived:
+                why = survived
+            if why:
                 self.bad[run] = f"without a mutant {why}: {log}"
                 continue
             with passed.open("a") as out:
