@@ -4,8 +4,15 @@ checkpatch, which comes with its source."""
 
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import rust_source
+
+sys.path.append(str(Path(__file__).parent / "mutants"))
+
+# Only now it is found.
+import mutant  # noqa: E402
 
 # Where unsafe code may stand: the layer over C, and the intrusive containers.
 UNSAFE_ALLOWED = ("mm/", "intrusive/")
@@ -186,6 +193,11 @@ def the_demo_prints_what_readme_shows(repo):
         yield "README.md: the demo's table has other columns"
 
 
+def each_protection_has_a_mutant(repo):
+    """Or docs/known-races.md says why not; and each mutant applies to the tree as it is."""
+    yield from mutant.complaints(repo)
+
+
 def run(command, repo):
     result = subprocess.run(command, cwd=repo, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -205,6 +217,7 @@ CHECKS = (
     rust_is_formatted,
     blocks_say_what_they_are,
     the_demo_prints_what_readme_shows,
+    each_protection_has_a_mutant,
 )
 
 
