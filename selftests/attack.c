@@ -45,6 +45,8 @@ struct shared {
 	bool tells[ORACLES];	/* one guess looked other than another */
 	double t;
 	char counters[2][4096];
+	/* Where they have their pages. */
+	char *of_victim, *of_attacker;
 };
 
 struct party {
@@ -123,6 +125,7 @@ static int victim(struct peer *p, void *arg)
 			if (!map)
 				map = pages_for(who, AT_ONCE);
 			CHECK(map);
+			s->of_victim = map;
 			for (r = 0; r < AT_ONCE; r++) {
 				s->secret[r] = random_word() % SECRETS;
 				put(page_of(map, r), content(s->batch, r, s->secret[r]));
@@ -449,6 +452,7 @@ static int attacker(struct peer *p, void *arg)
 	int i;
 
 	CHECK(attacker_begins(who));
+	s->of_attacker = own->map;
 	while ((order = peer_swap(p, 0)) != END) {
 		if (order == NEW_SECRETS) {
 			own->times = 0;
@@ -662,6 +666,47 @@ ATTACK(counters)
 	if (same == variant->finds)
 		printf("# not:\n%s# and:\n%s", before, self->s->counters[1]);
 	EXPECT_NE(variant->finds, same);
+	BOTH_END();
+}
+
+static uint64_t victims_frame(struct shared *s, int r)
+{
+	return pfn_of(the_victim.pid, page_of(s->of_victim, r));
+}
+
+static uint64_t attackers_frame(struct shared *s, int r, int guess)
+{
+	return pfn_of(the_attacker.pid, page_of(s->of_attacker, r * GUESSES + guess));
+}
+
+/* Which frame the secret is in is not for him who guesses it to say, nor for him who has it. */
+ATTACK(frame)
+{
+	static uint64_t guessed[PAGES];
+	uint64_t had[AT_ONCE];
+	struct shared *s = self->s;
+	int r, i, of_another = 0;
+
+	ASSERT_EQ(0, knob_set("fresh_frames", 1));
+	s->batch++;
+	ASSERT_TRUE(give(&the_victim, NEW_SECRETS) && give(&the_attacker, GUESS_ALL));
+	for (i = 0; i < PAGES; i++)
+		guessed[i] = attackers_frame(s, i / GUESSES, i % GUESSES);
+	for (r = 0; r < AT_ONCE; r++)
+		had[r] = victims_frame(s, r);
+	ASSERT_TRUE(merge_all(6));
+	for (r = 0; r < AT_ONCE; r++) {
+		uint64_t now = victims_frame(s, r);
+
+		EXPECT_NE(0, now);
+		EXPECT_EQ(variant->finds, now == attackers_frame(s, r, s->secret[r]));
+		EXPECT_EQ(!variant->finds, now == had[r]);
+		EXPECT_NE(guessed[r * GUESSES + s->secret[r]], now);
+		for (i = 0; i < PAGES; i++)
+			of_another += now == guessed[i];
+	}
+	/* A frame that he has just freed may come to be drawn, one of a thousand. */
+	EXPECT_GE(2, of_another);
 	BOTH_END();
 }
 
