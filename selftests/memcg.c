@@ -301,22 +301,28 @@ MEMCG_TEST(release_at_the_limit)
 	EXPECT_EQ(0, end_member(&pa));
 }
 
-/* Whoever has had a page of its own is charged for what takes its place, in whichever frame. */
-static void charge_stays(struct __test_metadata *_metadata, int drawn)
+/* Two groups whose pages are merged with each other: the one that came first, and waited, is charged. */
+static void merge_two(struct __test_metadata *_metadata, struct peer *pa, struct peer *pb)
 {
 	struct member a = { .group = "a", .seed = 6, .spread = true };
 	struct member b = { .group = "b", .seed = 6, .spread = true };
+
+	ASSERT_TRUE(start_member(pa, &a));
+	ASSERT_TRUE(start_member(pb, &b));
+	ASSERT_EQ(0, knob_set("run", 1));
+	ASSERT_TRUE(ksm_settles(N, N));
+	EXPECT_TRUE(anon_becomes("a", N));
+	EXPECT_TRUE(anon_becomes("b", 0));
+}
+
+/* Whoever has had a page of its own is charged for what takes its place, in whichever frame. */
+static void charge_stays(struct __test_metadata *_metadata, int drawn)
+{
 	struct peer pa, pb;
 
 	NEEDS_KNOB("fresh_frames", "this provider draws no frames");
 	ASSERT_EQ(0, knob_set("fresh_frames", drawn));
-	ASSERT_TRUE(start_member(&pa, &a));
-	ASSERT_TRUE(start_member(&pb, &b));
-	ASSERT_EQ(0, knob_set("run", 1));
-	ASSERT_TRUE(ksm_settles(N, N));
-	/* The one that comes first waits for the other. */
-	EXPECT_TRUE(anon_becomes("a", N));
-	EXPECT_TRUE(anon_becomes("b", 0));
+	merge_two(_metadata, &pa, &pb);
 	EXPECT_EQ(0, ask(&pb, LOOK));
 	EXPECT_EQ(0, end_member(&pb));
 	EXPECT_TRUE(anon_becomes("a", N));
@@ -338,16 +344,9 @@ MEMCG_TEST(charge_stays_with_drawn_frames)
 /* The last one that maps a page which is charged to others gets, and is charged for, one of its own. */
 MEMCG_TEST(last_mapping_in_another_group)
 {
-	struct member a = { .group = "a", .seed = 8, .spread = true };
-	struct member b = { .group = "b", .seed = 8, .spread = true };
 	struct peer pa, pb;
 
-	ASSERT_TRUE(start_member(&pa, &a));
-	ASSERT_TRUE(start_member(&pb, &b));
-	ASSERT_EQ(0, knob_set("run", 1));
-	ASSERT_TRUE(ksm_settles(N, N));
-	EXPECT_TRUE(anon_becomes("a", N));
-	EXPECT_TRUE(anon_becomes("b", 0));
+	merge_two(_metadata, &pa, &pb);
 	EXPECT_EQ(0, end_member(&pa));
 	ASSERT_TRUE(ksm_settles(N, 0));
 	EXPECT_TRUE(anon_becomes("a", N));

@@ -81,8 +81,6 @@ BESIDE_TEST(how_long_it_takes)
 	EXPECT_EQ(0, knob("last_pass_millisecs"));
 }
 
-TEST_HARNESS_MAIN
-
 /*
  * Whoever sees one end has time for a change and a look at full_scans before the next.
  * The most that there can be in the time that went by, however slow the machine is.
@@ -134,3 +132,5 @@ BESIDE_TEST(the_next_one_is_not_forgotten)
 	}
 	EXPECT_GT(10, forgotten);
 }
+
+TEST_HARNESS_MAIN
