@@ -12,7 +12,7 @@ import rust_source
 sys.path.append(str(Path(__file__).parent / "mutants"))
 
 # Only now it is found.
-import mutant  # noqa: E402
+import mutant
 
 # Where unsafe code may stand: the layer over C, and the intrusive containers.
 UNSAFE_ALLOWED = ("mm/", "intrusive/")

@@ -91,9 +91,7 @@ impl Names {
     }
 
     fn cgroup_of(&mut self, system: &System, number: &str) -> Option<String> {
-        let cgroups = self
-            .cgroups
-            .get_or_insert_with(|| Cgroup::numbered(system));
+        let cgroups = self.cgroups.get_or_insert_with(|| Cgroup::numbered(system));
         let path = cgroups.get(&number.parse().ok()?)?;
         Some(format!("cgroup {}", plain(&path.to_string_lossy())))
     }
