@@ -244,6 +244,19 @@ class Check:
         self.keep(name)
         return (name, source, tests) if tests else None
 
+    @staticmethod
+    def built(name):
+        return REPO / "build/check" / name
+
+    def keep(self, name):
+        """A machine loads the module again and again, and somebody may build another meanwhile."""
+        kept, programs = self.built(name), [f"build/{program}" for program in ("rksm-bench", "rksmctl")]
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir(parents=True)
+        for file in (*(f"build/{name}/{file}" for file in ("kernel", "rksm.ko", "rksm_hooks.ko")), *programs):
+            if (REPO / file).exists():
+                shutil.copy(REPO / file, kept)
+
     def needs(self, name, program):
         """Builds a program for the host, which runs in the machine too."""
         log, results = LOGS / f"{program}.log", ktap.Results()
