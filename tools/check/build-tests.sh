@@ -7,6 +7,14 @@
 . "$(dirname "$0")/../lib.sh"
 . "$repo/tools/env.sh"
 
+# newer_than_all FILE OTHER...
+newer_than_all() {
+	local file
+	for file in "${@:2}"; do
+		[ "$1" -nt "$file" ] || return
+	done
+}
+
 source=$1 out=$2 set=$3
 selftests=$source/tools/testing/selftests
 arch=x86
@@ -35,8 +43,7 @@ case $set in uml | debian | arm64) exit 0 ;; esac
 mkdir -p "$out/kernel"
 for program in $own; do
 	files=("$selftests"/mm/{"$program",vm_util,hugepage_settings}.c)
-	newest=$(find "${files[@]}" "$built/kernel/$program" -printf '%T@ %p\n' 2>/dev/null | sort -n | tail -n 1)
-	[ "${newest#* }" = "$built/kernel/$program" ] ||
+	newer_than_all "$built/kernel/$program" "${files[@]}" ||
 		"clang-$llvm" -O2 -Wall -U_FORTIFY_SOURCE -D_GNU_SOURCE= \
 			-I "$selftests" -I "$source" -isystem "$source/tools/include/uapi" \
 			"${files[@]}" -o "$built/kernel/$program" -lrt -lpthread -lm -lnuma
