@@ -47,7 +47,7 @@ static const struct file *in_listing(const struct listing *l, const char *name)
 static bool may_be_more(const char *name)
 {
 	static const char * const more[] = {
-		"scope", "domain", "domain_depth", "content", "huge_pages", "fresh_frames", "scanners", "enrol",
+		"domains", "scope", "domain", "domain_depth", "content", "huge_pages", "fresh_frames", "scanners", "enrol",
 		"release", "merge_across_nodes", "advisor_free_high", "advisor_free_low",
 		"pass_millisecs", "last_pass_millisecs", "last_pass_cpu_millisecs",
 	};
