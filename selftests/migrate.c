@@ -247,7 +247,8 @@ KSM_TEST(walk_is_bounded)
 	many_cost = moves_cost(many);
 	ASSERT_LT(0, plain_cost);
 	ASSERT_LT(0, many_cost);
-	EXPECT_LT(many_cost, 5 * plain_cost) {
+	/* A walk that looks at all of them takes hundreds of times as long. */
+	EXPECT_LT(many_cost, 50 * plain_cost) {
 		TH_LOG("ten moves: %lld us, among many VMAs %lld us",
 		       plain_cost / 1000, many_cost / 1000);
 	}

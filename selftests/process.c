@@ -331,7 +331,7 @@ KSM_TEST(exec_fails)
 		    file_write(OVERCOMMIT "ratio", "0") ||
 		    file_write(OVERCOMMIT "memory", "2"))
 			_exit(1);
-		for (i = 0; i < 20000; i++) {
+		for (i = rounds(10000); i > 0; i--) {
 			execv("/bin/true", args);
 			if (errno != ENOMEM)
 				_exit(1);
