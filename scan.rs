@@ -99,7 +99,8 @@ impl Scanner {
                     let queue = engine.queue(self.number);
                     let on = || engine.passes.changes() != changes || !self.scans();
                     thread.wait_ms(queue, pause.ms(), on);
-                    if matches!(pause, Pause::Others) {
+                    // Who stops scanning meanwhile does not have another pass begin.
+                    if matches!(pause, Pause::Others) || !self.scans() {
                         return;
                     }
                 }

@@ -13,8 +13,9 @@
 . "$repo/tools/archive.sh"
 
 tree=$cache/linux
+shopt -s nullglob
 patches=("$repo"/kernel/{upstream,patches}/*.patch)
-[ -e "${patches[0]}" ] || patches=()
+shopt -u nullglob
 # Files of our own, by their paths in the kernel tree.
 ours=$repo/kernel/tree
 mapfile -t own < <(cd "$ours" && find . -type f -printf '%P\n' | sort)

@@ -21,7 +21,7 @@ use crate::{
         leaf::{LeafCache, Spares},
         records::Records,
     },
-    mm::{address_space::AddressSpace, fake_mm},
+    mm::fake_mm,
     tally::Tally,
 };
 use kernel::{page::PAGE_SIZE, prelude::*};
@@ -63,7 +63,7 @@ fn they_do_when_memory_is_scarce() -> Result {
 fn what_is_claimed_counts_as_merged() -> Result {
     let cache = LeafCache::create(c"rksm_test_leaf")?;
     let ledger = KBox::pin_init(Ledger::new(), GFP_KERNEL)?;
-    let (space, region) = (AddressSpace::new(&fake_mm::get())?, fake_mm::region(7));
+    let (space, region) = (fake_mm::space()?, fake_mm::region(7));
     let (mut records, mut spares, mut tally) = (Records::new(), Spares::new(), Tally::default());
     spares.fill(&cache);
     let (waits, comes) = (0, PAGE_SIZE);
