@@ -346,6 +346,7 @@ MEMCG_TEST(last_mapping_in_another_group)
 {
 	struct peer pa, pb;
 
+	NEEDS_KNOB("scope", "this provider copies the last mapping, whoever is charged for it");
 	merge_two(_metadata, &pa, &pb);
 	EXPECT_EQ(0, end_member(&pa));
 	ASSERT_TRUE(ksm_settles(N, 0));
