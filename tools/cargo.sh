@@ -41,7 +41,8 @@ clippy)
 	RUSTFLAGS=-Dwarnings cargo check --locked --color never --all-targets
 	;;
 test)
-	RUSTFLAGS=$flags cargo test --release --locked --color never
+	# What a shell runs in the background ignores these; a test sends them.
+	RUSTFLAGS=$flags env --default-signal=INT,QUIT cargo test --release --locked --color never
 	;;
 *) die "usage: cargo.sh PROGRAM [clippy|test]" ;;
 esac
