@@ -28,7 +28,12 @@ pub fn measure(
     scanner: &Scanner,
     rest: Duration,
 ) -> Result<Figures> {
-    knobs::for_measuring(&[("pages_to_scan", "1000"), ("sleep_millisecs", "0")])?;
+    // What drawn frames cost is measured for itself.
+    knobs::for_measuring(&[
+        ("pages_to_scan", "1000"),
+        ("sleep_millisecs", "0"),
+        ("fresh_frames", "0"),
+    ])?;
     let mut figures = Figures::new();
     for domain in in_turn(["all", "user"], seed) {
         knobs::set_unmerged(KNOB, domain)?;

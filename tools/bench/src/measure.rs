@@ -52,8 +52,11 @@ pub fn in_turn<T, const N: usize>(mut all: [T; N], seed: u64) -> [T; N] {
 pub fn add_ratios<const N: usize>(figures: &mut Figures, ratios: [(Figure, Figure, Figure); N]) {
     for (ratio, of, by) in ratios {
         if let (Some(of), Some(by)) = (figures.get(&of), figures.get(&by)) {
-            let value = of / by;
-            figures.insert(ratio, value);
+            // What is too little to be measured has no ratio.
+            if *by > 0.0 {
+                let value = of / by;
+                figures.insert(ratio, value);
+            }
         }
     }
 }
