@@ -4,7 +4,6 @@
 #include <linux/ioctl.h>
 #include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/uio.h>
 
 #include "ksm_fixture.h"
 
@@ -149,12 +148,10 @@ KSM_TEST(pin_of_zero_page)
 KSM_TEST(page_in_pipe)
 {
 	char *map = MERGEABLE_PAGES(4, 7), *seen = map_pages(1);
-	struct iovec iov = { map, pagesize };
 	int fd[2];
 
 	ASSERT_NE(NULL, seen);
-	ASSERT_EQ(0, pipe(fd));
-	ASSERT_EQ(pagesize, vmsplice(fd[1], &iov, 1, 0));
+	ASSERT_TRUE(put_in_pipe(map, fd));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_passes(8));
 	EXPECT_FALSE(is_ksm(map));
@@ -168,12 +165,10 @@ KSM_TEST(page_in_pipe)
 KSM_TEST(merged_page_in_pipe)
 {
 	char *map = MERGED_PAGES(4, 8), *seen = map_pages(1);
-	struct iovec iov = { map, pagesize };
 	int fd[2];
 
 	ASSERT_NE(NULL, seen);
-	ASSERT_EQ(0, pipe(fd));
-	ASSERT_EQ(pagesize, vmsplice(fd[1], &iov, 1, 0));
+	ASSERT_TRUE(put_in_pipe(map, fd));
 	fill_all(map, 4, 9);
 	ASSERT_TRUE(ksm_settles(1, 3));
 	ASSERT_EQ(pagesize, read(fd[0], seen, pagesize));

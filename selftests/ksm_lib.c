@@ -135,6 +135,11 @@ static bool knob_exists(const char *name)
 	return access(knob_path(name), F_OK) == 0;
 }
 
+bool is_rksm(void)
+{
+	return knob_exists("scope");
+}
+
 static const struct {
 	const char *name, *for_test;
 } knobs[NR_KNOBS] = {

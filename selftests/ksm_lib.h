@@ -56,6 +56,8 @@ struct knob_values {
 bool knobs_save(struct knob_values *v);
 bool knobs_restore(const struct knob_values *v);
 bool knobs_for_test(void);
+/* Who provides merging: in-tree KSM has no scope. */
+bool is_rksm(void);
 /* Nothing of anyone is merged afterwards, or it says what is, and fails. */
 bool unmerge_everything(void);
 
@@ -115,6 +117,8 @@ char *page_of(char *map, size_t i);
 char *equal_pages(size_t n, uint64_t seed);
 /* Pages with a word in each that no other has, and advised; NULL: it failed. */
 char *different_pages(size_t n, uint64_t seed);
+/* A pipe refers to the page, which is read from fd[0]. */
+bool put_in_pipe(char *page, int fd[2]);
 /* 4 KiB that follow from the seed alone, and nothing else has. */
 void fill(char *page, uint64_t seed);
 bool holds(const char *page, uint64_t seed);

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "ksm_lib.h"
@@ -26,6 +27,13 @@ struct uffdio_rwprotect {
 	__u64 mode;
 };
 #endif
+
+bool put_in_pipe(char *page, int fd[2])
+{
+	struct iovec iov = { page, pagesize };
+
+	return !pipe2(fd, O_CLOEXEC) && vmsplice(fd[1], &iov, 1, 0) == pagesize;
+}
 
 char *map_pages(size_t n)
 {

@@ -439,8 +439,8 @@ static int peer_forks(struct peer *p, void *arg)
  */
 static void merge_forked(struct __test_metadata *_metadata, bool limited)
 {
-	/* In-tree KSM, which has no scope, merges the parent's pages as well. */
-	bool copies = access(knob_path("scope"), F_OK) == 0;
+	/* In-tree KSM merges the parent's pages as well. */
+	bool copies = is_rksm();
 	char *map, want[32];
 	struct peer p;
 	pid_t child;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Loading the module where in-tree KSM has merged what was swapped out since. */
 #include <signal.h>
-#include <sys/uio.h>
 
 #include "module_fixture.h"
 #include "swap_lib.h"
@@ -12,7 +11,6 @@
  */
 MODULE_TEST(back_from_swap_in_unknown_process)
 {
-	struct iovec page = { .iov_len = pagesize };
 	pid_t other;
 	char *map;
 	int fd[2];
@@ -32,12 +30,10 @@ MODULE_TEST(back_from_swap_in_unknown_process)
 	/* What comes now is all there is to push out. */
 	ASSERT_EQ(0, mlockall(MCL_CURRENT));
 	map = MERGEABLE_PAGES(2, 8);
-	page.iov_base = map;
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 1));
 	/* Who refers to the page keeps it in the swap cache. */
-	ASSERT_EQ(0, pipe(fd));
-	ASSERT_EQ(pagesize, vmsplice(fd[1], &page, 1, 0));
+	ASSERT_TRUE(put_in_pipe(map, fd));
 	ASSERT_TRUE(push_out(map, 2));
 	ASSERT_EQ(0, madvise(map, 2 * pagesize, MADV_UNMERGEABLE));
 	ASSERT_TRUE(ksm_passes(2));

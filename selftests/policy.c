@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Who may share a page with whom, what is passed over, and how fast it goes. */
 #include <fcntl.h>
-#include <sys/uio.h>
 
 #include "ksm_fixture.h"
 
@@ -97,11 +96,9 @@ static long merged_pages(void)
 KSM_TEST(pruned_in_time)
 {
 	char *map, *seen = map_pages(1);
-	struct iovec iov;
 	int fd[2];
 
 	ASSERT_NE(NULL, seen);
-	ASSERT_EQ(0, pipe(fd));
 	ASSERT_EQ(0, knob_set("max_page_sharing", 2));
 	map = MERGEABLE_PAGES(4, 1);
 	ASSERT_EQ(0, knob_set("run", 1));
@@ -109,8 +106,7 @@ KSM_TEST(pruned_in_time)
 	ASSERT_EQ(1, knob("stable_node_chains"));
 	ASSERT_EQ(2, knob("stable_node_dups"));
 	ASSERT_EQ(0, knob_set("stable_node_chains_prune_millisecs", 1000000));
-	iov = (struct iovec){ map, pagesize };
-	ASSERT_EQ(pagesize, vmsplice(fd[1], &iov, 1, 0));
+	ASSERT_TRUE(put_in_pipe(map, fd));
 	/* Others with another content, whatever shared that page. */
 	for (int i = 3; i >= 0; i--)
 		if (pfn_of(0, page_of(map, i)) == pfn_of(0, map))

@@ -74,14 +74,6 @@ KSM_TEST(others_may_not_read)
 #define NODE	64
 #define RECORD	64
 
-/* In-tree KSM has no scope. */
-static bool is_rksm(void)
-{
-	char text[64];
-
-	return knob_text("scope", text, sizeof(text)) > 0;
-}
-
 static int peer_counted(struct peer *p, void *arg)
 {
 	char *map = map_pages(24);

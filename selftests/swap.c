@@ -78,13 +78,11 @@ ZRAM_TEST(unmerged_while_out)
 ZRAM_TEST(unadvised_while_out)
 {
 	char *map = MERGED_PAGES(N, 13), *still = page_of(map, N / 2);
-	struct iovec one = { map, pagesize };
 	int pipes[2];
 
 	ASSERT_EQ(0, knob_set("run", 0));
 	/* The merged page is still there, in the swap cache: somebody refers to it. */
-	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
-	ASSERT_EQ(pagesize, vmsplice(pipes[1], &one, 1, 0));
+	ASSERT_TRUE(put_in_pipe(map, pipes));
 	ASSERT_TRUE(push_out(map, N));
 	ASSERT_EQ(0, madvise(map, N / 2 * pagesize, MADV_UNMERGEABLE));
 	EXPECT_TRUE(all_hold(map, N, 13));
@@ -267,19 +265,12 @@ ZRAM_TEST(freed_then_shared)
 	EXPECT_TRUE(is_zero(map) || holds(map, 10));
 }
 
-/*
- * Unmerging makes copies, which are nobody's to drop: a child that frees its
- * mapping of one says nothing of its parent's.
- */
-ZRAM_TEST(unmerged_then_freed_by_child)
+/* A child frees its mapping of these, which says nothing of its parent's: they go, and come back. */
+static void freed_by_child(struct __test_metadata *_metadata, char *map, uint64_t seed)
 {
-	char *map = MERGED_PAGES(N, 12);
 	int tries, i;
-	pid_t pid;
+	pid_t pid = fork_child();
 
-	ASSERT_EQ(0, madvise(map, N * pagesize, MADV_UNMERGEABLE));
-	ASSERT_TRUE(no_two_share(map, N));
-	pid = fork_child();
 	if (pid == 0)
 		_exit(madvise(map, N * pagesize, MADV_FREE) != 0);
 	ASSERT_EQ(0, wait_child(pid));
@@ -290,7 +281,17 @@ ZRAM_TEST(unmerged_then_freed_by_child)
 			madvise(map, N * pagesize, MADV_PAGEOUT);
 		ASSERT_EQ(0, pfn_of(0, page_of(map, i)));
 	}
-	EXPECT_TRUE(all_hold(map, N, 12));
+	EXPECT_TRUE(all_hold(map, N, seed));
+}
+
+/* Unmerging makes copies, which are nobody's to drop. */
+ZRAM_TEST(unmerged_then_freed_by_child)
+{
+	char *map = MERGED_PAGES(N, 12);
+
+	ASSERT_EQ(0, madvise(map, N * pagesize, MADV_UNMERGEABLE));
+	ASSERT_TRUE(no_two_share(map, N));
+	freed_by_child(_metadata, map, 12);
 }
 
 /*
@@ -301,7 +302,7 @@ ZRAM_TEST(read_then_freed_by_child)
 {
 	char *map = map_pages(N), buffer[64];
 	struct iovec to = { buffer, sizeof(buffer) };
-	int i, tries;
+	int i;
 	pid_t pid;
 
 	ASSERT_NE(NULL, map);
@@ -319,14 +320,7 @@ ZRAM_TEST(read_then_freed_by_child)
 	}
 	kill(pid, SIGKILL);
 	wait_child(pid);
-	pid = fork_child();
-	if (pid == 0)
-		_exit(madvise(map, N * pagesize, MADV_FREE) != 0);
-	ASSERT_EQ(0, wait_child(pid));
-	file_write("/proc/sys/vm/compact_memory", "1");
-	for (tries = 0; tries < 200 && pfn_of(0, map); tries++)
-		madvise(map, N * pagesize, MADV_PAGEOUT);
-	EXPECT_TRUE(all_hold(map, N, 15));
+	freed_by_child(_metadata, map, 15);
 }
 
 /*
@@ -336,14 +330,12 @@ ZRAM_TEST(read_then_freed_by_child)
 ZRAM_TEST(moved_while_out)
 {
 	char *map = MERGED_PAGES(N, 13), *target = map_pages(N);
-	struct iovec one = { map, pagesize };
 	int pipes[2];
 
 	ASSERT_NE(NULL, target);
 	ASSERT_EQ(0, knob_set("run", 0));
 	/* Somebody refers to the page: it stays in the swap cache. */
-	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
-	ASSERT_EQ(pagesize, vmsplice(pipes[1], &one, 1, 0));
+	ASSERT_TRUE(put_in_pipe(map, pipes));
 	ASSERT_TRUE(push_out(map, N));
 	ASSERT_EQ(target, mremap(map, N * pagesize, N * pagesize,
 				 MREMAP_MAYMOVE | MREMAP_FIXED, target));
@@ -372,7 +364,6 @@ static bool merged_and_out(char *map)
 ZRAM_TEST(unasked)
 {
 	char *map = equal_pages(N, 14);
-	struct iovec one = { map, pagesize };
 	int pipes[2];
 
 	NEEDS_KNOB("scope", "this provider has no scope");
@@ -381,8 +372,7 @@ ZRAM_TEST(unasked)
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(gets_merged(map, N));
 	/* Somebody refers to the page: it stays in the swap cache. */
-	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
-	ASSERT_EQ(pagesize, vmsplice(pipes[1], &one, 1, 0));
+	ASSERT_TRUE(put_in_pipe(map, pipes));
 	ASSERT_TRUE(merged_and_out(map));
 	ASSERT_TRUE(all_hold(map, N, 14));
 	EXPECT_TRUE(all_ksm(map, N));
@@ -429,7 +419,6 @@ static int peer_of_another_user(struct peer *p, void *arg)
  */
 ZRAM_TEST(other_domain)
 {
-	struct iovec one;
 	int i, pipes[2];
 	struct peer p;
 	char *map, *other;
@@ -443,9 +432,7 @@ ZRAM_TEST(other_domain)
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 2 * N - 1));
 	ASSERT_EQ(0, knob_set("run", 0));
-	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
-	one = (struct iovec){ map, pagesize };
-	ASSERT_EQ(pagesize, vmsplice(pipes[1], &one, 1, 0));
+	ASSERT_TRUE(put_in_pipe(map, pipes));
 	ASSERT_TRUE(push_out(map, N));
 	for (i = 0; i < N; i++)
 		ASSERT_NE(0, pagemap_of(p.pid, page_of(other, i)) & PM_SWAP_BIT);

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/uio.h>
 
 #include "ksm_fixture.h"
 #include "trace_lib.h"
@@ -141,14 +140,12 @@ KSM_TEST(one_pair_inside)
 KSM_TEST(split_fails)
 {
 	char *map = MAP_HUGE_PAGES(1), *seen = map_pages(1);
-	struct iovec iov = { page_of(map, 5), pagesize };
 	int fd[2], i;
 
 	ASSERT_NE(NULL, seen);
 	for (i = 0; i < NR; i++)
 		fill(page_of(map, i), i % 64);
-	ASSERT_EQ(0, pipe(fd));
-	ASSERT_EQ(pagesize, vmsplice(fd[1], &iov, 1, 0));
+	ASSERT_TRUE(put_in_pipe(page_of(map, 5), fd));
 	ASSERT_EQ(0, madvise(map, HUGE_SIZE, MADV_MERGEABLE));
 	/* What is mapped in small parts is one huge page all the same. */
 	ASSERT_EQ(0, mprotect(map, pagesize, PROT_READ));

@@ -175,12 +175,6 @@ static bool holds_all(const struct equation *eq, size_t n, bool print)
 	return good;
 }
 
-/* rksm has records of zero pages, in-tree KSM has not. */
-static bool is_rksm(void)
-{
-	return access("/sys/module/rksm", F_OK) == 0;
-}
-
 /* Of pages that are not zero, or lie in huge pages, there is no record then. */
 static bool leaves_some_out(void)
 {
@@ -197,6 +191,7 @@ static bool add_up(const pid_t *pids, int processes, bool print)
 	struct truth truth = truth_of(pids, processes);
 	long tracked = c.shared + c.sharing + c.unshared + c.volatiles;
 	struct equation equations[] = {
+		/* In-tree KSM has no records of zero pages. */
 		{ "ksm_rmap_items of all, and tracked pages", sums.items,
 		  tracked + (is_rksm() ? c.zero : 0) },
 		{ "ksm_merging_pages of all, and shared + sharing", sums.merging,

@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 
 #include "ksm_fixture.h"
 
@@ -107,16 +106,13 @@ KSM_TEST(last_mapping_keeps_its_frame)
 KSM_TEST(last_mapping_of_a_page_in_a_pipe)
 {
 	char *page, *seen = map_pages(1);
-	struct iovec iov;
 	uint64_t pfn;
 	int fd[2];
 
 	ASSERT_NE(NULL, seen);
-	ASSERT_EQ(0, pipe(fd));
 	page = last_mapping(_metadata, 19);
 	pfn = pfn_of(0, page);
-	iov = (struct iovec){ page, pagesize };
-	ASSERT_EQ(pagesize, vmsplice(fd[1], &iov, 1, 0));
+	ASSERT_TRUE(put_in_pipe(page, fd));
 	ASSERT_EQ(0, knob_set("run", 2));
 	EXPECT_NE(pfn, pfn_of(0, page));
 	EXPECT_FALSE(is_ksm(page));
