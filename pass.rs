@@ -130,9 +130,8 @@ impl Pass {
 
     /// How long it is until the next one may begin.
     fn rest_ms(&self) -> u32 {
-        let since = |begin: Instant<Monotonic>| begin.elapsed().as_millis();
-        let ms = self.begin.map_or(APART_MS, since);
-        u32::try_from(APART_MS - ms).unwrap_or(0)
+        let left = |begin: Instant<Monotonic>| APART_MS - begin.elapsed().as_millis();
+        u32::try_from(self.begin.map_or(0, left)).unwrap_or(0)
     }
 }
 

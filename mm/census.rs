@@ -74,10 +74,7 @@ impl Census {
 
     /// Counts one more in a domain that is there.
     fn find(&self, domain: Domain) -> Option<Arc<Counts>> {
-        let domains = self.domains.lock();
-        let counts = domains.get(&domain.to_bits())?;
-        counts.members.add(1, Relaxed);
-        Some(counts.clone())
+        count_one(&self.domains.lock(), domain)
     }
 
     /// The same for one that was not there a moment ago.
@@ -94,11 +91,7 @@ impl Census {
         // Declared before the guard, and so dropped after it.
         let new = RBTreeNode::new(domain.to_bits(), counts.clone(), GFP_KERNEL)?;
         let mut domains = self.domains.lock();
-        if let Some(there) = domains.get(&domain.to_bits()) {
-            there.members.add(1, Relaxed);
-            let there = there.clone();
-            drop(domains);
-            drop(new);
+        if let Some(there) = count_one(&domains, domain) {
             return Ok(there);
         }
         domains.insert(new);
@@ -128,6 +121,13 @@ impl Census {
             Some(Line(counts.clone()))
         })
     }
+}
+
+/// Counts one more, if the domain is there.
+fn count_one(domains: &RBTree<u64, Arc<Counts>>, domain: Domain) -> Option<Arc<Counts>> {
+    let counts = domains.get(&domain.to_bits())?;
+    counts.members.add(1, Relaxed);
+    Some(counts.clone())
 }
 
 /// An address space, as it is counted.
