@@ -140,16 +140,6 @@ class Check:
         results.case(f"{name}/its end", good)
         self.report(what, results, log)
 
-    def configs(self):
-        """Kernels that lack something: they are compiled, as far as we have a part in them."""
-        log = LOGS / "configs.log"
-        good = run_logged([str(REPO / "tools/check/configs.sh")], log) == 0
-        results = ktap.Results()
-        for how, name in re.findall(r"^(ok|not ok) (\S+)", read(log), re.MULTILINE):
-            results.case(f"configs/{name}", how == "ok")
-        results.case("configs/its end", good)
-        self.report("other kernels", results, log)
-
     def life_of_the_package(self):
         """On a system of its own, from its installation to its removal."""
         log = LOGS / "check-deb.log"
@@ -540,7 +530,7 @@ def main():
         check.rules()
         check.run(args.kernels or (KERNELS_FULL if args.full else KERNELS))
         if args.full:
-            check.configs()
+            check.script("configs", "check/configs.sh", "other kernels")
             check.life_of_the_package()
         return check.end()
 

@@ -20,9 +20,9 @@ status=0
 lock build
 for name in no-ksm no-memcg no-numa; do
 	if kdir=$("$repo/tools/kernel.sh" "$name") && compile "$kdir" "$repo/build/$name"; then
-		echo "ok $name"
+		echo "ok configs/$name"
 	else
-		echo "not ok $name"
+		echo "not ok configs/$name"
 		status=1
 	fi
 done

@@ -2,6 +2,7 @@
 """Which cases may be skipped: a skip that nobody expects is a test that is lost."""
 
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 LIST = Path(__file__).with_name("skips.list")
@@ -12,6 +13,7 @@ def kind_of(machine):
     return machine.partition("-")[0]
 
 
+@cache
 def allowed(machine):
     """The cases, as patterns."""
     lines = (line.split() for line in LIST.read_text().splitlines())

@@ -104,6 +104,15 @@ impl Status {
         })
     }
 
+    fn pages(&self, count: u64) -> String {
+        let bytes = count * self.memory.page;
+        format!(
+            "{:>13} pages  {:>11}",
+            grouped(count.into()),
+            mib(bytes.into())
+        )
+    }
+
     /// What each domain saves, where there are more than one.
     fn show_domains(&self, out: &mut impl fmt::Write) -> fmt::Result {
         let Some(all) = &self.domains else {
@@ -120,10 +129,9 @@ impl Status {
         for (index, domain) in all.iter().take(DOMAINS).enumerate() {
             writeln!(
                 out,
-                "{:<14} {:>13} pages  {:>11}  freed of {}, {}",
+                "{:<14} {}  freed of {}, {}",
                 if index == 0 { "Domains" } else { "" },
-                grouped(domain.saved().into()),
-                mib((domain.saved() * self.memory.page).into()),
+                self.pages(domain.saved()),
                 domain.name,
                 counted(domain.processes, "process", "processes"),
             )?;
@@ -132,10 +140,9 @@ impl Status {
             let saved: u64 = more.iter().map(Domain::saved).sum();
             writeln!(
                 out,
-                "{:<14} {:>13} pages  {:>11}  freed of {}",
+                "{:<14} {}  freed of {}",
                 "",
-                grouped(saved.into()),
-                mib((saved * self.memory.page).into()),
+                self.pages(saved),
                 counted(more.len() as u64, "more domain", "more domains"),
             )?;
         }
@@ -251,13 +258,7 @@ fn warnings(settings: &Settings, counters: &Counters) -> Vec<String> {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counters = &self.counters;
-        let pages = |count: u64| {
-            format!(
-                "{:>13} pages  {:>11}",
-                grouped(count.into()),
-                mib((count * self.memory.page).into())
-            )
-        };
+        let pages = |count| self.pages(count);
 
         writeln!(
             f,
