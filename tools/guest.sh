@@ -26,7 +26,7 @@ port() {
 }
 
 status=125
-if [ "$RKSM_KERNEL" = uml ]; then
+if [[ $RKSM_KERNEL = uml* ]]; then
 	out=/dev/tty1 err=/dev/tty2 ret=/run/rksm/host/ret
 else
 	out=$(port rksm.out) err=$(port rksm.err) ret=$(port rksm.ret)

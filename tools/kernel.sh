@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# kernel.sh plain|debug|uml|arm64: builds that test kernel in the cache if anything
+# kernel.sh plain|debug|uml|uml-debug|arm64: builds that test kernel in the cache if anything
 # it is made from has changed, and prints the folder it was built in.
 # kernel.sh no-ksm|no-memcg|no-numa: the same, but only what the patches touch, of
 # a kernel that lacks something. It boots nowhere.
@@ -19,10 +19,11 @@ case $name in
 plain) fragments=("$config/base.config") ;;
 debug) fragments=("$config/base.config" "$config/debug.config") minutes=11 ;;
 uml) fragments=("$config/uml.config") arch=um image=vmlinux minutes=3 ;;
+uml-debug) fragments=("$config/uml.config" "$config/uml-debug.config") arch=um image=vmlinux minutes=5 ;;
 arm64) fragments=("$config/arm64.config") arch=arm64 image=Image minutes=9 ;;
 no-ksm | no-memcg) fragments=("$config/uml.config" "$config/$name.config") arch=um image='' ;;
 no-numa) fragments=("$config/base.config" "$config/$name.config") image='' ;;
-*) die "KERNEL=$name: there are plain, debug, uml and arm64" ;;
+*) die "KERNEL=$name: there are plain, debug, uml, uml-debug and arm64" ;;
 esac
 goals=("$image" modules)
 [ "$image" ] || goals=(prepare kernel/fork.o mm/ rust/)

@@ -109,6 +109,14 @@ of_debian() {
 	esac
 }
 
+# of_uml KERNEL: whether that is User-Mode Linux, with or without checks.
+of_uml() {
+	case $1 in
+	uml | uml-debug) ;;
+	*) return 1 ;;
+	esac
+}
+
 # series_of NAME: 7.3 for 7.3.4+deb13-amd64, whatever stands before it.
 series_of() {
 	sed -n 's/^[^0-9]*\([0-9]\+\.[0-9]\+\)\..*/\1/p' <<<"$1"

@@ -16,6 +16,7 @@ part() {
 	plain) what=build-plain/rksm.stamp size=700 ;;
 	debug) what=build-debug/rksm.stamp size=1100 ;;
 	uml) what=build-uml/rksm.stamp size=400 ;;
+	uml-debug) what=build-uml-debug/rksm.stamp size=600 ;;
 	arm64) what=build-arm64/rksm.stamp size=1000 ;;
 	programs) what='cargo-*' size=2500 ;;
 	*) what='' size=0 ;;

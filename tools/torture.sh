@@ -21,7 +21,7 @@ flock -n 8 || die "another make torture KERNEL=$name is running here"
 seconds=${TORTURE_SECONDS:-60}
 export VM_LOG=${VM_LOG:-$repo/build/log/torture-$name.log}
 # More than one node and one CPU, but see tools/check for User-Mode Linux.
-[ "$name" = uml ] || export VM_NUMA=${VM_NUMA:-2}
+of_uml "$name" || export VM_NUMA=${VM_NUMA:-2}
 [ "$name" != debug ] || export VM_MEM=${VM_MEM:-3G}
 # A rest ends only when everybody has verified all there is, however slow.
 export VM_TIMEOUT=${VM_TIMEOUT:-$((2 * seconds + 900))}

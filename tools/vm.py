@@ -557,8 +557,8 @@ KINDS = {"uml": Uml, "arm64": Arm64}
 
 
 def kind(args):
-    if args.name in KINDS:
-        return KINDS[args.name]
+    if (family := args.name.partition("-")[0]) in KINDS:
+        return KINDS[family]
     return Debian if args.disk else Virtme
 
 
@@ -663,7 +663,7 @@ def main():
     machine = None
     try:
         check_paths(args)
-        if args.name == "uml":
+        if kind(args) is Uml:
             args.accel = "uml"
         elif args.name == "arm64":
             args.accel = "tcg"

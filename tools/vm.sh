@@ -46,7 +46,7 @@ else
 	venv=$("$repo/tools/venv.sh")
 	args=(--virtme "$venv/bin/virtme-run" --kernel "$out/kernel")
 	# Why not more: see tools/check.
-	[ "$name" != uml ] || cpus=1
+	! of_uml "$name" || cpus=1
 fi
 args+=(--name "$name")
 args+=(--cpus "${VM_CPUS:-$cpus}" --mem "${VM_MEM:-2G}" --numa "${VM_NUMA:-1}")
