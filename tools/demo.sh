@@ -7,6 +7,7 @@
 name=$1
 out=${VM_BUILT:-$repo/build/$name}
 image=$repo/build/demo/guest.img
+[ "$name" != debug ] || die "the debug kernel has no KVM: KERNEL=debian or plain"
 "$repo/tools/packages.sh" busybox-static binutils python3
 "$repo/tools/demo/prepare" "$image"
 # Debian has the package that the demo needs.
