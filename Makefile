@@ -83,8 +83,8 @@ make check-deb
               the package's whole life on Debian 13: installed, loaded at boot,
               built for other kernels, refused, removed; ten minutes
 make check-full
-              make check with nothing left out on the debug kernel, ten minutes
-              of torture on each kernel, all mutants, Debian's rt-amd64, an
+              make check with everything on each kernel, the plain one as well,
+              ten minutes of torture on each, all mutants, Debian's rt-amd64, an
               emulated arm64, kernels without KSM, memory cgroups and NUMA,
               compiled in part, make check-deb, and a summary
 make mutants  takes one protection away after the other: a test must find out;
@@ -101,7 +101,8 @@ make clean    removes what was built here, not the cache
 make distclean
               removes both; then all is fetched and built again
 
-KERNEL=plain|debug|uml|debian|arm64  which kernel (plain; debian for the demo)
+KERNEL=plain|debug|uml|uml-debug|debian|arm64
+                            which kernel (plain; debian for the demo)
 KERNEL=debian-amd64|debian-rt-amd64  Debian's other ones; debian is cloud-amd64
 KDIR=<prepared kernel tree> use this kernel and do not build one
 KERNEL_SOURCE=<tarball or folder>
@@ -113,7 +114,7 @@ VM_KOPT='option ...'        for the kernel's command line
 VM_LOG=<file>               where the kernel log goes (build/log/vm-*.log)
 VM_DISK=<file>              debian: the disk, made if it is not there, and kept
 RKSM=0                      do not load the module
-KERNELS='plain debug uml debian'  the kernels that `make check` tests; any other
+KERNELS='debug uml-debug uml debian'  the kernels that `make check` tests; any other
                             can be among them
 SECONDS=60 SEED=<number>    for `make torture`: how long, and the same steps again
 SIZE=small|normal|full PLATFORM=uml|qemu|icount|debian ONLY=<workload> SEED=<number>

@@ -37,3 +37,4 @@ RKSM_WORK=$cache/debian-objects-$(basename "$root")-$key
 step debian-module "building the modules for Debian's $release (2 minutes, then seconds)" \
 	"$repo/tools/debian-chroot.sh" env RKSM_WORK="$RKSM_WORK" "$top/dkms/build" "$release"
 cp "$top"/rksm_hooks.ko "$top"/rksm.ko "$out/"
+cmp -s "$root/vmlinuz" "$out/kernel" || cp "$root/vmlinuz" "$out/kernel"

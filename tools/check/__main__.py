@@ -27,16 +27,19 @@ REPO = Path(__file__).resolve().parent.parent.parent
 LOGS = REPO / "build/log"
 KERNEL_LOG = "kernel.log"
 # The debug kernel is slow: it runs while the others are built and run.
-KERNELS = ("debug", "plain", "uml", "debian")
-# With --full as well: the one in which most locks sleep; and what is emulated takes
-# long, and has little that others have not.
-KERNELS_FULL = (*KERNELS, "debian-rt-amd64", "arm64")
+KERNELS = ("debug", "uml-debug", "uml", "debian")
+# With --full as well: what others have between them, the one in which most locks
+# sleep, and another architecture.
+KERNELS_FULL = (*KERNELS, "plain", "debian-rt-amd64", "arm64")
+# User-Mode Linux is twenty times as fast as what is emulated: there is all, once with the
+# kernel's own checks and once without. The others have what needs them, and all with --full.
+SHORT = ("debug", "debian")
 MACHINES_AT_ONCE = 2
 # For the host, each in a folder of its own.
 PROGRAMS = ("bench", "rksmctl")
 TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
 # How many of a test's rounds are done there, in percent: all with --full.
-ROUNDS = {"debug": 10, "plain": 50, "debian": 50}
+ROUNDS = {"debug": 10, "plain": 50, "debian": 50, "uml-debug": 50}
 # Seconds after which a machine is stuck; several times what it needs.
 TIMEOUT = {"plain": 1800, "debug": 4000, "uml": 1200, "debian": 2400, "arm64": 3600}
 TIMEOUT_DROP_IN = 1800
@@ -253,9 +256,14 @@ class Check:
         results.case(f"{name}/{program}", run_logged([str(REPO / "tools/cargo.sh"), program], log) == 0)
         self.report(f"{name}: build of {program}", results, log)
 
+    def set_of(self, name):
+        """Which tests run there, as selftests/Makefile calls them."""
+        tests = name if name.startswith("uml") else kind_of(name)
+        return f"{tests}-short" if tests in SHORT and not self.full else tests
+
     def build_tests(self, name, source):
         tests, log = REPO / "build" / name / "tests", LOGS / f"tests-{name}.log"
-        command = [str(REPO / "tools/check/build-tests.sh"), str(source), str(tests), kind_of(name)]
+        command = [str(REPO / "tools/check/build-tests.sh"), str(source), str(tests), self.set_of(name)]
         good = run_logged(command, log) == 0
         results = ktap.Results()
         results.case(f"{name}/build of the tests", good)
@@ -273,14 +281,14 @@ class Check:
         timeout = TIMEOUT[kind] + 2 * seconds
         env |= {"VM_CPUS": CPUS[kind], "VM_NUMA": NUMA[kind], "VM_DIMM": DIMM[kind]}
         env |= {"VM_TIMEOUT": str(timeout)}
-        providers, pattern = kernel_tests.plan(kind, self.full)
+        providers = kernel_tests.plan(self.set_of(name))
         if "in-tree" in providers and not self.full and (kept := self.kept(name)).exists():
             shutil.copy(kept, out / "kernel-tests-in-tree.ktap")
             providers.remove("in-tree")
-        rounds = 100 if self.full else ROUNDS.get(kind, 100)
+        rounds = 100 if self.full else ROUNDS.get(name, 100)
         env["RKSM_RUN"] = (
-            f"TORTURE_SECONDS={seconds} KSM_ROUNDS={rounds} KERNEL_TESTS='{pattern}' "
-            f"tools/check/guest.sh '{out}' '{source}' '{tests}' {kind} {' '.join(providers)}"
+            f"TORTURE_SECONDS={seconds} KSM_ROUNDS={rounds} "
+            f"tools/check/guest.sh '{out}' '{source}' '{tests}' {self.set_of(name)} {' '.join(providers)}"
         )
         started = time.monotonic()
         status = subprocess.run([REPO / "tools/vm.sh", name], env=env, check=False).returncode
@@ -399,10 +407,10 @@ class Check:
     def kernel_tests(self, name, out, source):
         """What fails in-tree counts as well: no fault of rksm's, but without it
         there is nothing to compare with."""
-        providers, pattern = kernel_tests.plan(kind_of(name), self.full)
+        providers = kernel_tests.plan(self.set_of(name))
         path = {provider: out / f"kernel-tests-{provider}.ktap" for provider in providers}
         results = {
-            provider: kernel_tests.judge(read(path[provider]), source, f"{name}/{provider}", pattern)
+            provider: kernel_tests.judge(read(path[provider]), source, f"{name}/{provider}")
             for provider in providers
         }
         if "in-tree" in results:
@@ -432,7 +440,7 @@ class Check:
         """What in-tree KSM makes of our tests, where some are listed: one result a program."""
         path = out / "in-tree.ktap"
         text, results = read(path), ktap.Results()
-        for program, listed in in_tree.expected(kind_of(name)).items():
+        for program, listed in in_tree.expected(in_tree.machine(self.set_of(name))).items():
             wrong = list(in_tree.judge(text, program, listed))
             self.complain(wrong)
             results.case(f"{name}/in-tree/{program}", not wrong)
@@ -460,7 +468,7 @@ class Check:
         results.case(f"{name}/unload", unload == "ok")
         if unload != "ok":
             self.complain(unload.splitlines()[:20])
-        if name == "debug":
+        if name.endswith("debug"):
             leaks = out / "kmemleak"
             results.case(f"{name}/kmemleak", leaks.exists() and not read(leaks).strip())
             self.complain(read(leaks).splitlines()[:20])
@@ -514,7 +522,7 @@ def main():
     parser = argparse.ArgumentParser(prog="check", description=__doc__)
     more = "everything on the debug kernel, a longer torture, arm64, and check-deb"
     parser.add_argument("--full", action="store_true", help=more)
-    parser.add_argument("kernels", nargs="*", help="plain, debug, uml, debian, debian-FLAVOUR, arm64")
+    parser.add_argument("kernels", nargs="*", help="plain, debug, uml, uml-debug, debian, debian-FLAVOUR, arm64")
     args = parser.parse_args()
     LOGS.mkdir(parents=True, exist_ok=True)
     if why := why_not():

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # guest.sh RESULTS SOURCE TESTS SET [PROVIDER...]: runs the test suites inside
 # the test machine, module loaded, and leaves what they say in the folder
-# RESULTS. The host judges it. The kernel's own tests run for each PROVIDER,
-# those that KERNEL_TESTS matches; what else of the environment counts is
-# TORTURE_SECONDS and KSM_ROUNDS.
+# RESULTS. The host judges it. The kernel's own tests run for each PROVIDER;
+# what counts of the environment is TORTURE_SECONDS and KSM_ROUNDS.
 
 results=$1 source=$2 tests=$3 set=$4
 shift 4
@@ -25,13 +24,19 @@ done
 # kernel_tests PROVIDER
 kernel_tests() {
 	note "the kernel's own tests of KSM: $1"
-	timeout 900 tools/check/kernel-tests.sh "$tests/kernel" "$KERNEL_TESTS" \
-		>"$results/kernel-tests-$1.ktap" 2>&1
+	timeout 900 tools/check/kernel-tests.sh "$tests/kernel" >"$results/kernel-tests-$1.ktap" 2>&1
+}
+
+# Debian's kernel has hooks for rksm, which were there first.
+hooks=$programs/rksm_hooks.ko
+load() {
+	[ ! -e "$hooks" ] || insmod "$hooks"
+	insmod "$RKSM_KO"
 }
 
 for provider; do
 	case $provider in
-	in-tree) rmmod rksm && kernel_tests in-tree && insmod "$RKSM_KO" ;;
+	in-tree) dkms/modules unload && kernel_tests in-tree && load ;;
 	rksm) kernel_tests rksm ;;
 	esac
 done
@@ -51,11 +56,15 @@ timed() {
 }
 
 # Nobody loads these by opening what they make.
-[ "$set" != debian ] || modprobe -a zram hwpoison_inject
+[[ $set != debian* ]] || modprobe -a zram hwpoison_inject
 
 note "selftests"
-make -s -C selftests run_tests KSRC="$source" OUTPUT="$tests" SET="$set" \
-	2>&1 | timed >"$results/selftests.ktap"
+run() {
+	make -s -C selftests "$@" KSRC="$source" OUTPUT="$tests" SET="$set"
+}
+# Somebody may edit them meanwhile: what was built is run.
+run -t all >/dev/null
+run run_tests 2>&1 | timed >"$results/selftests.ktap"
 
 # Not to measure anything, but to see that it can. User-Mode Linux is fast.
 if [ "$set" = uml ]; then
@@ -65,7 +74,7 @@ if [ "$set" = uml ]; then
 fi
 
 # What it needs of a system only Debian has.
-if [ "$set" = debian ]; then
+if [[ $set = debian* ]]; then
 	note "rksmctl"
 	/usr/bin/python3 -B tools/check/rksmctl "$programs/rksmctl" >"$results/rksmctl.ktap" 2>&1
 	note "what the documents show"
@@ -84,9 +93,8 @@ else
 fi
 
 note "selftests, in-tree"
-tools/check/in-tree.sh "$tests" "$set" >"$results/in-tree.ktap" 2>&1
+tools/check/in-tree.sh "$tests" "${set%-short}" >"$results/in-tree.ktap" 2>&1
 
-hooks=${RKSM_KO%/*}/rksm_hooks.ko
 if [ -e "$hooks" ]; then
 	note "the livepatch"
 	/usr/bin/python3 -B tools/check/hooks.py "$hooks" "$RKSM_KO" >"$results/hooks.ktap" 2>&1

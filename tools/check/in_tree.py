@@ -16,6 +16,11 @@ def expected(kind):
     return {line[1]: line[2:] for line in lines if line and line[0] == kind}
 
 
+def machine(tests):
+    """The machine of the list on which that set of tests runs."""
+    return tests.removesuffix("-short")
+
+
 def marked(cases, mark):
     return {case[1:] for case in cases if case.startswith(mark)}
 

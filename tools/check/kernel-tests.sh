@@ -1,12 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# kernel-tests.sh FOLDER PATTERN: runs the kernel's own tests of KSM, which are
+# kernel-tests.sh FOLDER: runs the kernel's own tests of KSM, which are
 # in FOLDER, against whatever is behind /sys/kernel/mm/ksm, and prints KTAP.
-# PATTERN picks them by their commands; an empty one picks all.
 # The knobs are afterwards what they were before.
 
 knobs=/sys/kernel/mm/ksm
-mapfile -t list < <(sed '/^#/d' "$(dirname "$0")/kernel-tests.list" | grep -E "^[0-9]+ ($2)")
+mapfile -t list < <(sed '/^#/d' "$(dirname "$0")/kernel-tests.list")
 cd "$1" || exit 1
 
 # KNOB VALUE for each; of several values it is the one in brackets.
