@@ -25,6 +25,7 @@ from copy_of_tree import Copy
 # What tools/vm.py exits with.
 TIMED_OUT, DIED = 124, 255
 CASE = re.compile(r"^(?:# )?(ok|not ok) \d+ (\S+)(.*SKIP)?", re.MULTILINE)
+BEGUN = re.compile(r"^#  RUN ", re.MULTILINE)
 USER_CASE = re.compile(r"^test (\S+) \.\.\. (ok|FAILED)$", re.MULTILINE)
 # Before a case of the host can say that it failed.
 USER_DIED = re.compile(r"ERROR: \w+Sanitizer|panicked at")
@@ -64,8 +65,11 @@ def signs_in_machine(copy, run, log, seconds):
     """Which there are, in a machine."""
     start = len(read(log))
     status = copy.boot(run, log, seconds)
-    cases = CASE.findall(read(log)[start:])
-    signs = {"dies"} if status == DIED else {"hangs"} if status == TIMED_OUT else set()
+    text = read(log)[start:]
+    cases = CASE.findall(text)
+    # A machine that is not up in time says nothing.
+    hangs = status == TIMED_OUT and len(BEGUN.findall(text)) > len(cases)
+    signs = {"dies"} if status == DIED else {"hangs"} if hangs else set()
     if any(skip for _, _, skip in cases) or (not cases and not signs):
         raise Survived(f"not all cases of {run} ran (status {status})")
     if any(how == "not ok" for how, _, _ in cases):
