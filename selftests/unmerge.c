@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Every way in which a merged page is given back. */
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -275,6 +276,7 @@ static int peer_with_ballast(struct peer *p, void *arg)
 	map = page_of(ballast, BALLAST);
 	fill_all(map, 2, 15);
 	CHECK(!madvise(map, 2 * pagesize, MADV_MERGEABLE));
+	CHECK(!sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){ 0 }));
 	CHECK(peer_meet(p));
 	CHECK(peer_meet(p));
 	return 0;
@@ -283,12 +285,17 @@ static int peer_with_ballast(struct peer *p, void *arg)
 /*
  * A process on its way out still maps merged pages that nothing counts any
  * more: run=2 waits for them. A knob that may not change while there is a
- * merged page shows whether one is left.
+ * merged page shows whether one is left. The process goes slowly, as it has
+ * the CPU only while the others sleep.
  */
 KSM_TEST(waits_for_exit)
 {
+	cpu_set_t one;
 	int round;
 
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
 	for (round = 0; round < 5; round++) {
 		struct peer p;
 
