@@ -386,6 +386,7 @@ SCOPE_TEST(moving_is_no_advice)
 	ASSERT_TRUE(merge_all());
 	ASSERT_TRUE(gets_merged(map, N));
 	ASSERT_EQ(to, mremap(map, N * pagesize, N * pagesize, MREMAP_MAYMOVE | MREMAP_FIXED, to));
+	EXPECT_FALSE(is_marked(to));
 	EXPECT_TRUE(gets_merged(to, N));
 }
 
