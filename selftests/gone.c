@@ -206,13 +206,13 @@ static bool fork_recorded(pid_t *pids)
 	return counter_reaches("pages_unshared", unshared + 4 * CHILDREN);
 }
 
-static bool forgotten(int n, bool (*meanwhile)(void))
+static bool forgotten_during_a_pass(int n)
 {
 	int i;
 
-	for (i = 0; i < 60000 && meanwhile(); i++) {
+	for (i = 0; i < 60000 && trace_pass_goes_on(); i++) {
 		if (trace_count("rksm_forget", NULL) >= n)
-			return meanwhile();
+			return trace_pass_goes_on();
 		usleep(1000);
 	}
 	return false;
@@ -234,39 +234,34 @@ BESIDE_TEST(the_dead_during_a_batch)
 		ASSERT_TRUE(fork_recorded(pids));
 		ASSERT_TRUE(trace_pass_begins());
 		kill_all(pids, CHILDREN);
-		done = forgotten(CHILDREN, trace_pass_goes_on);
+		done = forgotten_during_a_pass(CHILDREN);
 	}
 	EXPECT_TRUE(done);
 	EXPECT_EQ(0, peer_end(&many));
 }
 
-static pid_t unmerging;
-
-static bool still_unmerging(void)
-{
-	return waitpid(unmerging, NULL, WNOHANG) == 0;
-}
-
+/* Unmerging forgets them on its way, and not the scanner behind it. */
 BESIDE_TEST(the_dead_during_unmerging)
 {
-	pid_t pids[CHILDREN];
+	pid_t pids[CHILDREN], pid;
 	struct peer many;
 	bool done = false;
 	int i;
 
 	HAS_MANY(&many, 2);
-	ASSERT_TRUE(trace_on("rksm/rksm_forget"));
+	ASSERT_TRUE(trace_on("rksm/rksm_forget") && trace_on("rksm/rksm_unmerge"));
 	for (i = 0; i < ATTEMPTS && !done; i++) {
 		ASSERT_EQ(0, knob_set("run", 1));
 		ASSERT_TRUE(ksm_settles(MANY / 2, MANY / 2));
 		ASSERT_TRUE(fork_recorded(pids));
 		trace_forget();
-		unmerging = knob_writer("run", "2");
+		pid = knob_writer("run", "2");
+		while (!trace_count("rksm_unmerge", NULL))
+			usleep(100);
 		kill_all(pids, CHILDREN);
-		/* Those whose records were dropped before they died need nothing more. */
-		done = forgotten(1, still_unmerging);
-		if (done || still_unmerging())
-			wait_child(unmerging);
+		wait_child(pid);
+		ASSERT_TRUE(trace_mark("unmerged"));
+		done = trace_between("rksm_forget:", "rksm_unmerge:", "unmerged");
 	}
 	EXPECT_TRUE(done);
 	EXPECT_EQ(0, peer_end(&many));
