@@ -104,6 +104,8 @@ pid_t scanner(void);
 long scanner_switches(void);
 /* In one of so many times of ms none of them wakes. What they are still about to do may take the first ones. */
 bool scanner_rests(unsigned int ms, int attempts);
+/* Does each of them do something, within ten seconds? */
+bool all_scanners_run(void);
 long long scanner_cpu(void);
 long long passes_cpu(unsigned int n);
 

@@ -40,26 +40,51 @@ pid_t scanner(void)
 	return scanners(&pid, 1) ? pid : 0;
 }
 
-long scanner_switches(void)
+/* How often a thread has been switched away from. */
+static long switches(pid_t pid)
 {
 	static const char * const keys[] = { "\nvoluntary_ctxt_switches:", "\nnonvoluntary_ctxt_switches:" };
 	char path[64], text[4096];
-	pid_t pids[MOST_SCANNERS];
-	int n = scanners(pids, MOST_SCANNERS), k;
 	long sum = 0;
+	int k;
 
-	while (n--) {
-		snprintf(path, sizeof(path), "/proc/%d/status", pids[n]);
-		if (file_read(path, text, sizeof(text)) <= 0)
-			continue;
-		for (k = 0; k < 2; k++) {
-			const char *at = strstr(text, keys[k]);
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (file_read(path, text, sizeof(text)) <= 0)
+		return 0;
+	for (k = 0; k < 2; k++) {
+		const char *at = strstr(text, keys[k]);
 
-			if (at)
-				sum += strtol(at + strlen(keys[k]), NULL, 10);
-		}
+		if (at)
+			sum += strtol(at + strlen(keys[k]), NULL, 10);
 	}
 	return sum;
+}
+
+long scanner_switches(void)
+{
+	pid_t pids[MOST_SCANNERS];
+	int n = scanners(pids, MOST_SCANNERS);
+	long sum = 0;
+
+	while (n--)
+		sum += switches(pids[n]);
+	return sum;
+}
+
+bool all_scanners_run(void)
+{
+	pid_t pids[MOST_SCANNERS];
+	int n = scanners(pids, MOST_SCANNERS), tries;
+
+	while (n--) {
+		long before = switches(pids[n]);
+
+		for (tries = 0; tries < 10000 && switches(pids[n]) == before; tries++)
+			usleep(1000);
+		if (tries == 10000)
+			return false;
+	}
+	return true;
 }
 
 bool scanner_rests(unsigned int ms, int attempts)

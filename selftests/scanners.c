@@ -187,6 +187,8 @@ BESIDE_TEST(all_end_with_run_0)
 	ASSERT_TRUE(ksm_passes(2));
 	ASSERT_EQ(0, knob_set("run", 0));
 	EXPECT_TRUE(scanner_rests(2000, 5));
+	ASSERT_EQ(0, knob_set("run", 1));
+	EXPECT_TRUE(all_scanners_run());
 }
 
 TEST_HARNESS_MAIN
