@@ -14,7 +14,7 @@
 
 tree=$cache/linux
 shopt -s nullglob
-patches=("$repo"/kernel/{upstream,patches}/*.patch)
+patches=("$repo"/kernel/{upstream,patches,shared}/*.patch)
 shopt -u nullglob
 # Files of our own, by their paths in the kernel tree.
 ours=$repo/kernel/tree

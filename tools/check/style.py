@@ -222,7 +222,7 @@ CHECKS = (
 
 
 # What a kernel is patched with: faults of its own first, which are mended for themselves.
-PATCHES = ("kernel/upstream", "kernel/patches")
+PATCHES = ("kernel/upstream", "kernel/patches", "kernel/shared")
 
 # Files of our own that go into a kernel.
 KERNEL_FILES = ("kernel/tree", "kernel/livepatch")
