@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <linux/falloc.h>
 #include <linux/quota.h>
+#include <linux/userfaultfd.h>
 #include <sys/quota.h>
 #include <sys/socket.h>
 #include <sys/statfs.h>
@@ -131,6 +132,54 @@ SHARED_TEST(in_use)
 	EXPECT_TRUE(pair_merge(&p));
 	EXPECT_TRUE(shared_becomes(N, 2 * N));
 	EXPECT_TRUE(pair_holds(&p));
+}
+
+/* Where userfaultfd looks at the page, merging would be an event. */
+SHARED_TEST(watched)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	struct pair p;
+	char *map;
+
+	ASSERT_TRUE(pair_make(&p, self->dir, N, 1));
+	map = map_file(p.fd[1], N, MAP_SHARED);
+	ASSERT_NE(NULL, map);
+	reg.range.start = (unsigned long)map;
+	reg.range.len = N * pagesize;
+	ASSERT_LE(0, uffd);
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
+	/* One page is mapped, the others are only in the file. */
+	ASSERT_EQ(p.model[1][pagesize], map[pagesize]);
+	ASSERT_EQ(0, madvise(map + 2 * pagesize, pagesize, MADV_DONTNEED));
+	EXPECT_EQ(-EBUSY, dedupe(p.fd[0], pagesize, p.fd[1], pagesize, pagesize));
+	EXPECT_EQ(0, dedupe(p.fd[0], 2 * pagesize, p.fd[1], 2 * pagesize, pagesize));
+	EXPECT_TRUE(shared_becomes(1, 2));
+	/* It is there: nothing is missing. */
+	EXPECT_TRUE(same_bytes("watched", map, p.model[1], N * pagesize));
+	close(uffd);
+	EXPECT_TRUE(pair_merge(&p));
+	EXPECT_TRUE(pair_holds(&p));
+}
+
+TEST(immutable_files)
+{
+	int flags = FS_IMMUTABLE_FL;
+	char mount[32];
+	struct pair p;
+
+	if (access(SHARED_DEBUGFS, F_OK))
+		SKIP(return, "this kernel merges no pages of files");
+	ASSERT_TRUE(shared_mount(mount, 0, ""));
+	ASSERT_TRUE(pair_make(&p, mount, N, 1));
+	ASSERT_EQ(0, ioctl(p.fd[1], FS_IOC_SETFLAGS, &flags));
+	EXPECT_EQ(-EPERM, dedupe_pages(p.fd[0], p.fd[1], N));
+	EXPECT_EQ(0, dedupe_pages(p.fd[1], p.fd[0], N));
+	EXPECT_TRUE(shared_becomes(N, 2 * N));
+	pair_free(&p);
+	shared_unmount(mount);
 }
 
 TEST(what_must_not_go_to_swap)
