@@ -63,6 +63,7 @@ clippy:
 	@tools/clippy.sh $(KERNEL)
 	@tools/cargo.sh bench clippy
 	@tools/cargo.sh rksmctl clippy
+	@tools/cargo.sh tmpfs-dedup clippy
 
 clean:
 	rm -rf build

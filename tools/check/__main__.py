@@ -36,7 +36,7 @@ KERNELS_FULL = (*KERNELS, "plain", "debian-rt-amd64", "arm64")
 SHORT = ("debug", "debian")
 MACHINES_AT_ONCE = 2
 # For the host, each in a folder of its own.
-PROGRAMS = ("bench", "rksmctl")
+PROGRAMS = ("bench", "rksmctl", "tmpfs-dedup")
 TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
 # How many of a test's rounds are done there, in percent: all with --full.
 ROUNDS = {"debug": 10, "plain": 50, "debian": 50, "uml-debug": 50}
@@ -233,6 +233,7 @@ class Check:
             source = Path((REPO / "build" / name / "ksrc").read_text().strip())
         if name == "uml":
             self.needs(name, "bench")
+            self.needs(name, "tmpfs-dedup")
         tests = self.build_tests(name, source)
         self.keep(name)
         return (name, source, tests) if tests else None
@@ -243,7 +244,7 @@ class Check:
 
     def keep(self, name):
         """A machine loads the module again and again, and somebody may build another meanwhile."""
-        kept, programs = self.built(name), [f"build/{program}" for program in ("rksm-bench", "rksmctl")]
+        kept, programs = self.built(name), [f"build/{program}" for program in ("rksm-bench", "rksmctl", "tmpfs-dedup")]
         shutil.rmtree(kept, ignore_errors=True)
         kept.mkdir(parents=True)
         for file in (*(f"build/{name}/{file}" for file in ("kernel", "rksm.ko", "rksm_hooks.ko")), *programs):
@@ -376,6 +377,8 @@ class Check:
         self.in_tree(name, out)
         if name == "uml":
             self.bench_ran(name, out)
+            tool = out / "tmpfs-dedup.ktap"
+            self.report(f"{name}: tmpfs-dedup", ktap.parse(read(tool), source, f"{name}/tmpfs-dedup"), tool)
         if kind_of(name) == "debian":
             hooks = out / "hooks.ktap"
             self.report(f"{name}: livepatch", ktap.parse(read(hooks), source, f"{name}/hooks"), hooks)

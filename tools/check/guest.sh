@@ -71,6 +71,8 @@ if [ "$set" = uml ]; then
 	note "benchmark"
 	timeout 300 "$programs/rksm-bench" run --size tiny --module "$RKSM_KO" --out "$results/bench.jsonl" \
 		>"$results/bench" 2>&1 && echo ok >>"$results/bench"
+	note "tmpfs-dedup"
+	/usr/bin/python3 -B tools/check/tmpfs_dedup.py "$programs/tmpfs-dedup" >"$results/tmpfs-dedup.ktap" 2>&1
 fi
 
 # What it needs of a system only Debian has.
