@@ -218,7 +218,9 @@ static void do_dedupe_held(struct fsx_worker *w, struct fsx_view *v)
 		return;
 	at += fsx_below(w, (end - at) / pagesize) * pagesize;
 	pos = at;
-	got = splice(v->file->fd, &pos, w->pipe[1], NULL, n * pagesize, 0);
+	n *= pagesize;
+	n = end - at < (off_t)n ? end - at : n;
+	got = splice(v->file->fd, &pos, w->pipe[1], NULL, n, 0);
 	if (got <= 0)
 		fsx_fault(w, "splice: %s", strerror(errno));
 	from = (struct place){ v, at / pagesize };
