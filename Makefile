@@ -23,7 +23,7 @@ vm:
 	@tools/vm.sh $(KERNEL)
 
 # Debian's own kernel has to be built by nobody.
-demo: KERNEL = debian
+demo: KERNEL = $(if $(SHARED),plain,debian)
 demo:
 	@tools/build.sh $(KERNEL)
 	@tools/demo.sh $(KERNEL)
@@ -78,7 +78,8 @@ make vm       a shell in the test machine, with the module loaded
 make vm RUN='command'
               runs a command there; fails if the command fails (make turns any
               failure into 2: tools/vm.sh has the exact status)
-make demo     the demo: two guests and a process share their memory
+make demo     the demo: two guests and a process share their memory;
+              SHARED=1: two guests whose memory is shared with another process
 make check    every test; ends with a line that counts them
 make check-deb
               the package's whole life on Debian 13: installed, loaded at boot,

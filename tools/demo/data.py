@@ -11,6 +11,11 @@ def shared():
     return random.Random("rksm demo").randbytes(16 * MIB)
 
 
+def disk():
+    """What the disk of a guest holds that has one."""
+    return random.Random("rksm demo, disk").randbytes(16 * MIB)
+
+
 def own(name):
     """What guest/init makes of a guest's name: in no other guest."""
     return "".join(f"{name} {number}\n" for number in range(1000000, 1262144)).encode()

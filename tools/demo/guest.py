@@ -15,11 +15,12 @@ MEMORY_MIB = 128
 
 
 class Guest(Qemu):
-    def __init__(self, name, kernel, image, logs):
+    def __init__(self, name, kernel, image, logs, devices=(), disk=b""):
         self.up = False
+        self.disk = disk
         self.shared = bytearray(data.shared())
         self.own = data.own(name) + data.zero()
-        super().__init__(name, kernel, image, logs, MEMORY_MIB, f"demo.guest={name}")
+        super().__init__(name, kernel, image, logs, MEMORY_MIB, f"demo.guest={name}", devices)
 
     def is_up(self):
         """Has it said that it is ready? Does not wait for it."""
@@ -46,6 +47,7 @@ class Guest(Qemu):
         digest = hashlib.sha256(f"{nonce}\n".encode())
         digest.update(self.shared)
         digest.update(self.own)
+        digest.update(self.disk)
         return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ ANSWER_SECONDS = 180
 
 
 class Qemu:
-    def __init__(self, name, kernel, image, logs, mib, options):
+    def __init__(self, name, kernel, image, logs, mib, options, devices=()):
         self.name = name
         self.started = time.monotonic()
         self.log = logs / f"guest-{name}.log"
@@ -25,7 +25,7 @@ class Qemu:
         command += ["-m", str(mib), "-nodefaults", "-no-reboot"]
         command += ["-display", "none", "-monitor", "none"]
         command += ["-kernel", str(kernel), "-initrd", str(image), "-append", f"{KERNEL_OPTIONS} {options}"]
-        command += ["-serial", f"file:{self.log}"]
+        command += ["-serial", f"file:{self.log}", *devices]
         command += ["-chardev", f"socket,id=port,fd={theirs.fileno()}", "-serial", "chardev:port"]
         with theirs, self.errors.open("wb") as errors:
             self.qemu = subprocess.Popen(
