@@ -80,7 +80,10 @@ struct fsx_view {
 	unsigned char *copy;
 };
 
-/* One operation, for the report. */
+/*
+ * One operation, for the report. What the other number is goes by the operation: where
+ * bytes come from; of a merge the target, plus 1 if that is file 1.
+ */
 struct fsx_step {
 	const char *name;
 	long nr, offset, length, other, result;
