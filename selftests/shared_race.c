@@ -14,6 +14,7 @@
 
 struct race {
 	int fd[2];
+	size_t pages;
 	atomic_bool stop;
 	atomic_long merged;
 };
@@ -31,7 +32,7 @@ static void *merger(void *arg)
 	unsigned int seed = 1;
 
 	while (!r->stop) {
-		size_t i = rand_r(&seed) % N, n = 1 + rand_r(&seed) % (N - i);
+		size_t i = rand_r(&seed) % r->pages, n = 1 + rand_r(&seed) % (r->pages - i);
 		int k = rand_r(&seed) % 2;
 
 		if (dedupe(r->fd[k], i * pagesize, r->fd[!k], i * pagesize, n * pagesize) == 0)
@@ -142,7 +143,7 @@ SHARED_TEST(changed_while_merged)
 {
 	pthread_t threads[3];
 	struct owner owners[2];
-	struct race r = {};
+	struct race r = { .pages = N };
 	int k;
 
 	for (k = 0; k < 2; k++)
@@ -164,6 +165,49 @@ SHARED_TEST(changed_while_merged)
 	EXPECT_TRUE(shared_becomes(0, 0));
 }
 
+/*
+ * Mapped so often that it takes a while until nobody maps it any more, and written at some
+ * time by the one who has been forgotten up to then.
+ */
+#define MAPS	32
+
+SHARED_TEST(written_while_unmapped)
+{
+	struct race r = { .pages = 1 };
+	int left = rounds(1000), k;
+	pthread_t thread;
+	unsigned int seed = 5;
+	char *maps[MAPS];
+	uint64_t word;
+
+	for (k = 0; k < 2; k++) {
+		r.fd[k] = shared_file(self->dir);
+		ASSERT_LE(0, r.fd[k]);
+		ASSERT_TRUE(shared_fill(r.fd[k], 1, 1));
+	}
+	for (k = 0; k < MAPS; k++) {
+		maps[k] = map_file(r.fd[0], 1, MAP_SHARED);
+		ASSERT_NE(NULL, maps[k]);
+	}
+	word = *(uint64_t *)maps[0];
+	ASSERT_EQ(0, pthread_create(&thread, NULL, merger, &r));
+	while (left--) {
+		uint64_t other = word + 1 + left, have;
+
+		for (k = 0; k < MAPS; k++)
+			ASSERT_EQ(word, *(volatile uint64_t *)maps[k]);
+		usleep(rand_r(&seed) % 1000);
+		*(volatile uint64_t *)maps[rand_r(&seed) % MAPS] = other;
+		ASSERT_EQ(sizeof(have), pread(r.fd[0], &have, sizeof(have), 0));
+		ASSERT_EQ(other, have);
+		/* As it was, so that it can merge. */
+		*(volatile uint64_t *)maps[rand_r(&seed) % MAPS] = word;
+	}
+	r.stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_TRUE(r.merged > 0);
+}
+
 /* Two that see each other by one file: what the one has written the other one reads, wherever that is. */
 static int peer_reads(struct peer *peer, void *arg)
 {
@@ -180,7 +224,7 @@ static int peer_reads(struct peer *peer, void *arg)
 
 SHARED_TEST(two_processes_one_file)
 {
-	struct race r = {};
+	struct race r = { .pages = N };
 	struct peer peer;
 	pthread_t thread;
 	struct pair p;

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Merging files that have huge pages, and making huge pages of files that are merged. */
+#define _GNU_SOURCE
+#include "ksm_harness.h"
+#include "shared_lib.h"
+
+/* Two huge pages in each file. */
+#define HUGE	512
+#define N	(2 * HUGE)
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+
+FIXTURE(huge) {
+	char mount[32];
+	struct pair p;
+};
+
+FIXTURE_SETUP(huge)
+{
+	if (access(SHARED_DEBUGFS, F_OK))
+		SKIP(return, "this kernel merges no pages of files");
+	ASSERT_TRUE(shared_becomes(0, 0));
+	ASSERT_TRUE(shared_mount(self->mount, 0, "huge=always"));
+}
+
+FIXTURE_TEARDOWN(huge)
+{
+	shared_unmount(self->mount);
+}
+
+#define HUGE_TEST(name)	TEST_F_TIMEOUT(huge, name, TEST_SECONDS)
+
+/* KiB of the mapping that are mapped by huge entries. */
+static long huge_kb(const char *map)
+{
+	char line[256], start[32];
+	FILE *f = fopen("/proc/self/smaps", "r");
+	bool here = false;
+	long kb = -1;
+
+	snprintf(start, sizeof(start), "%lx-", (unsigned long)map);
+	while (f && kb < 0 && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, start, strlen(start)))
+			here = true;
+		if (here)
+			sscanf(line, "ShmemPmdMapped: %ld", &kb);
+	}
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+static char *map_huge(int fd)
+{
+	char *map = mmap(NULL, (N + HUGE) * pagesize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	map = (char *)(((unsigned long)map + HUGE * pagesize - 1) & -(HUGE * pagesize));
+	map = mmap(map, N * pagesize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	return map == MAP_FAILED ? NULL : map;
+}
+
+static bool files_are_huge(struct pair *p)
+{
+	int k;
+
+	for (k = 0; k < 2; k++) {
+		char *map = map_huge(p->fd[k]);
+		volatile char *at = map;
+		bool ok;
+
+		if (!map)
+			return false;
+		(void)at[0];
+		(void)at[HUGE * pagesize];
+		ok = huge_kb(map) == N * pagesize / 1024;
+		munmap(map, N * pagesize);
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
+/* A part of each is merged: the huge page that it is in is split, the other one is not. */
+HUGE_TEST(a_part_is_merged)
+{
+	struct pair *p = &self->p;
+	struct stat st;
+	char *map;
+
+	ASSERT_TRUE(pair_make(p, self->mount, N, 1));
+	ASSERT_TRUE(files_are_huge(p));
+	ASSERT_EQ(0, dedupe(p->fd[0], 8 * pagesize, p->fd[1], 8 * pagesize, 16 * pagesize));
+	EXPECT_TRUE(shared_becomes(16, 32));
+	ASSERT_EQ(0, fstat(p->fd[0], &st));
+	EXPECT_EQ(N * pagesize / 512, st.st_blocks);
+	map = map_huge(p->fd[0]);
+	ASSERT_NE(NULL, map);
+	EXPECT_EQ(p->model[0][HUGE * pagesize], map[HUGE * pagesize]);
+	EXPECT_EQ(HUGE * pagesize / 1024, huge_kb(map));
+	map[10 * pagesize]++;
+	p->model[0][10 * pagesize]++;
+	EXPECT_TRUE(pair_holds(p));
+	pair_free(p);
+}
+
+HUGE_TEST(all_is_merged)
+{
+	struct pair *p = &self->p;
+
+	ASSERT_TRUE(pair_make(p, self->mount, N, 1));
+	ASSERT_TRUE(files_are_huge(p));
+	ASSERT_TRUE(pair_merge(p));
+	EXPECT_TRUE(shared_becomes(N, 2 * N));
+	EXPECT_TRUE(pair_holds(p));
+	EXPECT_TRUE(shared_becomes(0, 0));
+	pair_free(p);
+}
+
+/* Who differs keeps his huge pages. */
+HUGE_TEST(what_differs_is_left)
+{
+	struct pair *p = &self->p;
+	size_t i;
+
+	ASSERT_TRUE(pair_make(p, self->mount, N, 1));
+	for (i = 0; i < N; i++) {
+		ASSERT_EQ(1, pwrite(p->fd[1], "", 1, i * pagesize));
+		p->model[1][i * pagesize] = 0;
+	}
+	for (i = 0; i < N; i++)
+		ASSERT_LE(0, dedupe(p->fd[0], i * pagesize, p->fd[1], i * pagesize, pagesize));
+	EXPECT_TRUE(files_are_huge(p) || shared_now().pages);
+	EXPECT_TRUE(pair_holds(p));
+	pair_free(p);
+}
+
+/* A request for a huge page gives the file pages of its own. */
+HUGE_TEST(made_huge_again)
+{
+	struct pair *p = &self->p;
+	char *map;
+
+	ASSERT_TRUE(pair_make(p, self->mount, N, 1));
+	ASSERT_TRUE(pair_merge(p));
+	map = map_huge(p->fd[0]);
+	ASSERT_NE(NULL, map);
+	ASSERT_EQ(0, madvise(map, HUGE * pagesize, MADV_COLLAPSE));
+	EXPECT_TRUE(shared_becomes(N, 2 * N - HUGE));
+	EXPECT_TRUE(same_bytes("map", map, p->model[0], N * pagesize));
+	EXPECT_TRUE(pair_holds(p));
+	pair_free(p);
+}
+
+TEST_HARNESS_MAIN
