@@ -139,8 +139,9 @@ NTH_TEST(give_back)
 			if (!hit)
 				break;
 		}
-		/* The page itself was one of them. */
-		EXPECT_LT(1, n);
+		/* The page itself was one of them, where it may fail. */
+		if (acts[k].may_fail)
+			EXPECT_LT(1, n);
 	}
 }
 

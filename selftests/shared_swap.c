@@ -54,7 +54,7 @@ static bool push_common_out(struct pair *p)
 {
 	int tries;
 
-	for (tries = 0; tries < 10000 && in_core(p->fd[0], N); tries++)
+	for (tries = 0; tries < 10000 && in_core(p->fd[0], N) + in_core(p->fd[1], N); tries++)
 		reclaim("128K swappiness=max");
 	return in_core(p->fd[0], N) == 0 && in_core(p->fd[1], N) == 0;
 }
