@@ -40,19 +40,20 @@ static inline int dedupe_pages(int src, int dst, size_t n)
 	return dedupe(src, 0, dst, 0, n * pagesize);
 }
 
-/* What is kept, and the slots of files that it stands in for. */
+/* What is kept, how much of it is in swap, and the slots of files that it stands in for. */
 struct shared_counts {
-	long pages, slots;
+	long pages, slots, swapped;
 };
 
 static inline struct shared_counts shared_now(void)
 {
-	struct shared_counts now = { -1, -1 };
+	struct shared_counts now = { -1, -1, -1 };
 	char text[128];
 
 	if (file_read(SHARED_DEBUGFS, text, sizeof(text)) > 0 &&
-	    sscanf(text, "pages %ld slots %ld", &now.pages, &now.slots) != 2)
-		now.pages = now.slots = -1;
+	    sscanf(text, "pages %ld slots %ld swapped %ld", &now.pages, &now.slots,
+		   &now.swapped) != 3)
+		now.pages = now.slots = now.swapped = -1;
 	return now;
 }
 

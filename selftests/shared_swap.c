@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Pages that files have in common, in swap, in memory cgroups, and where there are huge ones. */
+/* Pages that files have in common, in swap. */
 #define _GNU_SOURCE
 #include <linux/falloc.h>
 
@@ -34,8 +34,7 @@ FIXTURE_TEARDOWN_PARENT(out)
 	cgroups_remove();
 }
 
-
-/* By mincore(), which must not tell a page that is merged from one that is not. */
+/* By mincore(), which must not tell where a page is that others have, too. */
 static int in_core(int fd, size_t n)
 {
 	unsigned char core[n];
@@ -50,24 +49,37 @@ static int in_core(int fd, size_t n)
 	return found;
 }
 
-static bool push_common_out(struct pair *p)
+static bool push_common_out(void)
 {
 	int tries;
 
-	for (tries = 0; tries < 10000 && in_core(p->fd[0], N) + in_core(p->fd[1], N); tries++)
+	for (tries = 0; tries < 10000 && shared_now().swapped < shared_now().pages; tries++)
 		reclaim("128K swappiness=max");
-	return in_core(p->fd[0], N) == 0 && in_core(p->fd[1], N) == 0;
+	return shared_now().swapped == shared_now().pages;
+}
+
+/* What the files have of their own as well: of the rest mincore() says that it is there. */
+static bool push_all_out(struct pair *p)
+{
+	int tries;
+
+	for (tries = 0; tries < 10000 && in_core(p->fd[0], N) + in_core(p->fd[1], N) > shared_now().slots; tries++)
+		reclaim("128K swappiness=max");
+	return push_common_out() && in_core(p->fd[0], N) + in_core(p->fd[1], N) == shared_now().slots;
 }
 
 TEST_F_TIMEOUT(out, out_and_in, TEST_SECONDS)
 {
 	char byte;
 
-	ASSERT_TRUE(push_common_out(&self->p));
+	ASSERT_TRUE(push_common_out());
 	EXPECT_TRUE(shared_becomes(N, 2 * N));
-	/* One of them brings a page in; in the other one it is in memory by that. */
+	EXPECT_EQ(N, shared_now().swapped);
+	EXPECT_EQ(N, in_core(self->p.fd[1], N));
+	/* One of them brings a page in: the other one's owner is not told. */
 	ASSERT_EQ(1, pread(self->p.fd[0], &byte, 1, 3 * pagesize));
-	EXPECT_LE(1, in_core(self->p.fd[1], N));
+	EXPECT_EQ(N - 1, shared_now().swapped);
+	EXPECT_EQ(N, in_core(self->p.fd[1], N));
 	EXPECT_TRUE(pair_holds(&self->p));
 	EXPECT_TRUE(shared_becomes(0, 0));
 }
@@ -81,15 +93,15 @@ TEST_F_TIMEOUT(out, changed_in_between, TEST_SECONDS)
 		size_t at = round * pagesize + 17;
 		char value = 0x40 + round;
 
-		ASSERT_TRUE(push_common_out(&self->p));
+		ASSERT_TRUE(push_all_out(&self->p));
 		ASSERT_EQ(1, pwrite(self->p.fd[round % 2], &value, 1, at));
 		self->p.model[round % 2][at] = value;
-		ASSERT_TRUE(push_common_out(&self->p));
+		ASSERT_TRUE(push_all_out(&self->p));
 		EXPECT_TRUE(pair_holds(&self->p));
 		EXPECT_EQ(1, dedupe_pages(self->p.fd[0], self->p.fd[1], N));
 		ASSERT_EQ(1, pwrite(self->p.fd[!(round % 2)], &value, 1, at));
 		self->p.model[!(round % 2)][at] = value;
-		ASSERT_TRUE(push_common_out(&self->p));
+		ASSERT_TRUE(push_all_out(&self->p));
 		ASSERT_TRUE(pair_merge(&self->p));
 	}
 	EXPECT_TRUE(pair_holds(&self->p));
@@ -99,7 +111,7 @@ TEST_F_TIMEOUT(out, cut_while_out, TEST_SECONDS)
 {
 	struct pair *p = &self->p;
 
-	ASSERT_TRUE(push_common_out(p));
+	ASSERT_TRUE(push_common_out());
 	ASSERT_EQ(0, fallocate(p->fd[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			       pagesize, 2 * pagesize + 50));
 	memset(p->model[0] + pagesize, 0, 2 * pagesize + 50);
@@ -114,9 +126,9 @@ TEST_F_TIMEOUT(out, cut_while_out, TEST_SECONDS)
 /* It ends, and everything is there. */
 TEST_F_TIMEOUT(out, swapoff, TEST_SECONDS)
 {
-	ASSERT_TRUE(push_common_out(&self->p));
+	ASSERT_TRUE(push_common_out());
 	ASSERT_EQ(0, swapoff("/dev/zram0"));
-	EXPECT_EQ(N, in_core(self->p.fd[0], N));
+	EXPECT_EQ(0, shared_now().swapped);
 	EXPECT_TRUE(shared_becomes(N, 2 * N));
 	EXPECT_TRUE(pair_holds(&self->p));
 }
@@ -127,12 +139,12 @@ TEST_F_TIMEOUT(out, merged_while_out, TEST_SECONDS)
 	struct pair q;
 
 	ASSERT_TRUE(pair_make(&q, NULL, N, 1));
-	ASSERT_TRUE(push_common_out(&self->p));
+	ASSERT_TRUE(push_common_out());
 	ASSERT_EQ(0, dedupe_pages(self->p.fd[0], q.fd[0], N));
-	ASSERT_TRUE(push_common_out(&self->p));
+	ASSERT_TRUE(push_common_out());
 	ASSERT_EQ(0, dedupe_pages(q.fd[1], self->p.fd[1], N));
 	EXPECT_TRUE(shared_becomes(N, 4 * N));
-	ASSERT_TRUE(push_common_out(&self->p));
+	ASSERT_TRUE(push_common_out());
 	EXPECT_TRUE(pair_holds(&q));
 	EXPECT_TRUE(pair_holds(&self->p));
 }
@@ -142,7 +154,7 @@ TEST_F_TIMEOUT(out, given_back_and_out, TEST_SECONDS)
 {
 	EXPECT_TRUE(pair_holds(&self->p));
 	EXPECT_TRUE(shared_becomes(0, 0));
-	ASSERT_TRUE(push_common_out(&self->p));
+	ASSERT_TRUE(push_all_out(&self->p));
 	EXPECT_TRUE(pair_holds(&self->p));
 }
 

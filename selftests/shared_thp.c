@@ -105,6 +105,43 @@ HUGE_TEST(a_part_is_merged)
 	pair_free(p);
 }
 
+/* Of one huge page, which is split although both are in it. */
+HUGE_TEST(within_one_page)
+{
+	struct pair *p = &self->p;
+
+	ASSERT_TRUE(pair_make(p, self->mount, N, 1));
+	memcpy(p->model[0] + 5 * pagesize, p->model[0] + 3 * pagesize, pagesize);
+	ASSERT_EQ(pagesize, pwrite(p->fd[0], p->model[0] + 5 * pagesize, pagesize, 5 * pagesize));
+	ASSERT_TRUE(files_are_huge(p));
+	EXPECT_EQ(0, dedupe(p->fd[0], 3 * pagesize, p->fd[0], 5 * pagesize, pagesize));
+	EXPECT_TRUE(shared_becomes(1, 2));
+	EXPECT_TRUE(pair_holds(p));
+	pair_free(p);
+}
+
+/* A part is locked in memory: to split it would let it go. */
+HUGE_TEST(locked)
+{
+	struct pair *p = &self->p;
+	char *map;
+	int tries;
+
+	ASSERT_TRUE(pair_make(p, self->mount, N, 1));
+	ASSERT_TRUE(files_are_huge(p));
+	map = map_huge(p->fd[1]);
+	ASSERT_NE(NULL, map);
+	ASSERT_EQ(0, mlock(map + 8 * pagesize, 2 * pagesize));
+	for (tries = 0; tries < 3; tries++)
+		EXPECT_EQ(-EBUSY, dedupe(p->fd[0], 8 * pagesize, p->fd[1], 8 * pagesize, pagesize));
+	EXPECT_TRUE(shared_becomes(0, 0));
+	ASSERT_EQ(0, munlock(map + 8 * pagesize, 2 * pagesize));
+	EXPECT_EQ(0, dedupe(p->fd[0], 8 * pagesize, p->fd[1], 8 * pagesize, pagesize));
+	EXPECT_TRUE(shared_becomes(1, 2));
+	EXPECT_TRUE(pair_holds(p));
+	pair_free(p);
+}
+
 HUGE_TEST(all_is_merged)
 {
 	struct pair *p = &self->p;
