@@ -292,16 +292,23 @@ bool ksm_passes(unsigned int n)
 	return scans >= end;
 }
 
+/* It may come with a pass, or where nobody scans, as when what is dead is forgotten. */
 bool ksm_until(bool (*cond)(void *arg), void *arg)
 {
 	long scans = knob("full_scans"), end = scans + MANY_PASSES;
+	time_t start = seconds();
 
 	while (!cond(arg)) {
-		if (scans < 0 || scans > end) {
+		long now = knob("full_scans");
+
+		if (now != scans)
+			start = seconds();
+		scans = now;
+		if (scans < 0 || scans > end || seconds() - start > STALL_SECONDS) {
 			counters_print("not reached");
 			return false;
 		}
-		scans = next_pass(scans);
+		usleep(500);
 	}
 	return true;
 }
