@@ -50,6 +50,7 @@ FIXTURE_TEARDOWN(shared)
 	ASSERT_TRUE(pair_make(&_p, self->dir, n, seed));			\
 	ASSERT_TRUE(pair_merge(&_p));						\
 	ASSERT_TRUE(shared_becomes(n, 2 * (n)));				\
+	ASSERT_TRUE(shared_adds_up());						\
 	_p;									\
 })
 

@@ -73,6 +73,21 @@ static inline bool shared_becomes(long pages, long slots)
 	return false;
 }
 
+/* All slots of all files, compared with the records: by a kernel with DEBUG_VM. */
+static inline bool shared_adds_up(void)
+{
+	long slots, lost, wrong;
+	char text[128];
+
+	if (file_read(SHARED_DEBUGFS "_check", text, sizeof(text)) == -ENOENT)
+		return true;
+	if (sscanf(text, "slots %ld lost %ld wrong %ld", &slots, &lost, &wrong) != 3)
+		return false;
+	if (lost || wrong)
+		dprintf(2, "# of %ld slots %ld are lost, and %ld counts are wrong\n", slots, lost, wrong);
+	return !lost && !wrong;
+}
+
 /* In pages, and exact. */
 static inline long shmem_pages(void)
 {

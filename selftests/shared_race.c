@@ -156,6 +156,7 @@ SHARED_TEST(changed_while_merged)
 	r.stop = true;
 	pthread_join(threads[2], NULL);
 	EXPECT_TRUE(r.merged > 0);
+	EXPECT_TRUE(shared_adds_up());
 	for (k = 0; k < 2; k++) {
 		EXPECT_EQ(0, owners[k].wrong);
 		EXPECT_TRUE(file_holds(r.fd[k], owners[k].model, N * pagesize));
