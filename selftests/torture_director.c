@@ -282,7 +282,7 @@ static void toggle(void)
 /* In between, the in-tree code has the same memory. */
 static void reload(void)
 {
-	int err;
+	int err, tries;
 
 	if (!unmerge())
 		return;
@@ -302,8 +302,13 @@ static void reload(void)
 		set("run", choose(0, 2));
 	knob_write("sleep_millisecs", "20");
 	knob_write("pages_to_scan", "100");
-	err = load();
-	note("load: %s", err ? strerror(-err) : "ok");
+	/* It is refused where a process keeps its mmap lock for ten seconds: few of an emulated CPU's. */
+	for (tries = 0; tries < 6; tries++) {
+		err = load();
+		note("load: %s", err ? strerror(-err) : "ok");
+		if (err != -EBUSY)
+			break;
+	}
 	if (!must(!err, "the module does not load")) {
 		totals->reloaded = false;
 		return;
