@@ -192,10 +192,12 @@ class Check:
                         source = source or (name, built[1])
                     if name == "uml":
                         start(self.mutants, built[1], "uml", *["user"] * self.full)
+                    if name == "plain":
+                        start(partial(self.demo, SHARED="1"), "demo-shared", "plain")
                     if name == "debian":
                         if self.full:
                             start(self.mutants, built[1], "debian")
-                        start(self.demo)
+                        start(self.demo, "demo", "debian")
                         start(self.drop_in, built[1])
                         if self.full:
                             start(self.guests, built[1])
@@ -296,18 +298,18 @@ class Check:
         say(f"{name}: the machine ran for {time.monotonic() - started:.0f} s")
         return partial(self.judge, name, source, out, status)
 
-    def demo(self):
-        say("demo: boot and run it")
-        log = LOGS / "check-demo/demo.log"
-        env = dict(os.environ, VM_BUILT=str(self.built("debian")))
-        status = run_logged([str(REPO / "tools/demo.sh"), "debian"], log, env=env)
+    def demo(self, name, kernel, **settings):
+        say(f"{name}: boot and run it")
+        log = LOGS / f"check-{name}/{name}.log"
+        env = dict(os.environ, VM_BUILT=str(self.built(kernel)), **settings)
+        status = run_logged([str(REPO / "tools/demo.sh"), kernel], log, env=env)
 
         def judge():
             results = ktap.Results()
-            for how, name in re.findall(r"^(ok|FAIL) +([^,(]*[^,( ])", read(log), re.MULTILINE):
-                results.case(f"demo/{name}", how == "ok")
-            results.case(f"demo/its end (status {status})", status == 0)
-            self.report("demo", results, log)
+            for how, step in re.findall(r"^(ok|FAIL) +([^,(]*[^,( ])", read(log), re.MULTILINE):
+                results.case(f"{name}/{step}", how == "ok")
+            results.case(f"{name}/its end (status {status})", status == 0)
+            self.report(name, results, log)
 
         return judge
 
