@@ -51,21 +51,29 @@ static int in_core(int fd, size_t n)
 
 static bool push_common_out(void)
 {
+	struct shared_counts now = shared_now();
 	int tries;
 
-	for (tries = 0; tries < 10000 && shared_now().swapped < shared_now().pages; tries++)
+	for (tries = 0; tries < 10000 && now.swapped < now.pages; tries++) {
 		reclaim("128K swappiness=max");
-	return shared_now().swapped == shared_now().pages;
+		now = shared_now();
+	}
+	return now.swapped == now.pages;
 }
 
-/* What the files have of their own as well: of the rest mincore() says that it is there. */
+/* What the files have of their own and in memory: of the rest mincore() says that it is there. */
+static long own_in_core(struct pair *p)
+{
+	return in_core(p->fd[0], N) + in_core(p->fd[1], N) - shared_now().slots;
+}
+
 static bool push_all_out(struct pair *p)
 {
 	int tries;
 
-	for (tries = 0; tries < 10000 && in_core(p->fd[0], N) + in_core(p->fd[1], N) > shared_now().slots; tries++)
+	for (tries = 0; tries < 10000 && own_in_core(p) > 0; tries++)
 		reclaim("128K swappiness=max");
-	return push_common_out() && in_core(p->fd[0], N) + in_core(p->fd[1], N) == shared_now().slots;
+	return push_common_out() && own_in_core(p) == 0;
 }
 
 TEST_F_TIMEOUT(out, out_and_in, TEST_SECONDS)

@@ -17,9 +17,12 @@ image=bzImage
 minutes=9
 case $name in
 plain) fragments=("$config/base.config") ;;
-debug) fragments=("$config/base.config" "$config/debug.config") minutes=11 ;;
+debug) fragments=("$config/base.config" "$config/checks.config" "$config/debug.config") minutes=11 ;;
 uml) fragments=("$config/uml.config") arch=um image=vmlinux minutes=3 ;;
-uml-debug) fragments=("$config/uml.config" "$config/uml-debug.config") arch=um image=vmlinux minutes=5 ;;
+uml-debug)
+	fragments=("$config/uml.config" "$config/checks.config" "$config/uml-debug.config")
+	arch=um image=vmlinux minutes=5
+	;;
 arm64) fragments=("$config/arm64.config") arch=arm64 image=Image minutes=9 ;;
 no-ksm | no-memcg) fragments=("$config/uml.config" "$config/$name.config") arch=um image='' ;;
 no-numa) fragments=("$config/base.config" "$config/$name.config") image='' ;;
