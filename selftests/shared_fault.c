@@ -110,7 +110,7 @@ static const struct {
 	bool (*act)(struct pair *p);
 	bool may_fail;
 } acts[] = {
-	{ "read", read_page, true }, { "write", write_page, true }, { "store", store_page, true },
+	{ "read", read_page, false }, { "write", write_page, true }, { "store", store_page, true },
 	{ "truncate", cut_page, false }, { "hole", punch_page, false },
 };
 

@@ -177,6 +177,12 @@ static inline bool pair_merge(struct pair *p)
 	return dedupe_pages(p->fd[0], p->fd[1], p->n) == 0;
 }
 
+/* A file gets pages of its own again, and its content stays. */
+static inline bool take_back(int fd, size_t first, size_t n)
+{
+	return fallocate(fd, 0, first * pagesize, n * pagesize) == 0;
+}
+
 static inline bool same_bytes(const char *what, const char *have, const char *want, size_t len)
 {
 	size_t i;

@@ -59,7 +59,8 @@ static int make_files(struct peer *peer, void *arg)
 		size_t i;
 
 		for (i = 0; i < 2 * N; i++)
-			if (pread(fds[i / N], page, pagesize, i % N * pagesize) != pagesize)
+			if (pread(fds[i / N], page, pagesize, i % N * pagesize) != pagesize ||
+			    pwrite(fds[i / N], page, 1, i % N * pagesize) != 1)
 				return 77;
 		return 78;
 	}

@@ -89,7 +89,8 @@ TEST_F_TIMEOUT(out, out_and_in, TEST_SECONDS)
 	EXPECT_EQ(N - 1, shared_now().swapped);
 	EXPECT_EQ(N, in_core(self->p.fd[1], N));
 	EXPECT_TRUE(pair_holds(&self->p));
-	EXPECT_TRUE(shared_becomes(0, 0));
+	EXPECT_EQ(0, shared_now().swapped);
+	EXPECT_TRUE(shared_becomes(N, 2 * N));
 }
 
 /* Again and again, with changes in between. */
@@ -160,7 +161,7 @@ TEST_F_TIMEOUT(out, merged_while_out, TEST_SECONDS)
 /* A file whose own pages are clean after they were given back, and pushed out. */
 TEST_F_TIMEOUT(out, given_back_and_out, TEST_SECONDS)
 {
-	EXPECT_TRUE(pair_holds(&self->p));
+	ASSERT_TRUE(take_back(self->p.fd[0], 0, N) && take_back(self->p.fd[1], 0, N));
 	EXPECT_TRUE(shared_becomes(0, 0));
 	ASSERT_TRUE(push_all_out(&self->p));
 	EXPECT_TRUE(pair_holds(&self->p));
