@@ -29,6 +29,7 @@ pub struct Report {
     /// What is equal to a page that is kept.
     pub equal_pages: u64,
     pub equal_bytes: u64,
+    /// By this round, or before.
     pub merged_pages: u64,
     pub merged_bytes: u64,
     /// They were equal when they were read.
@@ -81,12 +82,12 @@ impl fmt::Display for Report {
                 mib(self.equal_bytes)
             )?;
         } else {
-            let merged = counted(self.merged_pages, "page");
-            let equal = self.equal_pages;
-            let saved = mib(self.merged_bytes);
+            let equal = counted(self.equal_pages, "equal page");
             writeln!(
                 f,
-                "merged {merged} of {equal} that were equal, {saved} saved, in {:.1} s",
+                "{} of {equal} merged, {} saved, in {:.1} s",
+                self.merged_pages,
+                mib(self.merged_bytes),
                 self.seconds
             )?;
         }
@@ -171,7 +172,7 @@ mod tests {
         let mut report = report();
         let expected = "\
 read 2 files, 512 pages (2.0 MiB)
-merged 256 pages of 300 that were equal, 1.0 MiB saved, in 0.2 s
+256 of 300 equal pages merged, 1.0 MiB saved, in 0.2 s
 40 pages changed meanwhile
 1 page refused: no memory, or a memory cgroup is at its limit
 3 pages refused: pages are in use: pinned for I/O, locked, or just moving
