@@ -377,6 +377,10 @@ class Check:
         self.kernel_tests(name, out, source)
         self.selftests(name, out, source)
         self.in_tree(name, out)
+        if (REPO / "build" / name / "tests/shared").exists():
+            shared = out / "shared-tests.ktap"
+            results = ktap.parse(read(shared), source, f"{name}/shared")
+            self.report(f"{name}: the kernel's tests of files in memory", results, shared)
         if name == "uml":
             self.bench_ran(name, out)
             tool = out / "tmpfs-dedup.ktap"

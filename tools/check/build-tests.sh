@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # build-tests.sh SOURCE OUT SET: builds the test programs of user space, ours and
-# the kernel's own of KSM as they are, and leaves those of the set in the folder OUT.
+# the kernel's own as they are, and leaves those of the set in the folder OUT: those
+# of KSM in kernel/, and in shared/ those that shared-tests.sh runs.
 # The kernels of one architecture share them: the folder has links.
 
 . "$(dirname "$0")/../lib.sh"
@@ -41,11 +42,39 @@ done
 
 case $set in uml* | debug-short | arm64) exit 0 ;; esac
 mkdir -p "$out/kernel"
-for program in $own; do
-	files=("$selftests"/mm/{"$program",vm_util,hugepage_settings}.c)
+# What the kernel's Makefile finds out for them: there is no liburing.
+mkdir -p "$built/include"
+: >"$built/include/local_config.h_gen"
+
+# kernel_test FOLDER PROGRAM [FILE...]
+kernel_test() {
+	local folder=$1 program=$2 files
+	files=("$selftests"/mm/{"$program",vm_util,hugepage_settings}.c "${@:3}")
 	newer_than_all "$built/kernel/$program" "${files[@]}" ||
-		"clang-$llvm" -O2 -Wall -U_FORTIFY_SOURCE -D_GNU_SOURCE= \
-			-I "$selftests" -I "$source" -isystem "$source/tools/include/uapi" \
+		"clang-$llvm" -O2 -Wall -Wno-deprecated-declarations -U_FORTIFY_SOURCE -D_GNU_SOURCE= \
+			-I "$built/include" -I "$selftests" -I "$source" -isystem "$source/tools/include/uapi" \
 			"${files[@]}" -o "$built/kernel/$program" -lrt -lpthread -lm -lnuma
-	ln "$built/kernel/$program" "$out/kernel/"
+	ln "$built/kernel/$program" "$out/$folder/"
+}
+
+for program in $own; do
+	kernel_test kernel "$program"
 done
+
+case $set in plain | debug) ;; *) exit 0 ;; esac
+mkdir -p "$out/shared"
+ln "$built/shared_all" "$out/shared/"
+while read -r program _; do
+	case $program in
+	uffd-*) kernel_test shared "$program" "$selftests/mm/uffd-common.c" ;;
+	memfd_test)
+		files=("$selftests"/memfd/{memfd_test,common}.c)
+		newer_than_all "$built/kernel/$program" "${files[@]}" ||
+			"clang-$llvm" -O2 -Wall -D_GNU_SOURCE= -D_FILE_OFFSET_BITS=64 \
+				-include "$source/include/uapi/linux/memfd.h" -I "$selftests" -I "$source" \
+				"${files[@]}" -o "$built/kernel/$program"
+		ln "$built/kernel/$program" "$out/shared/"
+		;;
+	*) kernel_test shared "$program" ;;
+	esac
+done < <(sed '/^#/d' "$repo/tools/check/shared-tests.list" | sort -u -k1,1)

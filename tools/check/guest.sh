@@ -75,6 +75,11 @@ if [ "$set" = uml ]; then
 	/usr/bin/python3 -B tools/check/tmpfs_dedup.py "$programs/tmpfs-dedup" >"$results/tmpfs-dedup.ktap" 2>&1
 fi
 
+if [ -d "$tests/shared" ]; then
+	note "the kernel's own tests of files in memory"
+	timeout 1800 tools/check/shared-tests.sh "$tests/shared" "$tests/shared/shared_all" >"$results/shared-tests.ktap" 2>&1
+fi
+
 # What it needs of a system only Debian has.
 if [[ $set = debian* ]]; then
 	note "rksmctl"
