@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What one process has written to a page all others see from then on, by whatever way they
+ * read it, while the page is merged and given back all the time, and holes come and go.
+ */
+#define _GNU_SOURCE
+#include <linux/falloc.h>
+
+#include "shared_fixture.h"
+#include "shared_storm.h"
+
+#define TURNS	4000
+
+/* The word of a page that counts: in the middle of it. */
+static volatile long *word_of(char *map, int i)
+{
+	return (volatile long *)(map + i * pagesize + 2048);
+}
+
+static off_t offset_of(int i)
+{
+	return i * pagesize + 2048;
+}
+
+/* Says what it has written when it has, and not before. */
+static int counts(struct storm *s)
+{
+	char *map = storm_map(s, MAP_SHARED);
+	unsigned int seed = 1;
+	long value;
+	int left = rounds(TURNS);
+
+	CHECK(map);
+	for (value = 1; value <= left; value++) {
+		int i = rand_r(&seed) % STORM_PAGES;
+
+		if (rand_r(&seed) % 2)
+			*word_of(map, i) = value;
+		else
+			CHECK(pwrite(s->fd[0], &value, sizeof(value), offset_of(i)) == sizeof(value));
+		s->told[i] = value;
+		if (rand_r(&seed) % 4 == 0)
+			usleep(rand_r(&seed) % 300);
+		else
+			sched_yield();
+	}
+	return 0;
+}
+
+/* It may be more than what was said by then, and it is never less. */
+static void look(struct storm *s, int i, long told, long have)
+{
+	s->looks++;
+	if (have >= told)
+		return;
+	if (!s->wrong++)
+		dprintf(2, "# page %d: %ld, after %ld was written\n", i, have, told);
+}
+
+static int follows_map(struct storm *s, int flags)
+{
+	char *map = storm_map(s, flags);
+	unsigned int k = 0;
+
+	CHECK(map);
+	/* What is there first is no count. */
+	while (!s->stop) {
+		int i = k++ % STORM_PAGES;
+		long told = s->told[i];
+
+		if (told)
+			look(s, i, told, *word_of(map, i));
+		if (k % 64 == 0)
+			sched_yield();
+	}
+	return 0;
+}
+
+static int follows_shared(struct storm *s)
+{
+	return follows_map(s, MAP_SHARED);
+}
+
+static int follows_private(struct storm *s)
+{
+	return follows_map(s, MAP_PRIVATE);
+}
+
+/* Mapped anew each time, so that there is a fault in each look. */
+static int follows_by_faults(struct storm *s)
+{
+	char *map = storm_map(s, MAP_SHARED);
+	unsigned int k = 0;
+
+	CHECK(map);
+	while (!s->stop) {
+		int i = k++ % STORM_PAGES;
+		long told = s->told[i];
+
+		if (told)
+			look(s, i, told, *word_of(map, i));
+		CHECK(!madvise(map + i * pagesize, pagesize, MADV_DONTNEED));
+		if (k % 4 == 0)
+			sched_yield();
+	}
+	return 0;
+}
+
+static int follows_by_pread(struct storm *s)
+{
+	unsigned int k = 0;
+
+	while (!s->stop) {
+		int i = k++ % STORM_PAGES;
+		long told = s->told[i], have;
+
+		CHECK(pread(s->fd[0], &have, sizeof(have), offset_of(i)) == sizeof(have));
+		if (told)
+			look(s, i, told, have);
+		if (k % 8 == 0)
+			sched_yield();
+	}
+	return 0;
+}
+
+SHARED_TEST(counter)
+{
+	struct storm *s = storm_make(self->dir);
+
+	ASSERT_NE(NULL, s);
+	ASSERT_TRUE(storm_add(s, counts));
+	ASSERT_TRUE(storm_add(s, storm_merges));
+	ASSERT_TRUE(storm_add(s, follows_shared));
+	ASSERT_TRUE(storm_add(s, follows_private));
+	ASSERT_TRUE(storm_add(s, follows_by_faults));
+	ASSERT_TRUE(storm_add(s, follows_by_pread));
+	EXPECT_TRUE(storm_end(s));
+	EXPECT_TRUE(shared_becomes(0, 0));
+}
+
+/* A hole at any time: a count begins anew with what is written next. */
+static int punches(struct storm *s)
+{
+	unsigned int seed = 3;
+
+	while (!s->stop) {
+		int i = rand_r(&seed) % STORM_PAGES;
+
+		CHECK(!fallocate(s->fd[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 i * pagesize, pagesize));
+		if (rand_r(&seed) % 2)
+			usleep(rand_r(&seed) % 300);
+		else
+			sched_yield();
+	}
+	return 0;
+}
+
+/* Zero, where a hole has come meanwhile, or what was written; but nothing older. */
+static int follows_or_zero(struct storm *s)
+{
+	char *map = storm_map(s, MAP_SHARED);
+	unsigned int k = 0;
+
+	CHECK(map);
+	while (!s->stop) {
+		int i = k++ % STORM_PAGES;
+		long told = s->told[i], have = *word_of(map, i);
+
+		if (told && have)
+			look(s, i, told, have);
+		if (k % 64 == 0)
+			sched_yield();
+	}
+	return 0;
+}
+
+/* Here and there see one page: who has filled the hole is not alone with it. */
+SHARED_TEST(counter_and_holes)
+{
+	struct storm *s = storm_make(self->dir);
+
+	ASSERT_NE(NULL, s);
+	ASSERT_TRUE(storm_add(s, counts));
+	ASSERT_TRUE(storm_add(s, storm_merges));
+	ASSERT_TRUE(storm_add(s, punches));
+	ASSERT_TRUE(storm_add(s, follows_or_zero));
+	ASSERT_TRUE(storm_add(s, follows_or_zero));
+	EXPECT_TRUE(storm_end(s));
+	EXPECT_TRUE(shared_becomes(0, 0));
+}
+
+/* The same where he who writes punches, and knows what is there. */
+static int punches_and_counts(struct storm *s)
+{
+	char *map = storm_map(s, MAP_SHARED);
+	unsigned int seed = 5;
+	long value;
+	int left = rounds(TURNS);
+
+	CHECK(map);
+	for (value = 1; value <= left; value++) {
+		int i = rand_r(&seed) % STORM_PAGES;
+
+		s->told[i] = 0;
+		CHECK(!fallocate(s->fd[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 i * pagesize, pagesize));
+		CHECK(*word_of(map, i) == 0);
+		*word_of(map, i) = value;
+		s->told[i] = value;
+		usleep(rand_r(&seed) % 300);
+		CHECK(*word_of(map, i) == value);
+	}
+	return 0;
+}
+
+/* As long as nothing else is said this is what is there. */
+static int sees_just_that(struct storm *s)
+{
+	char *map = storm_map(s, MAP_SHARED);
+	unsigned int k = 0;
+
+	CHECK(map);
+	while (!s->stop) {
+		int i = k++ % STORM_PAGES;
+		long told = s->told[i], have = *word_of(map, i);
+
+		if (told && s->told[i] == told) {
+			s->looks++;
+			if (have != told && !s->wrong++)
+				dprintf(2, "# page %d: %ld, and not %ld\n", i, have, told);
+		}
+		if (k % 64 == 0)
+			sched_yield();
+	}
+	return 0;
+}
+
+SHARED_TEST(hole_and_counter)
+{
+	struct storm *s = storm_make(self->dir);
+
+	ASSERT_NE(NULL, s);
+	ASSERT_TRUE(storm_add(s, punches_and_counts));
+	ASSERT_TRUE(storm_add(s, storm_merges));
+	ASSERT_TRUE(storm_add(s, sees_just_that));
+	ASSERT_TRUE(storm_add(s, sees_just_that));
+	EXPECT_TRUE(storm_end(s));
+	EXPECT_TRUE(shared_becomes(0, 0));
+}
+
+/* Two that wait for each other's next count, by the page alone. */
+static int passes_on(struct storm *s, int odd)
+{
+	char *map = storm_map(s, MAP_SHARED);
+	long value, have, left = rounds(TURNS);
+
+	CHECK(map);
+	for (value = 1 + odd; value <= left; value += 2) {
+		while ((have = *word_of(map, 0)) != value - 1) {
+			/* The other one has not been here. */
+			if (have != value - 2) {
+				s->wrong++;
+				dprintf(2, "# %ld, and not %ld\n", have, value - 1);
+				return 1;
+			}
+			CHECK(!s->wrong);
+			sched_yield();
+		}
+		s->looks++;
+		*word_of(map, 0) = value;
+	}
+	return 0;
+}
+
+static int passes_odd(struct storm *s)
+{
+	return passes_on(s, 0);
+}
+
+static int passes_even(struct storm *s)
+{
+	return passes_on(s, 1);
+}
+
+SHARED_TEST(passed_to_and_fro)
+{
+	struct storm *s = storm_make(self->dir);
+	long first = 0;
+
+	ASSERT_NE(NULL, s);
+	ASSERT_EQ(sizeof(first), pwrite(s->fd[0], &first, sizeof(first), offset_of(0)));
+	ASSERT_TRUE(storm_add(s, passes_odd));
+	ASSERT_TRUE(storm_add(s, passes_even));
+	ASSERT_TRUE(storm_add(s, storm_merges));
+	EXPECT_TRUE(storm_end(s));
+	EXPECT_TRUE(shared_becomes(0, 0));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Processes that see each other by a page of a file, which somebody else merges with that
+ * of another file all the time.
+ */
+#ifndef SHARED_STORM_H
+#define SHARED_STORM_H
+
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+
+#include "shared_maps.h"
+
+#define STORM_PAGES	4
+
+/* In memory that all of them share. */
+struct storm {
+	int fd[2];
+	atomic_long told[STORM_PAGES];	/* what has been written there */
+	atomic_bool stop;
+	atomic_long merged, looks, wrong;
+	int (*work[8])(struct storm *s);
+	pid_t pids[8];
+	int nr;
+};
+
+static inline struct storm *storm_make(const char *dir)
+{
+	struct storm *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int k;
+
+	if (s == MAP_FAILED)
+		return NULL;
+	memset(s, 0, sizeof(*s));
+	for (k = 0; k < 2; k++) {
+		s->fd[k] = shared_file(dir);
+		if (s->fd[k] < 0 || !shared_fill(s->fd[k], STORM_PAGES, 1))
+			return NULL;
+	}
+	return s;
+}
+
+static inline char *storm_map(struct storm *s, int flags)
+{
+	return map_file(s->fd[0], STORM_PAGES, flags);
+}
+
+/* A process that does this until it is told to stop, or is done. */
+static inline bool storm_add(struct storm *s, int (*work)(struct storm *s))
+{
+	pid_t pid = fork_child();
+
+	if (pid == 0)
+		_exit(work(s));
+	s->pids[s->nr++] = pid;
+	return pid > 0;
+}
+
+/* The first one has come to its end, and then all the others. */
+static inline bool storm_end(struct storm *s)
+{
+	bool ok = wait_child(s->pids[0]) == 0;
+	int k;
+
+	s->stop = true;
+	for (k = 1; k < s->nr; k++)
+		ok &= wait_child(s->pids[k]) == 0;
+	close(s->fd[0]);
+	close(s->fd[1]);
+	dprintf(2, "# %ld looks, with %ld merged: %ld wrong\n", s->looks, s->merged, s->wrong);
+	ok &= !s->wrong && s->merged && s->looks;
+	munmap(s, sizeof(*s));
+	return ok;
+}
+
+/* The other file gets what the one has, so that they can be merged. */
+static inline int storm_merges(struct storm *s)
+{
+	char *page = malloc(pagesize);
+	unsigned int i = 0;
+
+	while (!s->stop) {
+		off_t at = i++ % STORM_PAGES * pagesize;
+
+		CHECK(pread(s->fd[0], page, pagesize, at) == pagesize);
+		CHECK(pwrite(s->fd[1], page, pagesize, at) == pagesize);
+		if (dedupe(s->fd[i / 8 % 2], at, s->fd[!(i / 8 % 2)], at, pagesize) == 0)
+			s->merged++;
+		/* On one CPU the others get a turn by this. */
+		sched_yield();
+	}
+	return 0;
+}
+
+#endif
