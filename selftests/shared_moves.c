@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Common pages that the kernel moves to other frames, by compaction or between nodes. */
+#define _GNU_SOURCE
+#include <linux/falloc.h>
+
+#include "numa_pages.h"
+#include "shared_protect.h"
+#include "shared_storm.h"
+
+#define COMPACT		"/proc/sys/vm/compact_memory"
+#define BALANCE		"/proc/sys/kernel/numa_balancing"
+#define BALANCE_KNOBS	"/sys/kernel/debug/sched/numa_balancing/"
+
+PROTECT_TEST(compacted)
+{
+	ASSERT_EQ(0, file_write(COMPACT, "1"));
+	EXPECT_MERGED();
+	if (variant->read)
+		EXPECT_TRUE(same_frames(0, self->map, 0, self->other, N));
+	EXPECT_PROTECTED(self->map);
+}
+
+PROTECT_TEST(moved_to_a_node)
+{
+	uint64_t frames[N];
+	int i;
+
+	NEED_TWO_NODES();
+	for (i = 0; i < N; i++)
+		frames[i] = pfn_of(0, page_of(self->other, i));
+	for (i = 0; i < N; i++)
+		ASSERT_TRUE(move_page(0, page_of(self->other, i), !node_of(page_of(self->other, i))));
+	for (i = 0; i < N; i++)
+		EXPECT_NE(frames[i], pfn_of(0, page_of(self->other, i)));
+	EXPECT_MERGED();
+	/* Whoever had it mapped has it mapped there. */
+	if (variant->read)
+		EXPECT_TRUE(same_frames(0, self->map, 0, self->other, N));
+	EXPECT_PROTECTED(self->map);
+}
+
+/* By a policy, and what comes by faults later on. */
+PROTECT_TEST(bound_to_a_node)
+{
+	NEED_TWO_NODES();
+	ASSERT_TRUE(on_node(self->map, N, !node_of(self->other)));
+	EXPECT_MERGED();
+	EXPECT_PROTECTED(self->map);
+}
+
+/* Protected so that a fault tells who uses it: what is done with pages of one's own. */
+PROTECT_TEST(balanced)
+{
+	static const char * const knobs[] = { "scan_delay_ms", "scan_period_min_ms" };
+	size_t n = 64, tries;
+	char *own = map_pages(n), old[32], text[128];
+	long faults = vm_event("numa_hint_faults");
+	int i;
+
+	NEED_TWO_NODES();
+	ASSERT_LT(0, file_read(BALANCE, old, sizeof(old)));
+	fill_all(own, n, 1);
+	for (i = 0; i < 2; i++) {
+		snprintf(text, sizeof(text), BALANCE_KNOBS "%s", knobs[i]);
+		file_write(text, "1");
+	}
+	ASSERT_EQ(0, file_write(BALANCE, "1"));
+	/* The kernel looks at a process that runs; so this one does. */
+	for (tries = 0; tries < 2000 && vm_event("numa_hint_faults") < faults + 2 * (long)n; tries++) {
+		for (i = 0; i < n; i++)
+			if (tries % 100 == 0)
+				move_page(0, page_of(own, i), tries / 100 % 2);
+		for (i = 0; i < 200; i++) {
+			look_at(own, n);
+			look_at(self->other, N);
+			if (variant->read)
+				look_at(self->map, N);
+		}
+	}
+	EXPECT_GT(2000, tries);
+	EXPECT_MERGED();
+	EXPECT_PROTECTED(self->map);
+	file_write(BALANCE, old);
+}
+
+/* Counts, with holes now and then, and says so. */
+static int counts(struct storm *s)
+{
+	char *map = storm_map(s, MAP_SHARED);
+	unsigned int seed = 1;
+	long value;
+	int left = rounds(1000);
+
+	CHECK(map);
+	for (value = 1; value <= left; value++) {
+		int i = rand_r(&seed) % STORM_PAGES;
+
+		if (rand_r(&seed) % 4 == 0) {
+			s->told[i] = 0;
+			CHECK(!fallocate(s->fd[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					 i * pagesize, pagesize));
+		}
+		*(volatile long *)(map + i * pagesize) = value;
+		s->told[i] = value;
+		usleep(rand_r(&seed) % 500);
+		CHECK(*(volatile long *)(map + i * pagesize) == value);
+	}
+	return 0;
+}
+
+static int follows(struct storm *s)
+{
+	char *map = storm_map(s, MAP_SHARED);
+	unsigned int k = 0;
+
+	CHECK(map);
+	while (!s->stop) {
+		int i = k++ % STORM_PAGES;
+		long told = s->told[i], have = *(volatile long *)(map + i * pagesize);
+
+		if (told && s->told[i] == told) {
+			s->looks++;
+			if (have < told && !s->wrong++)
+				dprintf(2, "# page %d: %ld, and not %ld\n", i, have, told);
+		}
+		if (k % 16 == 0)
+			sched_yield();
+	}
+	return 0;
+}
+
+static int compacts(struct storm *s)
+{
+	while (!s->stop) {
+		CHECK(!file_write(COMPACT, "1"));
+		usleep(500);
+	}
+	return 0;
+}
+
+/* Each page to and fro between the nodes, with all its mappings. */
+static int moves(struct storm *s)
+{
+	char *map[2];
+	int i, k = 0;
+
+	for (i = 0; i < 2; i++) {
+		map[i] = map_file(s->fd[i], STORM_PAGES, MAP_SHARED);
+		CHECK(map[i]);
+	}
+	while (!s->stop) {
+		i = k++ % STORM_PAGES;
+		look_at(map[0], STORM_PAGES);
+		look_at(map[1], STORM_PAGES);
+		move_page(0, page_of(map[k % 2], i), k / STORM_PAGES % 2);
+		usleep(200);
+	}
+	return 0;
+}
+
+FIXTURE(storm) {
+};
+
+FIXTURE_SETUP(storm)
+{
+	if (access(SHARED_DEBUGFS, F_OK))
+		SKIP(return, "this kernel merges no pages of files");
+	ASSERT_TRUE(shared_becomes(0, 0));
+}
+
+FIXTURE_TEARDOWN(storm)
+{
+}
+
+static void storm_of(struct __test_metadata *_metadata, int (*mover)(struct storm *s))
+{
+	struct storm *s = storm_make(NULL);
+
+	ASSERT_NE(NULL, s);
+	ASSERT_TRUE(storm_add(s, counts));
+	ASSERT_TRUE(storm_add(s, storm_merges));
+	ASSERT_TRUE(storm_add(s, mover));
+	ASSERT_TRUE(storm_add(s, follows));
+	ASSERT_TRUE(storm_add(s, follows));
+	EXPECT_TRUE(storm_end(s));
+	EXPECT_TRUE(shared_becomes(0, 0));
+}
+
+TEST_F_TIMEOUT(storm, used_while_compacted, TEST_SECONDS)
+{
+	storm_of(_metadata, compacts);
+}
+
+TEST_F_TIMEOUT(storm, used_while_moved, TEST_SECONDS)
+{
+	NEED_TWO_NODES();
+	storm_of(_metadata, moves);
+}
+
+TEST_HARNESS_MAIN
