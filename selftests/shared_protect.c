@@ -155,6 +155,8 @@ PROTECT_TEST(private_by_force)
 PROTECT_TEST(locked)
 {
 	ASSERT_EQ(0, mlock(self->map, N * pagesize));
+	/* What it had mapped it keeps; else it has what it will need. */
+	EXPECT_TRUE(shared_is("locked", N, variant->read ? 2 * N : N));
 	EXPECT_PROTECTED(self->map);
 	ASSERT_EQ(0, munlock(self->map, N * pagesize));
 	ASSERT_EQ(0, madvise(self->map, N * pagesize, MADV_DONTNEED));
