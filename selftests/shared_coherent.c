@@ -4,18 +4,10 @@
  * read it, while the page is merged and given back all the time, and holes come and go.
  */
 #define _GNU_SOURCE
-#include <linux/falloc.h>
-
 #include "shared_fixture.h"
 #include "shared_storm.h"
 
 #define TURNS	4000
-
-/* The word of a page that counts: in the middle of it. */
-static volatile long *word_of(char *map, int i)
-{
-	return (volatile long *)(map + i * pagesize + 2048);
-}
 
 static off_t offset_of(int i)
 {
@@ -35,7 +27,7 @@ static int counts(struct storm *s)
 		int i = rand_r(&seed) % STORM_PAGES;
 
 		if (rand_r(&seed) % 2)
-			*word_of(map, i) = value;
+			*storm_word(map, i) = value;
 		else
 			CHECK(pwrite(s->fd[0], &value, sizeof(value), offset_of(i)) == sizeof(value));
 		s->told[i] = value;
@@ -69,7 +61,7 @@ static int follows_map(struct storm *s, int flags)
 		long told = s->told[i];
 
 		if (told)
-			look(s, i, told, *word_of(map, i));
+			look(s, i, told, *storm_word(map, i));
 		if (k % 64 == 0)
 			sched_yield();
 	}
@@ -98,7 +90,7 @@ static int follows_by_faults(struct storm *s)
 		long told = s->told[i];
 
 		if (told)
-			look(s, i, told, *word_of(map, i));
+			look(s, i, told, *storm_word(map, i));
 		CHECK(!madvise(map + i * pagesize, pagesize, MADV_DONTNEED));
 		if (k % 4 == 0)
 			sched_yield();
@@ -165,7 +157,7 @@ static int follows_or_zero(struct storm *s)
 	CHECK(map);
 	while (!s->stop) {
 		int i = k++ % STORM_PAGES;
-		long told = s->told[i], have = *word_of(map, i);
+		long told = s->told[i], have = *storm_word(map, i);
 
 		if (told && have)
 			look(s, i, told, have);
@@ -191,60 +183,15 @@ SHARED_TEST(counter_and_holes)
 }
 
 /* The same where he who writes punches, and knows what is there. */
-static int punches_and_counts(struct storm *s)
-{
-	char *map = storm_map(s, MAP_SHARED);
-	unsigned int seed = 5;
-	long value;
-	int left = rounds(TURNS);
-
-	CHECK(map);
-	for (value = 1; value <= left; value++) {
-		int i = rand_r(&seed) % STORM_PAGES;
-
-		s->told[i] = 0;
-		CHECK(!fallocate(s->fd[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				 i * pagesize, pagesize));
-		CHECK(*word_of(map, i) == 0);
-		*word_of(map, i) = value;
-		s->told[i] = value;
-		usleep(rand_r(&seed) % 300);
-		CHECK(*word_of(map, i) == value);
-	}
-	return 0;
-}
-
-/* As long as nothing else is said this is what is there. */
-static int sees_just_that(struct storm *s)
-{
-	char *map = storm_map(s, MAP_SHARED);
-	unsigned int k = 0;
-
-	CHECK(map);
-	while (!s->stop) {
-		int i = k++ % STORM_PAGES;
-		long told = s->told[i], have = *word_of(map, i);
-
-		if (told && s->told[i] == told) {
-			s->looks++;
-			if (have != told && !s->wrong++)
-				dprintf(2, "# page %d: %ld, and not %ld\n", i, have, told);
-		}
-		if (k % 64 == 0)
-			sched_yield();
-	}
-	return 0;
-}
-
 SHARED_TEST(hole_and_counter)
 {
 	struct storm *s = storm_make(self->dir);
 
 	ASSERT_NE(NULL, s);
-	ASSERT_TRUE(storm_add(s, punches_and_counts));
+	ASSERT_TRUE(storm_add(s, storm_counts));
 	ASSERT_TRUE(storm_add(s, storm_merges));
-	ASSERT_TRUE(storm_add(s, sees_just_that));
-	ASSERT_TRUE(storm_add(s, sees_just_that));
+	ASSERT_TRUE(storm_add(s, storm_sees));
+	ASSERT_TRUE(storm_add(s, storm_sees));
 	EXPECT_TRUE(storm_end(s));
 	EXPECT_TRUE(shared_becomes(0, 0));
 }
@@ -257,7 +204,7 @@ static int passes_on(struct storm *s, int odd)
 
 	CHECK(map);
 	for (value = 1 + odd; value <= left; value += 2) {
-		while ((have = *word_of(map, 0)) != value - 1) {
+		while ((have = *storm_word(map, 0)) != value - 1) {
 			/* The other one has not been here. */
 			if (have != value - 2) {
 				s->wrong++;
@@ -268,7 +215,7 @@ static int passes_on(struct storm *s, int odd)
 			sched_yield();
 		}
 		s->looks++;
-		*word_of(map, 0) = value;
+		*storm_word(map, 0) = value;
 	}
 	return 0;
 }

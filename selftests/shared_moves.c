@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Common pages that the kernel moves to other frames, by compaction or between nodes. */
 #define _GNU_SOURCE
-#include <linux/falloc.h>
-
 #include "numa_pages.h"
 #include "shared_protect.h"
 #include "shared_storm.h"
@@ -88,52 +86,6 @@ PROTECT_TEST(balanced)
 		file_write(balance_knobs[i], old[i]);
 }
 
-/* Counts, with holes now and then, and says so. */
-static int counts(struct storm *s)
-{
-	char *map = storm_map(s, MAP_SHARED);
-	unsigned int seed = 1;
-	long value;
-	int left = rounds(1000);
-
-	CHECK(map);
-	for (value = 1; value <= left; value++) {
-		int i = rand_r(&seed) % STORM_PAGES;
-
-		if (rand_r(&seed) % 4 == 0) {
-			s->told[i] = 0;
-			CHECK(!fallocate(s->fd[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					 i * pagesize, pagesize));
-		}
-		*(volatile long *)(map + i * pagesize) = value;
-		s->told[i] = value;
-		usleep(rand_r(&seed) % 500);
-		CHECK(*(volatile long *)(map + i * pagesize) == value);
-	}
-	return 0;
-}
-
-static int follows(struct storm *s)
-{
-	char *map = storm_map(s, MAP_SHARED);
-	unsigned int k = 0;
-
-	CHECK(map);
-	while (!s->stop) {
-		int i = k++ % STORM_PAGES;
-		long told = s->told[i], have = *(volatile long *)(map + i * pagesize);
-
-		if (told && s->told[i] == told) {
-			s->looks++;
-			if (have < told && !s->wrong++)
-				dprintf(2, "# page %d: %ld, and not %ld\n", i, have, told);
-		}
-		if (k % 16 == 0)
-			sched_yield();
-	}
-	return 0;
-}
-
 static int compacts(struct storm *s)
 {
 	while (!s->stop) {
@@ -182,11 +134,12 @@ static void storm_of(struct __test_metadata *_metadata, int (*mover)(struct stor
 	struct storm *s = storm_make(NULL);
 
 	ASSERT_NE(NULL, s);
-	ASSERT_TRUE(storm_add(s, counts));
+	s->turns = 1000;
+	ASSERT_TRUE(storm_add(s, storm_counts));
 	ASSERT_TRUE(storm_add(s, storm_merges));
 	ASSERT_TRUE(storm_add(s, mover));
-	ASSERT_TRUE(storm_add(s, follows));
-	ASSERT_TRUE(storm_add(s, follows));
+	ASSERT_TRUE(storm_add(s, storm_sees));
+	ASSERT_TRUE(storm_add(s, storm_sees));
 	EXPECT_TRUE(storm_end(s));
 	EXPECT_TRUE(shared_becomes(0, 0));
 }

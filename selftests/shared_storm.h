@@ -6,6 +6,7 @@
 #ifndef SHARED_STORM_H
 #define SHARED_STORM_H
 
+#include <linux/falloc.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
@@ -20,6 +21,7 @@ struct storm {
 	atomic_long told[STORM_PAGES];	/* what has been written there */
 	atomic_bool stop;
 	atomic_long merged, looks, wrong;
+	int turns;	/* of the first one; 0: many */
 	int (*work[8])(struct storm *s);
 	pid_t pids[8];
 	int nr;
@@ -90,6 +92,62 @@ static inline int storm_merges(struct storm *s)
 			s->merged++;
 		/* On one CPU the others get a turn by this. */
 		sched_yield();
+	}
+	return 0;
+}
+
+static inline volatile long *storm_word(char *map, int i)
+{
+	return (volatile long *)(map + i * pagesize + 2048);
+}
+
+/*
+ * Counts in all pages, and says where it has. Now and then there is a hole first: nothing is
+ * said as long as it is not filled.
+ */
+static inline int storm_counts(struct storm *s)
+{
+	char *map = storm_map(s, MAP_SHARED);
+	int left = rounds(s->turns ?: 4000);
+	unsigned int seed = 5;
+	long value;
+
+	CHECK(map);
+	for (value = 1; value <= left; value++) {
+		int i = rand_r(&seed) % STORM_PAGES;
+
+		s->told[i] = 0;
+		if (rand_r(&seed) % 2) {
+			CHECK(!fallocate(s->fd[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					 i * pagesize, pagesize));
+			CHECK(*storm_word(map, i) == 0);
+		}
+		*storm_word(map, i) = value;
+		s->told[i] = value;
+		usleep(rand_r(&seed) % 300);
+		CHECK(*storm_word(map, i) == value);
+	}
+	return 0;
+}
+
+/* As long as nothing else is said, what was said is what is there. */
+static inline int storm_sees(struct storm *s)
+{
+	char *map = storm_map(s, MAP_SHARED);
+	unsigned int k = 0;
+
+	CHECK(map);
+	while (!s->stop) {
+		int i = k++ % STORM_PAGES;
+		long told = s->told[i], have = *storm_word(map, i);
+
+		if (told && s->told[i] == told) {
+			s->looks++;
+			if (have != told && !s->wrong++)
+				dprintf(2, "# page %d: %ld, and not %ld\n", i, have, told);
+		}
+		if (k % 64 == 0)
+			sched_yield();
 	}
 	return 0;
 }
