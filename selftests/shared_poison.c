@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Memory of a page breaks that files have in common: all who have it are told, and no others. */
+#define _GNU_SOURCE
+#include <linux/falloc.h>
+#include <setjmp.h>
+#include <signal.h>
+
+#include "ksm_harness.h"
+#include "shared_maps.h"
+
+#define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
+#define N	4
+
+static volatile sig_atomic_t bus_errors;
+static siginfo_t bus_error;
+static sigjmp_buf after_bus_error;
+
+static void on_bus_error(int sig, siginfo_t *info, void *context)
+{
+	bus_errors++;
+	bus_error = *info;
+}
+
+static void leave_on_bus_error(int sig, siginfo_t *info, void *context)
+{
+	on_bus_error(sig, info, context);
+	siglongjmp(after_bus_error, 1);
+}
+
+static bool handle_bus_errors(void (*handler)(int sig, siginfo_t *info, void *context))
+{
+	struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO };
+
+	return !sigaction(SIGBUS, &action, NULL);
+}
+
+/* Signals at once, not when the page is touched. */
+static bool be_told_early(void)
+{
+	return prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) == 0;
+}
+
+/* Does a look at this page end in an error, at that place? */
+static bool is_broken(volatile char *page)
+{
+	bus_errors = 0;
+	if (!handle_bus_errors(leave_on_bus_error))
+		return false;
+	if (!sigsetjmp(after_bus_error, 1))
+		(void)*page;
+	return bus_errors == 1 && bus_error.si_addr == page;
+}
+
+static int peer_breaks(struct peer *peer, void *arg)
+{
+	struct pair *p = arg;
+	char *map = map_file(p->fd[0], N, MAP_SHARED);
+
+	CHECK(map && handle_bus_errors(on_bus_error) && be_told_early());
+	look_at(map, N);
+	CHECK(peer_swap(peer, pfn_of(0, map + pagesize)) >= 0);
+	CHECK(peer_meet(peer));
+	CHECK(!madvise(map + pagesize, pagesize, MADV_HWPOISON));
+	CHECK(bus_errors > 0);
+	CHECK(peer_meet(peer));
+	return 0;
+}
+
+/* By the other file. */
+static int peer_is_told(struct peer *peer, void *arg)
+{
+	struct pair *p = arg;
+	struct timespec long_time = { .tv_sec = 100 };
+	char *map = map_file(p->fd[1], N, MAP_SHARED);
+	siginfo_t info;
+	sigset_t bus;
+
+	CHECK(map);
+	sigemptyset(&bus);
+	sigaddset(&bus, SIGBUS);
+	CHECK(!sigprocmask(SIG_BLOCK, &bus, NULL) && be_told_early());
+	look_at(map, N);
+	CHECK(peer_meet(peer));
+	CHECK(sigtimedwait(&bus, &info, &long_time) == SIGBUS);
+	CHECK(info.si_code == BUS_MCEERR_AO);
+	CHECK(info.si_addr == map + pagesize);
+	CHECK(pfn_of(0, map + pagesize) == 0);
+	CHECK(same_bytes("before it", map, p->model[1], pagesize));
+	CHECK(same_bytes("behind it", map + 2 * pagesize, p->model[1] + 2 * pagesize, (N - 2) * pagesize));
+	CHECK(peer_meet(peer));
+	return 0;
+}
+
+/* It did not ask to be told: it lives until it touches the page. */
+static int peer_touches(struct peer *peer, void *arg)
+{
+	struct pair *p = arg;
+	char *map = map_file(p->fd[0], N, MAP_SHARED);
+	char *private = map_file(p->fd[1], N, MAP_PRIVATE);
+
+	CHECK(map && private && handle_bus_errors(leave_on_bus_error));
+	look_at(map, N);
+	look_at(private, N);
+	CHECK(peer_meet(peer));
+	CHECK(peer_meet(peer));
+	CHECK(bus_errors == 0);
+	CHECK(is_broken(map + pagesize) && is_broken(private + pagesize));
+	CHECK(same_bytes("before it", map, p->model[0], pagesize));
+	CHECK(same_bytes("before it", private, p->model[1], pagesize));
+	CHECK(peer_meet(peer));
+	return 0;
+}
+
+FIXTURE(broken) {
+	struct pair p, other;
+	long pfn;
+};
+
+FIXTURE_SETUP(broken)
+{
+	struct peer breaks, told, touches;
+
+	if (access(SHARED_DEBUGFS, F_OK))
+		SKIP(return, "this kernel merges no pages of files");
+	if (access(UNPOISON, F_OK))
+		SKIP(return, "no hwpoison in debugfs");
+	ASSERT_TRUE(shared_becomes(0, 0));
+	ASSERT_TRUE(pair_make(&self->p, NULL, N, 1));
+	ASSERT_TRUE(pair_merge(&self->p));
+	/* Of the same content, but in other memory. */
+	ASSERT_TRUE(pair_make(&self->other, NULL, N, 1));
+	ASSERT_TRUE(pair_merge(&self->other));
+	ASSERT_TRUE(shared_becomes(2 * N, 4 * N));
+
+	ASSERT_TRUE(peer_start(&breaks, peer_breaks, &self->p));
+	ASSERT_TRUE(peer_start(&told, peer_is_told, &self->p));
+	ASSERT_TRUE(peer_start(&touches, peer_touches, &self->p));
+	self->pfn = peer_swap(&breaks, 0);
+	ASSERT_LT(0, self->pfn);
+	ASSERT_TRUE(peer_meet(&told) && peer_meet(&touches));
+	ASSERT_TRUE(peer_meet(&breaks));
+	/* It is done when he is here again. */
+	EXPECT_TRUE(peer_meet(&breaks));
+	EXPECT_EQ(0, peer_end(&breaks));
+	EXPECT_TRUE(peer_meet(&told));
+	EXPECT_EQ(0, peer_end(&told));
+	EXPECT_TRUE(peer_meet(&touches) && peer_meet(&touches));
+	EXPECT_EQ(0, peer_end(&touches));
+}
+
+FIXTURE_TEARDOWN(broken)
+{
+	char text[32];
+
+	pair_free(&self->p);
+	snprintf(text, sizeof(text), "%ld", self->pfn);
+	EXPECT_TRUE(shared_becomes(N, 2 * N));
+	file_write(UNPOISON, text);
+	EXPECT_TRUE(pair_holds(&self->other));
+	pair_free(&self->other);
+	EXPECT_TRUE(shared_becomes(0, 0));
+}
+
+#define BROKEN_TEST(name)	TEST_F_TIMEOUT(broken, name, TEST_SECONDS)
+
+/* By no way does anybody get other bytes than there were. */
+BROKEN_TEST(cannot_be_read)
+{
+	char *buf = malloc(N * pagesize), *map;
+	int k, pipes[2];
+	loff_t at;
+
+	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
+	for (k = 0; k < 2; k++) {
+		EXPECT_EQ(-1, pread(self->p.fd[k], buf, 1, pagesize + 5));
+		EXPECT_EQ(EIO, errno);
+		/* As far as it goes. */
+		EXPECT_EQ(pagesize, pread(self->p.fd[k], buf, N * pagesize, 0));
+		EXPECT_TRUE(same_bytes("before it", buf, self->p.model[k], pagesize));
+		EXPECT_EQ(pagesize, pread(self->p.fd[k], buf, pagesize, 2 * pagesize));
+		EXPECT_TRUE(same_bytes("behind it", buf, self->p.model[k] + 2 * pagesize, pagesize));
+		at = pagesize;
+		EXPECT_GE(0, splice(self->p.fd[k], &at, pipes[1], NULL, pagesize, 0));
+		map = map_file(self->p.fd[k], N, MAP_SHARED);
+		ASSERT_NE(NULL, map);
+		EXPECT_TRUE(is_broken(map + pagesize));
+		/* Nor can a part of it be written. */
+		EXPECT_EQ(-1, pwrite(self->p.fd[k], "x", 1, pagesize + 100));
+		EXPECT_EQ(EIO, errno);
+		munmap(map, N * pagesize);
+	}
+	EXPECT_TRUE(pair_holds(&self->other));
+}
+
+/* A hole takes it away, from the one file, and what is put there then is well. */
+BROKEN_TEST(gives_way_to_a_hole)
+{
+	char byte = 0x5a, *map = map_file(self->p.fd[0], N, MAP_SHARED);
+
+	ASSERT_NE(NULL, map);
+	ASSERT_EQ(0, fallocate(self->p.fd[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       pagesize, pagesize));
+	memset(self->p.model[0] + pagesize, 0, pagesize);
+	ASSERT_EQ(1, pwrite(self->p.fd[0], &byte, 1, pagesize + 9));
+	self->p.model[0][pagesize + 9] = byte;
+	EXPECT_TRUE(file_holds(self->p.fd[0], self->p.model[0], N * pagesize));
+	EXPECT_TRUE(same_bytes("map", map, self->p.model[0], N * pagesize));
+	EXPECT_EQ(-1, pread(self->p.fd[1], &byte, 1, pagesize));
+	/* Cut off, and begun anew. */
+	ASSERT_EQ(0, ftruncate(self->p.fd[1], pagesize));
+	ASSERT_EQ(0, ftruncate(self->p.fd[1], N * pagesize));
+	memset(self->p.model[1] + pagesize, 0, (N - 1) * pagesize);
+	EXPECT_TRUE(file_holds(self->p.fd[1], self->p.model[1], N * pagesize));
+	munmap(map, N * pagesize);
+}
+
+/* What is well is merged with others, and that is not. */
+BROKEN_TEST(is_not_merged)
+{
+	EXPECT_EQ(-EIO, dedupe(self->other.fd[0], pagesize, self->p.fd[0], pagesize, pagesize));
+	EXPECT_EQ(-EIO, dedupe(self->p.fd[0], pagesize, self->other.fd[0], pagesize, pagesize));
+	EXPECT_EQ(0, dedupe(self->other.fd[0], 0, self->p.fd[0], 0, pagesize));
+	EXPECT_TRUE(pair_holds(&self->other));
+}
+
+TEST_HARNESS_MAIN
