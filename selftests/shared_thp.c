@@ -151,8 +151,8 @@ HUGE_TEST(all_is_merged)
 	ASSERT_TRUE(pair_merge(p));
 	EXPECT_TRUE(shared_becomes(N, 2 * N));
 	EXPECT_TRUE(pair_holds(p));
+	EXPECT_TRUE(shared_becomes(N, 2 * N));
 	pair_free(p);
-	EXPECT_TRUE(shared_becomes(0, 0));
 }
 
 /* Who differs keeps his huge pages. */
@@ -186,6 +186,37 @@ HUGE_TEST(made_huge_again)
 	ASSERT_EQ(0, madvise(map, HUGE * pagesize, MADV_COLLAPSE));
 	EXPECT_TRUE(shared_becomes(N, 2 * N - HUGE));
 	EXPECT_TRUE(same_bytes("map", map, p->model[0], N * pagesize));
+	EXPECT_TRUE(pair_holds(p));
+	pair_free(p);
+}
+
+/* The common pages are mapped, by all, when one file has them no more. */
+HUGE_TEST(made_huge_while_mapped)
+{
+	struct pair *p = &self->p;
+	char *map[2], *again;
+	int k;
+
+	ASSERT_TRUE(pair_make(p, self->mount, N, 1));
+	ASSERT_TRUE(pair_merge(p));
+	for (k = 0; k < 2; k++) {
+		map[k] = map_huge(p->fd[k]);
+		ASSERT_NE(NULL, map[k]);
+		EXPECT_TRUE(same_bytes("map", map[k], p->model[k], N * pagesize));
+	}
+	again = map_file(p->fd[0], N, MAP_SHARED);
+	ASSERT_NE(NULL, again);
+	EXPECT_TRUE(same_bytes("again", again, p->model[0], N * pagesize));
+	EXPECT_TRUE(shared_becomes(N, 2 * N));
+	ASSERT_EQ(0, madvise(map[0], HUGE * pagesize, MADV_COLLAPSE));
+	EXPECT_TRUE(shared_becomes(N, 2 * N - HUGE));
+	map[0][5 * pagesize]++;
+	again[6 * pagesize]++;
+	p->model[0][5 * pagesize]++;
+	p->model[0][6 * pagesize]++;
+	for (k = 0; k < 2; k++)
+		EXPECT_TRUE(same_bytes("map", map[k], p->model[k], N * pagesize));
+	EXPECT_TRUE(same_bytes("again", again, p->model[0], N * pagesize));
 	EXPECT_TRUE(pair_holds(p));
 	pair_free(p);
 }
