@@ -10,6 +10,9 @@
 #define MADV_GUARD_REMOVE	103
 #endif
 
+/* The bit of /proc/PID/pagemap. */
+#define PM_SOFT_DIRTY_BIT	(1ULL << 55)
+
 PROTECT_TEST(nothing_done)
 {
 	EXPECT_MERGED();
@@ -66,6 +69,22 @@ PROTECT_TEST(references_cleared)
 	ASSERT_EQ(0, file_write("/proc/self/clear_refs", "1"));
 	EXPECT_MERGED();
 	EXPECT_PROTECTED(self->map);
+}
+
+/* Where the kernel can tell, what was written is known to be. */
+PROTECT_TEST(soft_dirty)
+{
+	int i;
+
+	/* A mapping that is new counts as written. */
+	if (!(pagemap_of(0, map_pages(1)) & PM_SOFT_DIRTY_BIT))
+		SKIP(return, "no soft-dirty bit");
+	ASSERT_EQ(0, file_write("/proc/self/clear_refs", "4"));
+	look_at(self->map, N);
+	EXPECT_FALSE(pagemap_of(0, self->map) & PM_SOFT_DIRTY_BIT);
+	EXPECT_PROTECTED(self->map);
+	for (i = 0; i < N; i++)
+		EXPECT_TRUE(pagemap_of(0, self->map + i * pagesize) & PM_SOFT_DIRTY_BIT);
 }
 
 PROTECT_TEST(moved)
