@@ -191,6 +191,42 @@ KSM_TEST(unmerged_on_the_move)
 	wait_child(mover);
 }
 
+/* The same where the scope gets narrower: nobody looks whether a merged page is left. */
+KSM_TEST(left_by_the_scope_on_the_move)
+{
+	enum { MAPPINGS = 250 };
+	char *map = map_pages(MAPPINGS);
+	pid_t mover, parent = getpid();
+	int i;
+
+	NEED_TWO_NODES();
+	NEEDS_KNOB("scope", "this provider has no scope");
+	ASSERT_NE(NULL, map);
+	mover = fork_child();
+	if (mover == 0) {
+		for (i = 0;; i++)
+			move_page(parent, map, i % 2);
+	}
+	fill_all(map, MAPPINGS, 9);
+	for (i = 0; i < rounds(20); i++) {
+		ASSERT_TRUE(stop(mover));
+		ASSERT_EQ(0, knob_write("scope", "all"));
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(gets_merged(map, MAPPINGS));
+		ASSERT_EQ(0, knob_set("run", 0));
+		kill(mover, SIGCONT);
+		usleep(rand() % 5000);
+		ASSERT_EQ(0, knob_write("scope", "madvise"));
+		ASSERT_TRUE(stop(mover));
+		ASSERT_TRUE(none_ksm(map, MAPPINGS));
+		ASSERT_TRUE(no_two_share(map, MAPPINGS));
+		kill(mover, SIGCONT);
+	}
+	EXPECT_TRUE(all_hold(map, MAPPINGS, 9));
+	kill(mover, SIGKILL);
+	wait_child(mover);
+}
+
 static long long cpu_ns(void)
 {
 	struct timespec ts;
