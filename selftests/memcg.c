@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Merged pages and memory cgroups: who is charged, and what a limit does. */
 #include <signal.h>
+#include <time.h>
 
 #include "cgroup.h"
 #include "ksm_harness.h"
@@ -58,13 +59,13 @@ static long anon_pages(const char *group)
 /* Within the slack. The kernel brings the figure up to date every two seconds. */
 static bool anon_becomes(const char *group, long pages)
 {
-	int tries;
+	time_t start = time(NULL);
 
-	for (tries = 0; tries < 20000; tries++) {
+	do {
 		if (labs(anon_pages(group) - pages) <= SLACK)
 			return true;
 		usleep(1000);
-	}
+	} while (time(NULL) - start < 30);
 	dprintf(2, "# group %s has %ld anonymous pages, not %ld\n", group,
 		anon_pages(group), pages);
 	return false;
