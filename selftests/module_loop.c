@@ -115,4 +115,22 @@ MODULE_TEST(many_times)
 	EXPECT_TRUE(all_hold(map, 8, 8));
 }
 
+/* In-tree KSM that lets go of its mutex for a moment at a time, after much work. */
+MODULE_TEST(beside_a_ksmd_that_never_rests)
+{
+	char *map = different_pages(rounds(20000), 9);
+	int i;
+
+	ASSERT_NE(NULL, map);
+	ASSERT_EQ(0, knob_set("sleep_millisecs", 0));
+	ASSERT_EQ(0, knob_set("pages_to_scan", 1000000));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, knob_set("run", 1));
+		ASSERT_TRUE(ksm_passes(1));
+		ASSERT_EQ(0, load_stopped());
+		EXPECT_EQ(0, knob("run"));
+		ASSERT_EQ(0, unload());
+	}
+}
+
 TEST_HARNESS_MAIN
