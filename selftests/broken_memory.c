@@ -3,12 +3,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "bus_errors.h"
 #include "ksm_fixture.h"
 #include "trace_lib.h"
 
@@ -21,38 +20,12 @@
 #define MPOL_BIND	2
 
 static char *poisoned_map;
-static volatile sig_atomic_t bus_errors;
-static siginfo_t bus_error;
-static sigjmp_buf after_bus_error;
-
-static void on_bus_error(int sig, siginfo_t *info, void *context)
-{
-	bus_errors++;
-	bus_error = *info;
-}
-
-static void leave_on_bus_error(int sig, siginfo_t *info, void *context)
-{
-	on_bus_error(sig, info, context);
-	siglongjmp(after_bus_error, 1);
-}
-
-/* Signals at once, not when the page is touched. */
-static bool be_told_early(void)
-{
-	return prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) == 0;
-}
 
 static int peer_breaks_page(struct peer *p, void *arg)
 {
-	struct sigaction action = {
-		.sa_sigaction = on_bus_error,
-		.sa_flags = SA_SIGINFO,
-	};
-
 	poisoned_map = map_pages(N);
 	CHECK(poisoned_map);
-	CHECK(!sigaction(SIGBUS, &action, NULL));
+	CHECK(handle_bus_errors(on_bus_error));
 	CHECK(be_told_early());
 	fill_all(poisoned_map, N, 1);
 	CHECK(!madvise(poisoned_map, N * pagesize, MADV_MERGEABLE));
@@ -100,14 +73,10 @@ static int peer_is_told(struct peer *p, void *arg)
 /* It did not ask to be told: it lives until it touches the page. */
 static int peer_touches_it(struct peer *p, void *arg)
 {
-	struct sigaction action = {
-		.sa_sigaction = leave_on_bus_error,
-		.sa_flags = SA_SIGINFO,
-	};
 	char *map = map_pages(N);
 
 	CHECK(map);
-	CHECK(!sigaction(SIGBUS, &action, NULL));
+	CHECK(handle_bus_errors(leave_on_bus_error));
 	fill_all(map, N, 1);
 	CHECK(!madvise(map, N * pagesize, MADV_MERGEABLE));
 	CHECK(peer_meet(p));

@@ -1,48 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Pages that the kernel, or a device, holds a reference to. */
-#include <fcntl.h>
-#include <linux/ioctl.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 
 #include "ksm_fixture.h"
-
-/* From the kernel's mm/gup_test.h, which user space gets no header for. */
-struct pin_longterm {
-	uint64_t addr, size;
-	uint32_t flags;
-};
-
-#define PIN_START	_IOW('g', 7, struct pin_longterm)
-#define PIN_STOP	_IO('g', 8)
-#define PIN_READ	_IOW('g', 9, uint64_t)
-#define PIN_WRITE_FLAG	1
-#define PIN_FAST_FLAG	2
+#include "pin_lib.h"
 
 #define ZRAM	"/sys/block/zram0/"
-
-#define OPEN_GUP_TEST() ({						\
-	int _fd = open("/sys/kernel/debug/gup_test", O_RDWR);		\
-									\
-	if (_fd < 0)							\
-		SKIP(return, "no gup_test in debugfs");			\
-	_fd;								\
-})
-
-static int pin(int fd, char *page, size_t n, int flags)
-{
-	struct pin_longterm p = { (uintptr_t)page, n * pagesize, flags };
-
-	return ioctl(fd, PIN_START, &p);
-}
-
-/* What a device would see that was given these pages. */
-static int read_pinned(int fd, char *to)
-{
-	uint64_t addr = (uintptr_t)to;
-
-	return ioctl(fd, PIN_READ, &addr);
-}
 
 /* Not merged while pinned; the device and the process keep seeing one page. */
 static void pinned_not_merged(struct __test_metadata *_metadata, int flags)

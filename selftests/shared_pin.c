@@ -4,48 +4,20 @@
  * file's own, and are not merged for so long.
  */
 #define _GNU_SOURCE
-#include <linux/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
 
+#include "pin_lib.h"
 #include "shared_protect.h"
-
-/* From the kernel's mm/gup_test.h, which user space gets no header for. */
-struct pin_longterm {
-	uint64_t addr, size;
-	uint32_t flags;
-};
-
-#define PIN_START	_IOW('g', 7, struct pin_longterm)
-#define PIN_STOP	_IO('g', 8)
-#define PIN_READ	_IOW('g', 9, uint64_t)
-#define PIN_WRITE_FLAG	1
-#define PIN_FAST_FLAG	2
 
 /* One that does not end is the failure that some of these are about. */
 #define PIN_TEST(name)	TEST_F_TIMEOUT(protect, name, 120)
-
-#define OPEN_GUP_TEST() ({						\
-	int _fd = open("/sys/kernel/debug/gup_test", O_RDWR);		\
-									\
-	if (_fd < 0)							\
-		SKIP(return, "no gup_test in debugfs");			\
-	_fd;								\
-})
-
-static int pin(int fd, char *page, size_t n, int flags)
-{
-	struct pin_longterm p = { (uintptr_t)page, n * pagesize, flags };
-
-	return ioctl(fd, PIN_START, &p);
-}
 
 /* What a device has before it. */
 static bool device_sees(int fd, const char *what, const char *model, size_t len)
 {
 	char *seen = malloc(len);
-	uint64_t addr = (uintptr_t)seen;
-	bool ok = seen && !ioctl(fd, PIN_READ, &addr) && same_bytes(what, seen, model, len);
+	bool ok = seen && !read_pinned(fd, seen) && same_bytes(what, seen, model, len);
 
 	free(seen);
 	return ok;

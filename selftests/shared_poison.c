@@ -2,43 +2,13 @@
 /* Memory of a page breaks that files have in common: all who have it are told, and no others. */
 #define _GNU_SOURCE
 #include <linux/falloc.h>
-#include <setjmp.h>
-#include <signal.h>
 
+#include "bus_errors.h"
 #include "ksm_harness.h"
 #include "shared_maps.h"
 
 #define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
 #define N	4
-
-static volatile sig_atomic_t bus_errors;
-static siginfo_t bus_error;
-static sigjmp_buf after_bus_error;
-
-static void on_bus_error(int sig, siginfo_t *info, void *context)
-{
-	bus_errors++;
-	bus_error = *info;
-}
-
-static void leave_on_bus_error(int sig, siginfo_t *info, void *context)
-{
-	on_bus_error(sig, info, context);
-	siglongjmp(after_bus_error, 1);
-}
-
-static bool handle_bus_errors(void (*handler)(int sig, siginfo_t *info, void *context))
-{
-	struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO };
-
-	return !sigaction(SIGBUS, &action, NULL);
-}
-
-/* Signals at once, not when the page is touched. */
-static bool be_told_early(void)
-{
-	return prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) == 0;
-}
 
 /* Does a look at this page end in an error, at that place? */
 static bool is_broken(volatile char *page)
