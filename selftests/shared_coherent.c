@@ -4,6 +4,8 @@
  * read it, while the page is merged and given back all the time, and holes come and go.
  */
 #define _GNU_SOURCE
+#include <pthread.h>
+
 #include "shared_fixture.h"
 #include "shared_storm.h"
 
@@ -32,6 +34,26 @@ static int counts(struct storm *s)
 			CHECK(pwrite(s->fd[0], &value, sizeof(value), offset_of(i)) == sizeof(value));
 		s->told[i] = value;
 		if (rand_r(&seed) % 4 == 0)
+			usleep(rand_r(&seed) % 300);
+		else
+			sched_yield();
+	}
+	return 0;
+}
+
+/* The same by calls: it maps nothing. */
+static int counts_by_pwrite(struct storm *s)
+{
+	unsigned int seed = 9;
+	long value;
+	int left = rounds(TURNS);
+
+	for (value = 1; value <= left; value++) {
+		int i = rand_r(&seed) % STORM_PAGES;
+
+		CHECK(pwrite(s->fd[0], &value, sizeof(value), offset_of(i)) == sizeof(value));
+		s->told[i] = value;
+		if (rand_r(&seed) % 2)
 			usleep(rand_r(&seed) % 300);
 		else
 			sched_yield();
@@ -113,6 +135,63 @@ static int follows_by_pread(struct storm *s)
 			sched_yield();
 	}
 	return 0;
+}
+
+/* A mapping that grows and shrinks by what comes behind it in the file. */
+struct growing {
+	struct storm *s;
+	char *end;
+};
+
+static void *grow(void *arg)
+{
+	struct growing *g = arg;
+	size_t len = STORM_PAGES * pagesize;
+
+	while (!g->s->stop) {
+		if (mmap(g->end, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, g->s->fd[0],
+			 len) != g->end || munmap(g->end, len))
+			g->s->wrong++;
+		sched_yield();
+	}
+	return NULL;
+}
+
+static int follows_while_it_grows(struct storm *s)
+{
+	size_t len = STORM_PAGES * pagesize;
+	char *map = mmap(NULL, 2 * len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct growing g = { s, map + len };
+	pthread_t thread;
+	unsigned int k = 0;
+
+	CHECK(map != MAP_FAILED && !munmap(map + len, len));
+	CHECK(mmap(map, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, s->fd[0], 0) == map);
+	CHECK(!pthread_create(&thread, NULL, grow, &g));
+	while (!s->stop) {
+		int i = k++ % STORM_PAGES;
+		long told = s->told[i];
+
+		if (told)
+			look(s, i, told, *storm_word(map, i));
+		if (k % 64 == 0)
+			sched_yield();
+	}
+	pthread_join(thread, NULL);
+	return 0;
+}
+
+/* He is the only one who maps it: no other mapping has it found. */
+SHARED_TEST(counter_where_a_mapping_grows)
+{
+	struct storm *s = storm_make(self->dir);
+
+	ASSERT_NE(NULL, s);
+	ASSERT_TRUE(storm_add(s, counts_by_pwrite));
+	ASSERT_TRUE(storm_add(s, storm_merges));
+	ASSERT_TRUE(storm_add(s, follows_while_it_grows));
+	EXPECT_TRUE(storm_end(s));
+	EXPECT_TRUE(shared_becomes(0, 0));
 }
 
 SHARED_TEST(counter)

@@ -24,6 +24,7 @@ struct place {
 	struct pair p;
 	int k;		/* which of the files */
 	int prot;
+	int flags;
 	bool look;	/* so that it is mapped when he waits */
 };
 
@@ -31,7 +32,7 @@ struct place {
 static int peer_waits(struct peer *peer, void *arg)
 {
 	struct place *w = arg;
-	char *map = mmap(NULL, N * pagesize, w->prot, MAP_SHARED, w->p.fd[w->k], 0);
+	char *map = mmap(NULL, N * pagesize, w->prot, w->flags, w->p.fd[w->k], 0);
 	unsigned int value;
 
 	CHECK(map != MAP_FAILED);
@@ -78,16 +79,20 @@ static int wake_one(char *map)
 /* How he waits, and when the page was merged. */
 static const struct {
 	const char *name;
-	int prot;
+	int prot, flags;
 	bool look, during;
 } ways[] = {
-	{ "writable", PROT_READ | PROT_WRITE, false, false },
-	{ "writable, looked at", PROT_READ | PROT_WRITE, true, false },
-	{ "writable, merged while he waits", PROT_READ | PROT_WRITE, false, true },
-	{ "read-only", PROT_READ, false, false },
-	{ "read-only, looked at", PROT_READ, true, false },
-	{ "read-only, merged while he waits", PROT_READ, false, true },
-	{ "read-only, looked at, merged while he waits", PROT_READ, true, true },
+	{ "writable", PROT_READ | PROT_WRITE, MAP_SHARED, false, false },
+	{ "writable, looked at", PROT_READ | PROT_WRITE, MAP_SHARED, true, false },
+	{ "writable, merged while he waits", PROT_READ | PROT_WRITE, MAP_SHARED, false, true },
+	{ "read-only", PROT_READ, MAP_SHARED, false, false },
+	{ "read-only, looked at", PROT_READ, MAP_SHARED, true, false },
+	{ "read-only, merged while he waits", PROT_READ, MAP_SHARED, false, true },
+	{ "read-only, looked at, merged while he waits", PROT_READ, MAP_SHARED, true, true },
+	/* As long as it is not written it is the file's, too. */
+	{ "private, read-only", PROT_READ, MAP_PRIVATE, false, false },
+	{ "private, read-only, looked at", PROT_READ, MAP_PRIVATE, true, false },
+	{ "private, read-only, looked at, merged while he waits", PROT_READ, MAP_PRIVATE, true, true },
 };
 
 /* Each by one who writes, and one who only reads; nobody is woken by the other file. */
@@ -100,6 +105,7 @@ SHARED_TEST(waiter_is_found)
 		struct place w = {
 			.k = i / 2 % 2,
 			.prot = ways[i / 2].prot,
+			.flags = ways[i / 2].flags,
 			.look = ways[i / 2].look,
 		};
 		struct peer peer;
