@@ -4,6 +4,7 @@
  * and moved at that time: none of them may be written to what two files have in common.
  */
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 
@@ -140,10 +141,75 @@ static void one_turn(struct __test_metadata *_metadata, const char *dir, unsigne
 
 SHARED_TEST(mapped_beside_the_first_merge)
 {
-	int left = rounds(200);
+	int left = rounds(60);
 
 	while (left-- && __test_passed(_metadata))
 		one_turn(_metadata, self->dir, 1 + left);
+	EXPECT_TRUE(shared_becomes(0, 0));
+}
+
+/* Takes the lock of the address space all the time, for the one who merges to find it taken. */
+static void *map_and_unmap(void *arg)
+{
+	atomic_bool *stop = arg;
+
+	while (!*stop) {
+		char *map = map_pages(1);
+
+		*map = 1;
+		munmap(map, pagesize);
+		sched_yield();
+	}
+	return NULL;
+}
+
+/*
+ * Mappings from before and after the first merge become one, which has one protection; the
+ * page is moved, and mapped anew by that.
+ */
+SHARED_TEST(old_and_new_mapping_joined)
+{
+	int left = rounds(20), err, tries;
+
+	while (left-- && __test_passed(_metadata)) {
+		size_t len = N * pagesize;
+		char *room = mmap(NULL, 2 * len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		char *map, *later, *other;
+		atomic_bool stop = false;
+		pthread_t thread;
+		struct pair p;
+
+		ASSERT_NE(MAP_FAILED, room);
+		ASSERT_TRUE(pair_make(&p, self->dir, 2 * N, 1 + left));
+		map = mmap(room, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, p.fd[0], 0);
+		ASSERT_EQ(room, map);
+		ASSERT_EQ(0, munmap(room + len, len));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, map_and_unmap, &stop));
+		for (tries = 0; tries < 10000; tries++) {
+			err = dedupe_pages(p.fd[0], p.fd[1], 2 * N);
+			if (err != -EBUSY)
+				break;
+		}
+		ASSERT_EQ(0, err);
+		later = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, p.fd[0], len);
+		ASSERT_NE(MAP_FAILED, later);
+		look_at(later, N);
+		ASSERT_EQ(room + len, mremap(later, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, room + len));
+		stop = true;
+		pthread_join(thread, NULL);
+		look_at(map, 2 * N);
+		other = map_file(p.fd[1], 2 * N, MAP_SHARED);
+		ASSERT_NE(NULL, other);
+		look_at(other, 2 * N);
+		ASSERT_EQ(0, file_write("/proc/sys/vm/compact_memory", "1"));
+		write_all(map);
+		write_all(map + len);
+		EXPECT_TRUE(same_bytes("the other file", other, p.model[1], 2 * len));
+		EXPECT_TRUE(file_holds(p.fd[1], p.model[1], 2 * len));
+		munmap(room, 2 * len);
+		munmap(other, 2 * len);
+		pair_free(&p);
+	}
 	EXPECT_TRUE(shared_becomes(0, 0));
 }
 
