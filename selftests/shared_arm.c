@@ -10,6 +10,7 @@
 
 #include "shared_fixture.h"
 #include "shared_maps.h"
+#include "stuck_lib.h"
 
 #define N	4
 #define CREW	3
@@ -211,6 +212,42 @@ SHARED_TEST(old_and_new_mapping_joined)
 		pair_free(&p);
 	}
 	EXPECT_TRUE(shared_becomes(0, 0));
+}
+
+static bool maps_it(void *arg)
+{
+	struct pair *p = arg;
+	char *map = map_file(p->fd[0], N, MAP_SHARED);
+
+	if (map)
+		look_at(map, N);
+	return map;
+}
+
+/* A process keeps the lock that its mappings need: he who merges is told, and waits for nobody. */
+SHARED_TEST(lock_is_kept)
+{
+	struct stuck s;
+	struct pair p;
+
+	NEEDS_STUCK();
+	ASSERT_TRUE(pair_make(&p, self->dir, N, 1));
+	ASSERT_TRUE(stuck_start(&s, maps_it, &p));
+	ASSERT_TRUE(stuck_hold(&s));
+	EXPECT_EQ(-EBUSY, dedupe_pages(p.fd[0], p.fd[1], N));
+	EXPECT_EQ(-EBUSY, dedupe_pages(p.fd[1], p.fd[0], N));
+	EXPECT_TRUE(shared_becomes(0, 0));
+	ASSERT_TRUE(stuck_release(&s));
+	EXPECT_EQ(0, dedupe_pages(p.fd[0], p.fd[1], N));
+	/* Once is enough. */
+	ASSERT_TRUE(stuck_hold(&s));
+	EXPECT_TRUE(take_back(p.fd[1], 0, 1));
+	EXPECT_EQ(0, dedupe_pages(p.fd[0], p.fd[1], 1));
+	ASSERT_TRUE(stuck_release(&s));
+	EXPECT_TRUE(shared_becomes(N, 2 * N));
+	EXPECT_TRUE(stuck_end(&s));
+	EXPECT_TRUE(pair_holds(&p));
+	pair_free(&p);
 }
 
 TEST_HARNESS_MAIN
