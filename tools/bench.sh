@@ -5,7 +5,8 @@
 # PLATFORM is uml, qemu, icount: QEMU with a clock that counts instructions, or
 # debian: QEMU with Debian's own kernel.
 # ONLY names workloads, or a group that is left out otherwise: neighbours,
-# scanners, domains, content, splits, frames, or hooks, for which there has to be the livepatch.
+# scanners, domains, content, splits, frames,
+# shared, for which the kernel has to merge pages of files, or hooks, for which there has to be the livepatch.
 
 . "$(dirname "$0")/lib.sh"
 

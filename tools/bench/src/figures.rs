@@ -113,6 +113,16 @@ pub enum Figure {
     WithRksmUs,
     HooksCost,
     RksmCost,
+    /// Of a page of a file that was never asked to merge any, that has others in common, and that has it in common.
+    PlainUs,
+    ArmedUs,
+    MergedUs,
+    ArmedCost,
+    MergedCost,
+    /// Faults a second of several threads: on pages of their own, and on one that all have in common.
+    OwnFaultRate,
+    CommonFaultRate,
+    CommonFaultGain,
 }
 
 impl Figure {
@@ -191,6 +201,14 @@ impl Figure {
             Self::WithRksmUs => "with hooks and rksm, µs",
             Self::HooksCost => "with hooks, to without",
             Self::RksmCost => "with hooks and rksm, to without",
+            Self::PlainUs => "plain file, a page, µs",
+            Self::ArmedUs => "armed file, a page, µs",
+            Self::MergedUs => "merged, a page, µs",
+            Self::ArmedCost => "armed to plain",
+            Self::MergedCost => "merged to plain",
+            Self::OwnFaultRate => "own pages, faults/s",
+            Self::CommonFaultRate => "common page, faults/s",
+            Self::CommonFaultGain => "faults/s, common to own",
         }
     }
 
@@ -198,7 +216,9 @@ impl Figure {
     pub fn target(self, workload: Workload) -> Option<Target> {
         match workload.group {
             Group::Table => self.table_target(workload.kind),
-            Group::Growth | Group::Hooks(_) | Group::Splits | Group::Frames => None,
+            Group::Growth | Group::Hooks(_) | Group::Splits | Group::Frames | Group::Shared(_) => {
+                None
+            }
             // What is left after its first word, as it is asked for.
             Group::Content => (self == Self::ZeroRestNs).then_some(Target::AtMost(40.0)),
             Group::Neighbours(neighbour, _) => self.neighbour_target(neighbour),

@@ -4,6 +4,7 @@
 //!
 //! `run` measures, inside the test machine; `report` shows what it found, anywhere.
 
+mod access;
 mod actor;
 mod beside;
 mod chart;
@@ -17,6 +18,7 @@ mod hooks;
 mod knobs;
 mod latency;
 mod measure;
+mod memfd;
 mod memory;
 mod neighbour;
 mod nuisance;
@@ -26,10 +28,12 @@ mod reading;
 mod record;
 mod report;
 mod scanners;
+mod shared;
 mod splits;
 mod stuck;
 mod table;
 mod talk;
+mod together;
 mod zeroes;
 
 use std::path::PathBuf;
@@ -62,8 +66,8 @@ enum Command {
         /// Content and order come from it.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Only workloads whose name has this in it; `neighbours`, `scanners`, `domains`, `content`, `splits`, `frames` and
-        /// `hooks` are groups of their own, which are left out unless they are named.
+        /// Only workloads whose name has this in it; `neighbours`, `scanners`, `domains`, `content`, `splits`, `frames`,
+        /// `shared` and `hooks` are groups of their own, which are left out unless they are named.
         #[arg(long, default_value = "")]
         only: String,
         #[command(flatten)]

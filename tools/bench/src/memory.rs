@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Anonymous memory to be merged.
+//! Memory to be merged: anonymous, or a file's.
 
-use std::{ffi::c_void, num::NonZeroUsize, ptr::NonNull};
+use std::{ffi::c_void, fs::File, num::NonZeroUsize, ptr::NonNull};
 
 use anyhow::{Context, Result};
-use nix::sys::mman::{madvise, mmap_anonymous, munmap, MapFlags, MmapAdvise, ProtFlags};
+use nix::sys::mman::{madvise, mmap, mmap_anonymous, munmap, MapFlags, MmapAdvise, ProtFlags};
 
 pub const PAGE: usize = 4096;
 pub const HUGE_PAGE: usize = 2 << 20;
 
-/// A private anonymous mapping.
+/// A private anonymous mapping, or a shared one of a file.
 pub struct Memory {
     mapping: NonNull<c_void>,
     mapped: usize,
@@ -47,6 +47,21 @@ impl Memory {
             memory.advise(MmapAdvise::MADV_NOHUGEPAGE).ok();
         }
         Ok(memory)
+    }
+
+    /// The file's pages from its beginning, to be read and written.
+    pub fn of_file(file: &File, pages: usize) -> Result<Self> {
+        let mapped = pages * PAGE;
+        let length = NonZeroUsize::new(mapped).context("no pages")?;
+        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: A new mapping, at no fixed address, is nobody else's.
+        let mapping = unsafe { mmap(None, length, prot, MapFlags::MAP_SHARED, file, 0) }?;
+        Ok(Self {
+            mapping,
+            mapped,
+            base: mapping,
+            pages,
+        })
     }
 
     /// From here on it may be merged.

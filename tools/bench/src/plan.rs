@@ -22,7 +22,7 @@ use crate::{
     provider::{self, Provider, Scanner},
     reading::Reading,
     record::{self, Group, Line, Machine, Outside, Point, Record, Workload},
-    scanners, splits, zeroes,
+    scanners, shared, splits, zeroes,
 };
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -167,6 +167,9 @@ fn workloads(effort: &Effort, module: &Path, only: &str) -> Result<Vec<Workload>
         vec![workload(Kind::HugeGuests, 2 * effort.pages, Group::Splits)]
     } else if only.starts_with("frames") {
         vec![workload(Kind::SpreadHalf, 4 * effort.pages, Group::Frames)]
+    } else if only.starts_with("shared") {
+        let case = |case: shared::Case| workload(Kind::Half, case.pages(), Group::Shared(case));
+        shared::Case::ALL.map(case).to_vec()
     } else if only.starts_with("hooks") {
         let case = |case: hooks::Case| workload(Kind::Half, case.pages(), Group::Hooks(case));
         hooks::Case::ALL.map(case).to_vec()
@@ -212,6 +215,7 @@ fn missing(workload: Workload, module: &Path) -> Result<Option<String>> {
         Group::Content => zeroes::missing(module),
         Group::Splits => splits::missing(module),
         Group::Frames => frames::missing(module),
+        Group::Shared(_) => Ok(shared::missing()),
         Group::Neighbours(neighbour, _) => Ok(neighbour.missing().map(str::to_owned)),
         _ if workload.kind == Kind::Huge && !huge => {
             Ok(Some("this kernel has no huge pages".to_owned()))
@@ -354,6 +358,7 @@ impl<'a> Runner<'a> {
                 let figures = frames::measure(workload, seed, scanner)?;
                 Ok((figures.into(), Vec::new()))
             }
+            Group::Shared(case) => Ok((shared::measure(case, seed)?.into(), Vec::new())),
             Group::Hooks(case) => {
                 let figures = hooks::measure(case, seed, self.module)?;
                 Ok((figures.into(), Vec::new()))
@@ -387,6 +392,8 @@ fn turns(group: Group, effort: &Effort) -> Vec<(usize, Provider)> {
         | Group::Splits
         | Group::Frames
         | Group::Hooks(_) => (1, effort.pairs, &[Provider::Rksm]),
+        // rksm has no part in it, and is not loaded.
+        Group::Shared(_) => (1, effort.pairs, &[Provider::InTree]),
     };
     (first..=last)
         .flat_map(|pair| providers.iter().map(move |&provider| (pair, provider)))

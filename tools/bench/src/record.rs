@@ -21,6 +21,7 @@ use crate::{
     neighbour::{Neighbour, Pace},
     provider::Provider,
     reading::Reading,
+    shared,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -165,6 +166,7 @@ impl Workload {
             Group::Content => format!("content: {}", self.name()),
             Group::Splits => format!("splits: {}", self.name()),
             Group::Frames => format!("frames: {}", self.name()),
+            Group::Shared(_) => format!("shared: {}", self.name()),
             Group::Hooks(_) => format!("hooks: {}", self.name()),
         }
     }
@@ -173,6 +175,7 @@ impl Workload {
     pub fn name(self) -> String {
         match self.group {
             Group::Neighbours(neighbour, pace) => format!("{}, {pace}", neighbour.name()),
+            Group::Shared(case) => case.name(),
             Group::Hooks(case) => case.name().to_owned(),
             _ => self.kind.name().to_owned(),
         }
@@ -191,6 +194,7 @@ pub enum Group {
     Content,
     Splits,
     Frames,
+    Shared(shared::Case),
     Hooks(Case),
 }
 
