@@ -63,8 +63,8 @@ done
 
 case $set in plain | debug) ;; *) exit 0 ;; esac
 mkdir -p "$out/shared"
-ln "$built/shared_all" "$out/shared/"
-while read -r program _; do
+ln "$built"/{shared_all,shared_before.so} "$out/shared/"
+while read -r _ program _; do
 	case $program in
 	uffd-*) kernel_test shared "$program" "$selftests/mm/uffd-common.c" ;;
 	memfd_test)
@@ -77,4 +77,4 @@ while read -r program _; do
 		;;
 	*) kernel_test shared "$program" ;;
 	esac
-done < <(sed '/^#/d' "$repo/tools/check/shared-tests.list" | sort -u -k1,1)
+done < <(sed '/^#/d' "$repo/tools/check/shared-tests.list" | sort -u -k2,2)

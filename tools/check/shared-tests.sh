@@ -1,10 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# shared-tests.sh FOLDER MERGER: runs the kernel's own tests of what is done to files in
-# memory, which are in FOLDER, without and with the program MERGER, which merges all pages
-# of all memfds meanwhile, and prints KTAP.
+# shared-tests.sh FOLDER: runs the kernel's own tests of what is done to files in memory,
+# which are in FOLDER, without and with all pages of all memfds being merged, and prints KTAP.
 
-merger=$(realpath "$2")
 mapfile -t list < <(sed '/^#/d' "$(dirname "$0")/shared-tests.list")
 cd "$1" || exit 1
 out=$(mktemp -d)
@@ -25,16 +23,24 @@ echo "KTAP version 1"
 echo "1..${#list[@]}"
 number=0
 for line in "${list[@]}"; do
+	read -r how line <<<"$line"
 	read -ra command <<<"$line"
 	number=$((number + 1))
 	run alone "${command[@]}"
-	"$merger" >"$out/count" &
-	run merged "${command[@]}"
-	kill $!
-	wait $!
-	merged=$(<"$out/count")
+	if [ "$how" = before ]; then
+		: >"$out/count"
+		export SHARED_COUNT=$out/count LD_PRELOAD=$PWD/shared_before.so
+		run merged "${command[@]}"
+		unset SHARED_COUNT LD_PRELOAD
+	else
+		./shared_all >"$out/count" &
+		run merged "${command[@]}"
+		kill $!
+		wait $!
+	fi
+	merged=$(awk '{ n += $1 } END { print n + 0 }' "$out/count")
 	echo "  # $(grep -c '^ok ' "$out/merged") cases passed, $merged pages were merged"
-	if [ "$(verdict alone)" = "$(verdict merged)" ] && [ "${merged:-0}" -gt 0 ]; then
+	if [ "$(verdict alone)" = "$(verdict merged)" ] && [ "$merged" -gt 0 ]; then
 		echo "ok $number $line"
 	else
 		diff <(verdict alone) <(verdict merged) | sed 's/^/  # /'
