@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * For LD_PRELOAD: merges every page of the program's own memfds before each ioctl() of gup_test,
- * by which tests have pages pinned. Many of their files are gone in a moment, before a process
- * beside them can come by.
+ * by which tests have pages pinned, and before they are sealed. Many of their files are gone in a
+ * moment, before a process beside them can come by.
  *
  * SHARED_COUNT: the file to which it writes how many pages that were.
  */
@@ -35,6 +35,25 @@ __attribute__((destructor)) static void tell(void)
 	}
 }
 
+static void merge_own(void)
+{
+	if (made)
+		merge_folder(&merger, "self", "fd", &never);
+}
+
+int fcntl64(int fd, int command, ...)
+{
+	va_list list;
+	void *arg;
+
+	va_start(list, command);
+	arg = va_arg(list, void *);
+	va_end(list);
+	if (command == F_ADD_SEALS)
+		merge_own();
+	return syscall(SYS_fcntl, fd, command, arg);
+}
+
 int ioctl(int fd, unsigned long request, ...)
 {
 	va_list list;
@@ -43,7 +62,7 @@ int ioctl(int fd, unsigned long request, ...)
 	va_start(list, request);
 	arg = va_arg(list, void *);
 	va_end(list);
-	if (made && _IOC_TYPE(request) == 'g')
-		merge_folder(&merger, "self", "fd", &never);
+	if (_IOC_TYPE(request) == 'g')
+		merge_own();
 	return syscall(SYS_ioctl, fd, request, arg);
 }
