@@ -21,7 +21,7 @@ else
 fi
 
 # One CPU: with several that are emulated, guests in the machine die now and then.
-export RKSM=0 VM_CPUS=${VM_CPUS:-1} VM_MEM=${VM_MEM:-2G} VM_TIMEOUT=${VM_TIMEOUT:-600}
+export RKSM=0 VM_GUESTS=1 VM_CPUS=${VM_CPUS:-1} VM_MEM=${VM_MEM:-2G} VM_TIMEOUT=${VM_TIMEOUT:-600}
 demo=("$repo/tools/demo/run" --module "$out/rksm.ko")
 if [ -n "${SHARED:-}" ]; then
 	! of_debian "$name" || die "Debian's kernel cannot merge files: KERNEL=plain"

@@ -11,7 +11,7 @@ image=$repo/build/guests/guest.img
 "$repo/tools/check/guests/image.py" "$image"
 kernel=$("$repo/tools/debian-root.sh")/vmlinuz
 # One CPU: with several that are emulated, guests in the machine die now and then.
-export VM_CPUS=1 VM_MEM=2G VM_TIMEOUT=${VM_TIMEOUT:-1200}
+export VM_GUESTS=1 VM_CPUS=1 VM_MEM=2G VM_TIMEOUT=${VM_TIMEOUT:-1200}
 printf -v RKSM_RUN '%q ' /usr/bin/python3 -B "$repo/tools/check/guests" "$kernel" "$image" "$repo/build/log/guests"
 RKSM_RUN+=">$(printf %q "$results")"
 export RKSM_RUN

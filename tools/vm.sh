@@ -54,6 +54,7 @@ args+=(--accel "${ACCEL:-auto}")
 [ "${RKSM:-1}" = 0 ] || args+=(--module "$out/rksm.ko")
 [ -z "${VM_DIMM:-}" ] || args+=(--dimm "$VM_DIMM")
 [ -z "${VM_ICOUNT:-}" ] || args+=(--icount)
+[ -z "${VM_GUESTS:-}" ] || args+=(--guests)
 [ -z "${VM_TIMEOUT:-}" ] || args+=(--timeout "$VM_TIMEOUT")
 [ -z "${VM_LOG:-}" ] || args+=(--log "$VM_LOG")
 for option in ${VM_KOPT:-}; do

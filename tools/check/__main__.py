@@ -329,6 +329,7 @@ class Check:
             source,
             lambda found: ["bash", "-c", boot, str(REPO / "tools"), f"{run} >'{found}'"],
             RKSM="0",
+            VM_GUESTS="1",
             VM_TIMEOUT=str(TIMEOUT_DROP_IN),
         )
 
