@@ -4,7 +4,7 @@
 #include <linux/falloc.h>
 
 #include "ksm_harness.h"
-#include "shared_lib.h"
+#include "shared_maps.h"
 #include "swap_lib.h"
 
 #define N	16
@@ -93,6 +93,26 @@ TEST_F_TIMEOUT(out, out_and_in, TEST_SECONDS)
 	EXPECT_TRUE(shared_becomes(N, 2 * N));
 }
 
+/* By whatever way it is mapped: what is mapped where nobody looks stays in memory. */
+TEST_F_TIMEOUT(out, out_while_mapped, TEST_SECONDS)
+{
+	char *maps[4];
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		maps[i] = map_file(self->p.fd[i % 2], N, i < 2 ? MAP_SHARED : MAP_PRIVATE);
+		ASSERT_NE(NULL, maps[i]);
+		look_at(maps[i], N);
+	}
+	EXPECT_TRUE(shared_becomes(N, 2 * N));
+	EXPECT_TRUE(push_common_out());
+	for (i = 0; i < 4; i++) {
+		EXPECT_TRUE(same_bytes("map", maps[i], self->p.model[i % 2], N * pagesize));
+		munmap(maps[i], N * pagesize);
+	}
+	EXPECT_TRUE(shared_becomes(N, 2 * N));
+}
+
 /* Again and again, with changes in between. */
 TEST_F_TIMEOUT(out, changed_in_between, TEST_SECONDS)
 {
@@ -132,13 +152,14 @@ TEST_F_TIMEOUT(out, cut_while_out, TEST_SECONDS)
 	EXPECT_TRUE(shared_becomes(0, 0));
 }
 
-/* It ends, and everything is there. */
+/* It ends, and everything is there: what files have in common, and their own. */
 TEST_F_TIMEOUT(out, swapoff, TEST_SECONDS)
 {
-	ASSERT_TRUE(push_common_out());
+	ASSERT_TRUE(take_back(self->p.fd[0], 0, 3));
+	ASSERT_TRUE(push_all_out(&self->p));
 	ASSERT_EQ(0, swapoff("/dev/zram0"));
 	EXPECT_EQ(0, shared_now().swapped);
-	EXPECT_TRUE(shared_becomes(N, 2 * N));
+	EXPECT_TRUE(shared_becomes(N, 2 * N - 3));
 	EXPECT_TRUE(pair_holds(&self->p));
 }
 
