@@ -193,6 +193,8 @@ class Check:
                         source = source or (name, built[1])
                     if name == "uml":
                         start(self.mutants, built[1], "uml", *["user"] * self.full)
+                    if name == "uml-debug" and self.full:
+                        start(self.mutants, built[1], "uml-debug")
                     if name == "plain":
                         start(partial(self.demo, SHARED="1"), "demo-shared", "plain")
                     if name == "debian":

@@ -229,7 +229,8 @@ KERNEL_FILES = ("kernel/tree", "kernel/livepatch")
 
 
 def checkpatch(repo, source):
-    """(name, complaints) for each patch, and each file of our own."""
+    """(name, complaints) for each patch, and each file of our own; for each mutant of the kernel, whether it
+    applies."""
     patches = [patch for folder in PATCHES for patch in (repo / folder).glob("*.patch")]
     for patch in sorted(patches):
         command = ["perl", "scripts/checkpatch.pl", "--strict", "--terse", "--no-summary",
@@ -243,3 +244,7 @@ def checkpatch(repo, source):
         elif "SEAMS(" in file.read_text():
             command.append(f"--ignore={LIST_MACRO}")
         yield f"checkpatch/{file.relative_to(repo)}", list(run(command, source))
+    for path in mutant.paths():
+        if path.parent.name == mutant.OF_KERNEL:
+            why = mutant.does_not_apply(path, source)
+            yield f"mutants/{path.stem}", [why] if why else []

@@ -12,6 +12,8 @@ BUILD = "tools/check/mutants/build.sh"
 # What decides whether a test passes, beside the module's own files: in user space, and in a machine.
 SOURCES_USER = ("tools/user/",)
 SOURCES = ("selftests/", "kernel/", "dkms/", "Kbuild")
+# The last patch of the kernel, in the copy.
+LAST_PATCH = "kernel/shared/9999-mutant.patch"
 
 
 class Copy:
@@ -49,22 +51,25 @@ class Copy:
             name = str(path.relative_to(self.top))
             if path.is_file() and name not in names and not name.startswith("build/"):
                 path.unlink()
-        if mutant:
+        if mutant and mutant.is_of_kernel:
+            shutil.copy(mutant.path, self.top / LAST_PATCH)
+        elif mutant:
             subprocess.run(["patch", "-s", "-p1", "-d", self.top, "-i", mutant.path], check=True)
 
     def build(self, runs, log):
-        """The module, and the programs that `runs` name. Whether that went well. The kernel is built for the
-        first one: no mutant changes it, and nobody has to wait for others who build theirs."""
+        """The module, and the programs that `runs` name. Whether that went well. Where no mutant changes the
+        kernel, it is built for the first one: nobody has to wait for others who build theirs."""
         words = {word for run in runs for word in re.findall(r"[a-z_]+", run)}
         programs = sorted(word for word in words if (self.repo / "selftests" / f"{word}.c").exists())
         kdir = self.top / "build" / self.kernel / "kdir"
-        settings = {"KDIR": kdir.read_text().strip()} if kdir.exists() else {}
+        settings = {"KDIR": kdir.read_text().strip()} if kdir.exists() and self.kernel != "uml-debug" else {}
         return self.status([self.top / BUILD, self.kernel, *programs], log, settings) == 0
 
     def boot(self, command, log, seconds):
         """Runs `command` in a machine, with the test programs in its PATH. Its status."""
-        settings = {"VM_LOG": str(log.with_suffix(".kernel")), "VM_TIMEOUT": str(seconds), "RKSM": "1"}
-        if self.kernel == "uml":
+        settings = {"VM_LOG": str(log.with_suffix(".kernel")), "VM_TIMEOUT": str(seconds)}
+        settings["RKSM"] = "0" if self.kernel == "uml-debug" else "1"
+        if self.kernel.startswith("uml"):
             settings |= {"VM_CPUS": "1", "VM_MEM": "3G"}
         else:
             settings |= {"VM_CPUS": "2", "VM_NUMA": "2", "VM_DIMM": "128M"}

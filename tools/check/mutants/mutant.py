@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-KERNELS = ("user", "uml", "debian")
+# What they run on; `uml-debug`, if it is the kernel that they change.
+KERNELS = ("user", "uml", "uml-debug", "debian")
+OF_KERNEL = "kernel"
 # What may be seen of a mutant: a case fails, the kernel complains, the machine dies, or a
 # case does not come back.
 SIGNS = ("fails", "complains", "dies", "hangs")
 FIELDS = ("Rows", "Kernel", "Run", "Expect")
 # How long a machine may take, and how long one that is to hang: the `debian` machine may be an emulated one.
-SECONDS, SECONDS_HANGS = 400, {"user": 60, "uml": 60, "debian": 200}
+SECONDS, SECONDS_HANGS = 400, {"user": 60, "uml": 60, "uml-debug": 60, "debian": 200}
 # Rows of docs/known-races.md begin so, and those that go on with the one above.
 ROW = re.compile(r"^\| (\d*) \|")
 # What those say that have no mutant.
@@ -47,8 +49,14 @@ class Mutant:
         signs = tuple(fields["Expect"].split(" or "))
         if fields["Kernel"] not in KERNELS or not set(signs) <= set(SIGNS):
             raise Malformed(f"{path.name}: Kernel is one of {KERNELS}, Expect of {SIGNS}")
+        if (fields["Kernel"] == "uml-debug") != (path.parent.name == OF_KERNEL):
+            raise Malformed(f"{path.name}: uml-debug is for those in {OF_KERNEL}/, and for no others")
         rows = tuple(fields["Rows"].split())
         return cls(path.stem, path, rows, fields["Kernel"], fields["Run"], signs)
+
+    @property
+    def is_of_kernel(self):
+        return self.path.parent.name == OF_KERNEL
 
     @property
     def seconds(self):
@@ -59,8 +67,13 @@ class Mutant:
         return any(self.name.startswith(name) or name in self.rows for name in names)
 
 
+def paths():
+    """Those of the tree, and those of the kernel with its patches."""
+    return sorted(HERE.glob("*.patch")) + sorted((HERE / OF_KERNEL).glob("*.patch"))
+
+
 def every():
-    return [Mutant.read(path) for path in sorted(HERE.glob("*.patch"))]
+    return [Mutant.read(path) for path in paths()]
 
 
 def by_turns(mutants, commit, number):
@@ -68,20 +81,25 @@ def by_turns(mutants, commit, number):
     return sorted(mutants, key=lambda m: hashlib.sha256(f"{commit} {m.name}".encode()).digest())[:number]
 
 
+def does_not_apply(path, tree):
+    """Why, if it does not."""
+    command = ["git", "-C", tree, "apply", "--check", path]
+    applied = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"{path.name} does not apply: {applied.stderr.strip()}" if applied.returncode else None
+
+
 def complaints(repo):
-    """What is not in order among the mutants: one that does not apply, a row of
+    """What is not in order among the mutants: one that does not apply to the tree, a row of
     docs/known-races.md that neither has one nor says why there is none."""
     named = set()
-    for path in sorted(HERE.glob("*.patch")):
+    for path in paths():
         try:
-            named.update(Mutant.read(path).rows)
+            mutant = Mutant.read(path)
+            named.update(mutant.rows)
         except Malformed as why:
             yield str(why)
-        applied = subprocess.run(
-            ["git", "-C", repo, "apply", "--check", path], capture_output=True, text=True, check=False
-        )
-        if applied.returncode:
-            yield f"{path.relative_to(repo)} does not apply: {applied.stderr.strip()}"
+        if path.parent.name != OF_KERNEL and (why := does_not_apply(path, repo)):
+            yield why
     row = ""
     for line in (repo / "docs/known-races.md").read_text().splitlines():
         if found := ROW.match(line):
