@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * For LD_PRELOAD: merges every page of the program's own memfds before each ioctl() of gup_test,
- * by which tests have pages pinned, and before they are sealed. Many of their files are gone in a
- * moment, before a process beside them can come by.
+ * For LD_PRELOAD: merges what is in the program's own files in memory before it does something
+ * with them. Many of those are gone in a moment, before a process beside them can come by.
+ *
+ *   an ioctl() of gup_test, by which tests have pages pinned: all of its memfds
+ *   an ioctl() of userfaultfd, after which what is watched is not merged: all that it has mapped
  *
  * SHARED_COUNT: the file to which it writes how many pages that were.
  */
 #define _GNU_SOURCE
+#include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/syscall.h>
@@ -35,23 +38,10 @@ __attribute__((destructor)) static void tell(void)
 	}
 }
 
-static void merge_own(void)
+static void merge_own(const char *what)
 {
 	if (made)
-		merge_folder(&merger, "self", "fd", &never);
-}
-
-int fcntl64(int fd, int command, ...)
-{
-	va_list list;
-	void *arg;
-
-	va_start(list, command);
-	arg = va_arg(list, void *);
-	va_end(list);
-	if (command == F_ADD_SEALS)
-		merge_own();
-	return syscall(SYS_fcntl, fd, command, arg);
+		merge_folder(&merger, "self", what, &never);
 }
 
 int ioctl(int fd, unsigned long request, ...)
@@ -63,6 +53,8 @@ int ioctl(int fd, unsigned long request, ...)
 	arg = va_arg(list, void *);
 	va_end(list);
 	if (_IOC_TYPE(request) == 'g')
-		merge_own();
+		merge_own("fd");
+	if (_IOC_TYPE(request) == UFFDIO)
+		merge_own("map_files");
 	return syscall(SYS_ioctl, fd, request, arg);
 }

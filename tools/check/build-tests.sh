@@ -67,14 +67,6 @@ ln "$built"/{shared_all,shared_before.so} "$out/shared/"
 while read -r _ program _; do
 	case $program in
 	uffd-*) kernel_test shared "$program" "$selftests/mm/uffd-common.c" ;;
-	memfd_test)
-		files=("$selftests"/memfd/{memfd_test,common}.c)
-		newer_than_all "$built/kernel/$program" "${files[@]}" ||
-			"clang-$llvm" -O2 -Wall -D_GNU_SOURCE= -D_FILE_OFFSET_BITS=64 \
-				-include "$source/include/uapi/linux/memfd.h" -I "$selftests" -I "$source" \
-				"${files[@]}" -o "$built/kernel/$program"
-		ln "$built/kernel/$program" "$out/shared/"
-		;;
 	*) kernel_test shared "$program" ;;
 	esac
 done < <(sed '/^#/d' "$repo/tools/check/shared-tests.list" | sort -u -k2,2)
