@@ -244,7 +244,6 @@ def checkpatch(repo, source):
         elif "SEAMS(" in file.read_text():
             command.append(f"--ignore={LIST_MACRO}")
         yield f"checkpatch/{file.relative_to(repo)}", list(run(command, source))
-    for path in mutant.paths():
-        if path.parent.name == mutant.OF_KERNEL:
-            why = mutant.does_not_apply(path, source)
-            yield f"mutants/{path.stem}", [why] if why else []
+    for path in mutant.of_kernel():
+        why = mutant.does_not_apply(path, source)
+        yield f"mutants/{path.stem}", [why] if why else []

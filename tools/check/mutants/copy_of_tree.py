@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 
+import mutant as mutants
+
 BUILD = "tools/check/mutants/build.sh"
 # What decides whether a test passes, beside the module's own files: in user space, and in a machine.
 SOURCES_USER = ("tools/user/",)
@@ -23,6 +25,7 @@ class Copy:
     def __init__(self, repo, kernel):
         self.repo, self.kernel = repo, kernel
         self.top = repo / "build/mutants" / kernel
+        self.changes_kernel = kernel == mutants.CHANGED
 
     def names(self):
         listing = ["git", "-C", self.repo, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -51,7 +54,7 @@ class Copy:
             name = str(path.relative_to(self.top))
             if path.is_file() and name not in names and not name.startswith("build/"):
                 path.unlink()
-        if mutant and mutant.is_of_kernel:
+        if mutant and self.changes_kernel:
             shutil.copy(mutant.path, self.top / LAST_PATCH)
         elif mutant:
             subprocess.run(["patch", "-s", "-p1", "-d", self.top, "-i", mutant.path], check=True)
@@ -62,13 +65,13 @@ class Copy:
         words = {word for run in runs for word in re.findall(r"[a-z_]+", run)}
         programs = sorted(word for word in words if (self.repo / "selftests" / f"{word}.c").exists())
         kdir = self.top / "build" / self.kernel / "kdir"
-        settings = {"KDIR": kdir.read_text().strip()} if kdir.exists() and self.kernel != "uml-debug" else {}
+        settings = {"KDIR": kdir.read_text().strip()} if kdir.exists() and not self.changes_kernel else {}
         return self.status([self.top / BUILD, self.kernel, *programs], log, settings) == 0
 
     def boot(self, command, log, seconds):
         """Runs `command` in a machine, with the test programs in its PATH. Its status."""
         settings = {"VM_LOG": str(log.with_suffix(".kernel")), "VM_TIMEOUT": str(seconds)}
-        settings["RKSM"] = "0" if self.kernel == "uml-debug" else "1"
+        settings["RKSM"] = "0" if self.changes_kernel else "1"
         if self.kernel.startswith("uml"):
             settings |= {"VM_CPUS": "1", "VM_MEM": "3G"}
         else:

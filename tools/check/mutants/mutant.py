@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# What they run on; `uml-debug`, if it is the kernel that they change.
-KERNELS = ("user", "uml", "uml-debug", "debian")
-OF_KERNEL = "kernel"
+# What they run on; on the last, if it is the kernel that they change.
+CHANGED = "uml-debug"
+KERNELS = ("user", "uml", "debian", CHANGED)
 # What may be seen of a mutant: a case fails, the kernel complains, the machine dies, or a
 # case does not come back.
 SIGNS = ("fails", "complains", "dies", "hangs")
 FIELDS = ("Rows", "Kernel", "Run", "Expect")
 # How long a machine may take, and how long one that is to hang: the `debian` machine may be an emulated one.
-SECONDS, SECONDS_HANGS = 400, {"user": 60, "uml": 60, "uml-debug": 60, "debian": 200}
+SECONDS, SECONDS_HANGS = 400, {"user": 60, "uml": 60, "debian": 200, CHANGED: 60}
 # Rows of docs/known-races.md begin so, and those that go on with the one above.
 ROW = re.compile(r"^\| (\d*) \|")
 # What those say that have no mutant.
@@ -49,14 +49,10 @@ class Mutant:
         signs = tuple(fields["Expect"].split(" or "))
         if fields["Kernel"] not in KERNELS or not set(signs) <= set(SIGNS):
             raise Malformed(f"{path.name}: Kernel is one of {KERNELS}, Expect of {SIGNS}")
-        if (fields["Kernel"] == "uml-debug") != (path.parent.name == OF_KERNEL):
-            raise Malformed(f"{path.name}: uml-debug is for those in {OF_KERNEL}/, and for no others")
+        if (fields["Kernel"] == CHANGED) != (path.parent != HERE):
+            raise Malformed(f"{path.name}: {CHANGED} is for those of the kernel, and for no others")
         rows = tuple(fields["Rows"].split())
         return cls(path.stem, path, rows, fields["Kernel"], fields["Run"], signs)
-
-    @property
-    def is_of_kernel(self):
-        return self.path.parent.name == OF_KERNEL
 
     @property
     def seconds(self):
@@ -67,13 +63,17 @@ class Mutant:
         return any(self.name.startswith(name) or name in self.rows for name in names)
 
 
-def paths():
-    """Those of the tree, and those of the kernel with its patches."""
-    return sorted(HERE.glob("*.patch")) + sorted((HERE / OF_KERNEL).glob("*.patch"))
+def of_tree():
+    return sorted(HERE.glob("*.patch"))
+
+
+def of_kernel():
+    """Of its source with all patches."""
+    return sorted(HERE.glob("kernel/*.patch"))
 
 
 def every():
-    return [Mutant.read(path) for path in paths()]
+    return [Mutant.read(path) for path in of_tree() + of_kernel()]
 
 
 def by_turns(mutants, commit, number):
@@ -92,14 +92,12 @@ def complaints(repo):
     """What is not in order among the mutants: one that does not apply to the tree, a row of
     docs/known-races.md that neither has one nor says why there is none."""
     named = set()
-    for path in paths():
+    for path in of_tree() + of_kernel():
         try:
-            mutant = Mutant.read(path)
-            named.update(mutant.rows)
+            named.update(Mutant.read(path).rows)
         except Malformed as why:
             yield str(why)
-        if path.parent.name != OF_KERNEL and (why := does_not_apply(path, repo)):
-            yield why
+    yield from filter(None, (does_not_apply(path, repo) for path in of_tree()))
     row = ""
     for line in (repo / "docs/known-races.md").read_text().splitlines():
         if found := ROW.match(line):
