@@ -88,16 +88,22 @@ static inline bool shared_adds_up(void)
 	return !lost && !wrong;
 }
 
-/* In pages, and exact. */
-static inline long shmem_pages(void)
+/* A value of /proc/meminfo, in pages, and exact. */
+static inline long meminfo_pages(const char *key)
 {
-	char text[8192], *line;
+	char text[8192], line[32], *at;
 
+	snprintf(line, sizeof(line), "\n%s:", key);
 	file_write("/proc/sys/vm/stat_refresh", "1");
 	if (file_read("/proc/meminfo", text, sizeof(text)) <= 0)
 		return -1;
-	line = strstr(text, "\nShmem:");
-	return line ? atol(line + 7) * 1024 / (long)pagesize : -1;
+	at = strstr(text, line);
+	return at ? atol(at + strlen(line)) * 1024 / (long)pagesize : -1;
+}
+
+static inline long shmem_pages(void)
+{
+	return meminfo_pages("Shmem");
 }
 
 /* What was closed a moment ago may still be on its way out. */

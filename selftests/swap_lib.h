@@ -97,8 +97,8 @@ static inline bool swap_on_zram(void)
 	return file_write(ZRAM "disksize", "64M") == 0 && make_swap("/dev/zram0");
 }
 
-/* On a disk that counts as slow: pages stay in the swap cache. */
-static inline bool swap_on_loop(void)
+/* On a disk that counts as slow: pages stay in the swap cache. What is on it is in this file. */
+static inline int swap_on_file(void)
 {
 	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), disk, file, nr;
 	void *memory;
@@ -110,19 +110,25 @@ static inline bool swap_on_loop(void)
 	disk = open(path, O_RDWR | O_CLOEXEC);
 	file = memfd_create("swap", MFD_CLOEXEC);
 	if (nr < 0 || disk < 0 || file < 0 || ftruncate(file, SWAP_BYTES))
-		return false;
+		return -1;
 	/* It must not be swapped out to itself. */
 	memory = mmap(NULL, SWAP_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	if (memory == MAP_FAILED || mlock(memory, SWAP_BYTES) ||
 	    ioctl(disk, LOOP_SET_FD, file) || ioctl(disk, LOOP_SET_STATUS64, &info))
-		return false;
+		return -1;
 	/* The disk, and the memory in it, go when swap is off. */
 	if (!make_swap(path))
-		return false;
+		return -1;
 	close(disk);
-	close(file);
 	close(control);
-	return true;
+	return file;
+}
+
+static inline bool swap_on_loop(void)
+{
+	int file = swap_on_file();
+
+	return file >= 0 && !close(file);
 }
 
 static inline void swap_off(void)
