@@ -7,9 +7,10 @@
 . "$repo/tools/env.sh"
 
 crate=$1
+own_cargo
 # What is in a package must not depend on where it was built. A build ID does: it is
 # made of debug information as well.
-flags="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo -Clink-arg=-Wl,--build-id=none"
+flags="--remap-path-prefix=$CARGO_HOME=/cargo -Clink-arg=-Wl,--build-id=none"
 target=$cache/cargo-$(printf '%s\n' "$(rustc --version)" "$flags" | hash_of "$repo/tools/Cargo.lock")
 # A wrapper's output is none of the compiler's: a place of its own.
 export CARGO_TARGET_DIR=$target
@@ -31,18 +32,18 @@ fi
 case ${2:-} in
 '')
 	step "$crate" "building $name (about 1 minute from nothing)" \
-		env RUSTFLAGS="$flags" cargo build --release --locked --color never
+		env RUSTFLAGS="$flags" "${cargo[@]}" build --release --locked --color never
 	mkdir -p "$repo/build"
 	cp "$target/release/$name" "$repo/build/$name.new"
 	mv "$repo/build/$name.new" "$repo/build/$name"
 	echo "$repo/build/$name"
 	;;
 clippy)
-	RUSTFLAGS=-Dwarnings cargo check --locked --color never --all-targets
+	RUSTFLAGS=-Dwarnings "${cargo[@]}" check --locked --color never --all-targets
 	;;
 test)
 	# What a shell runs in the background ignores these; a test sends them.
-	RUSTFLAGS=$flags env --default-signal=INT,QUIT cargo test --release --locked --color never
+	RUSTFLAGS=$flags env --default-signal=INT,QUIT "${cargo[@]}" test --release --locked --color never
 	;;
 *) die "usage: cargo.sh PROGRAM [clippy|test]" ;;
 esac

@@ -12,6 +12,16 @@ export PATH=$toolchain/bin:/usr/lib/llvm-$llvm/bin:$PATH
 export LIBCLANG_PATH=/usr/lib/llvm-$llvm/lib
 unset LD_LIBRARY_PATH RUSTFMT RUSTFLAGS RUSTC_WRAPPER RUSTUP_TOOLCHAIN KCFLAGS ARCH CROSS_COMPILE
 
+# cargo keeps what it fetches in the cache. Of the user's own configuration it reads
+# where to fetch from; a wrapper for the compiler that stands there is not used.
+# shellcheck disable=SC2154 # lib.sh knows the cache
+own_cargo() {
+	local config=${CARGO_HOME:-$HOME/.cargo}/config.toml
+	cargo=(cargo)
+	[ ! -e "$config" ] || cargo+=(--config "$config")
+	export CARGO_HOME=$cache/cargo-home RUSTC_WRAPPER=''
+}
+
 # make_selftests KERNEL ARGUMENT...: compiles them for the machine of that kernel.
 # shellcheck disable=SC2154 # lib.sh knows the repository
 make_selftests() {

@@ -14,6 +14,7 @@
 
 # Of this folder alone: cargo takes two copies of the crate for one.
 target=$cache/user-$({ rustc --version; echo "$repo"; } | hash_of "$repo/tools/user/Cargo.lock")
+own_cargo
 export RUSTC_BOOTSTRAP=1
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=clang-$llvm
 cd "$repo/tools/user"
@@ -24,14 +25,14 @@ run() {
 	local flags="-Zsanitizer=$1 -Zexternal-clangrt -Clink-arg=-fsanitize=$1"
 	# The standard library was compiled without.
 	[ "$1" = address ] || flags+=" -Cunsafe-allow-abi-mismatch=sanitizer"
-	RUSTFLAGS=$flags CARGO_TARGET_DIR=$target/$1 timeout -k 5 300 cargo test \
+	RUSTFLAGS=$flags CARGO_TARGET_DIR=$target/$1 timeout -k 5 300 "${cargo[@]}" test \
 		--locked --color never --target x86_64-unknown-linux-gnu -- "${@:2}"
 }
 
 lock user
 if [ "${1:-}" = clippy ]; then
 	export RUSTC_WORKSPACE_WRAPPER=clippy-driver CARGO_TARGET_DIR=$target/clippy
-	RUSTFLAGS=-Dwarnings cargo check --locked --color never --workspace --all-targets
+	RUSTFLAGS=-Dwarnings "${cargo[@]}" check --locked --color never --workspace --all-targets
 	exit
 fi
 export SEED=${SEED:-$(date +%s)}
