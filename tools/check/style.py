@@ -26,6 +26,11 @@ TRACE_HEADER = "EXPORT_SYMBOL,FILE_PATH_CHANGES,OPEN_ENDED_LINE,PARENTHESIS_ALIG
 NO_HISTORY = "UNKNOWN_COMMIT_ID"
 # What it says of any list that is a macro.
 LIST_MACRO = "COMPLEX_MACRO,MACRO_ARG_UNUSED,MULTISTATEMENT_MACRO_USE_DO_WHILE,TRAILING_SEMICOLON"
+# A test case in C, and how documents name one, or say how many there are.
+CASE = re.compile(r"^(?:\w+_)?TEST(?:_F|_F_TIMEOUT)?\((?:\w+, *)?(\w+)[,)]", re.MULTILINE)
+# Neither a file nor a parameter of the kernel.
+CITED_CASE = re.compile(r"`(\w+)\.(?!rs`|c`|h`|sig_enforce`)(\w+)`")
+CITED_NUMBER = re.compile(r"\(?`(\w+)`,? \(?(\d+) cases\)")
 TODO = re.compile(r"SAFETY:\s*TODO", re.IGNORECASE)
 MAX_LINES = 550
 # What a kernel may be configured for, and whether rksm was tried there.
@@ -198,6 +203,20 @@ def each_protection_has_a_mutant(repo):
     yield from mutant.complaints(repo)
 
 
+def documents_cite_what_there_is(repo):
+    """`program.case` and `program` (3 cases), as docs/ and README.md have them."""
+    cases = {path.stem: CASE.findall(path.read_text()) for path in repo.glob("selftests/*.c")}
+    for document in [repo / "README.md", *sorted(repo.glob("docs/*.md"))]:
+        text = document.read_text()
+        for program, case in CITED_CASE.findall(text):
+            if cases.get(program) and case not in cases[program]:
+                yield f"{document.name}: `{program}.{case}`: there is no such case"
+        for program, number in CITED_NUMBER.findall(text):
+            have = len(cases.get(program, ()))
+            if have != int(number):
+                yield f"{document.name}: `{program}` has {have} cases, not {number}"
+
+
 def run(command, repo):
     result = subprocess.run(command, cwd=repo, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -218,6 +237,7 @@ CHECKS = (
     blocks_say_what_they_are,
     the_demo_prints_what_readme_shows,
     each_protection_has_a_mutant,
+    documents_cite_what_there_is,
 )
 
 
