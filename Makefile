@@ -85,7 +85,7 @@ make check-deb
               the package's whole life on Debian 13: installed, loaded at boot,
               built for other kernels, refused, removed; ten minutes
 make check-full
-              make check with everything on each kernel, the plain one as well,
+              make check with all that each kernel can run, on the plain one as well,
               ten minutes of torture on each, all mutants, Debian's rt-amd64, an
               emulated arm64, kernels without KSM, memory cgroups and NUMA,
               compiled in part, make check-deb, and a summary
