@@ -252,4 +252,51 @@ CHURN_TEST(files_come_and_go)
 	EXPECT_TRUE(shared_becomes(0, 0));
 }
 
+/* Files that are sealed while they are merged: what is in them stays, and stays merged. */
+static int seals(struct storm *s)
+{
+	size_t len = STORM_PAGES * pagesize;
+	char *model = malloc(len);
+	int left = rounds(200);
+
+	CHECK(model && pread(s->fd[0], model, len, 0) == len);
+	while (left--) {
+		int fd = shared_file(NULL), tries = 0, k;
+		pid_t pid;
+
+		CHECK(shared_fill(fd, STORM_PAGES, 1));
+		pid = fork_child();
+		if (pid == 0) {
+			for (k = 0; k < 20; k++) {
+				int err = dedupe_pages(s->fd[k % 2], fd, STORM_PAGES);
+
+				CHECK(err == 0 || err == -EBUSY);
+				s->merged += err == 0;
+			}
+			_exit(0);
+		}
+		while (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW))
+			CHECK(errno == EBUSY && tries++ < 10000);
+		CHECK(wait_child(pid) == 0);
+		CHECK(pwrite(fd, "x", 1, 0) == -1 && errno == EPERM);
+		CHECK(!map_file(fd, STORM_PAGES, MAP_SHARED) && errno == EPERM);
+		CHECK(file_holds(fd, model, len));
+		close(fd);
+	}
+	return 0;
+}
+
+CHURN_TEST(sealed_while_merged)
+{
+	struct storm *s = storm_make(NULL);
+
+	ASSERT_NE(NULL, s);
+	ASSERT_EQ(0, mlock(s, sizeof(*s)));
+	ASSERT_TRUE(storm_add(s, seals));
+	ASSERT_TRUE(storm_add(s, hosts_stay));
+	ASSERT_TRUE(storm_add(s, reclaims));
+	EXPECT_TRUE(storm_end(s));
+	EXPECT_TRUE(shared_becomes(0, 0));
+}
+
 TEST_HARNESS_MAIN

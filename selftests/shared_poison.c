@@ -5,7 +5,7 @@
 
 #include "bus_errors.h"
 #include "ksm_harness.h"
-#include "shared_maps.h"
+#include "shared_storm.h"
 
 #define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
 #define N	4
@@ -191,6 +191,156 @@ BROKEN_TEST(is_not_merged)
 	EXPECT_EQ(-EIO, dedupe(self->p.fd[0], pagesize, self->other.fd[0], pagesize, pagesize));
 	EXPECT_EQ(0, dedupe(self->other.fd[0], 0, self->p.fd[0], 0, pagesize));
 	EXPECT_TRUE(pair_holds(&self->other));
+}
+
+/* Pages that break while they are used and merged: what can be read is right, to the end. */
+#define BREAKS	40
+
+static struct {
+	long pfn[BREAKS];
+	atomic_int broken, mended;
+} *under_load;
+
+static int breaks(struct storm *s)
+{
+	int nr = 0, all = rounds(BREAKS);
+	unsigned int seed = 3;
+
+	while (nr < all) {
+		char *map = storm_map_of(s, rand_r(&seed) % 2);
+		char *page = map + rand_r(&seed) % STORM_PAGES * pagesize;
+
+		usleep(2000);
+		CHECK(map && handle_bus_errors(leave_on_bus_error));
+		if (!sigsetjmp(after_bus_error, 1)) {
+			look_at(page, 1);
+			CHECK(handle_bus_errors(on_bus_error));
+			under_load->pfn[nr] = pfn_of(0, page);
+			/* It is broken also where this says that not all has been done for it. */
+			if (under_load->pfn[nr] && (!madvise(page, pagesize, MADV_HWPOISON) || errno == EBUSY))
+				nr++;
+		}
+		CHECK(!munmap(map, STORM_PAGES * pagesize));
+	}
+	under_load->broken = nr;
+	return 0;
+}
+
+/* Takes away what is broken, and puts there what must be there. */
+static int mend(struct storm *s, int k, const char *model, size_t at)
+{
+	int tries = 0;
+
+	do {
+		CHECK(!fallocate(s->fd[k], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, pagesize));
+		CHECK(tries++ < 1000);
+	} while (pwrite(s->fd[k], model + at, pagesize, at) != pagesize);
+	under_load->mended++;
+	return 0;
+}
+
+static int owns(struct storm *s, int k)
+{
+	size_t len = STORM_PAGES * pagesize;
+	char *volatile map = storm_map_of(s, k), *model = malloc(len);
+	unsigned int seed = 7 + k;
+	int i;
+
+	CHECK(map && model);
+	for (i = 0; i < STORM_PAGES; i++)
+		fill(model + i * pagesize, 1 + i);
+	CHECK(handle_bus_errors(leave_on_bus_error));
+	while (!s->stop) {
+		size_t at = rand_r(&seed) % STORM_PAGES * pagesize;
+		int how = rand_r(&seed) % 6;
+
+		s->looks++;
+		if (how < 2)
+			fill(model + at, rand_r(&seed) % 3);
+		if (sigsetjmp(after_bus_error, 1)) {
+			CHECK(mend(s, k, model, at) == 0);
+			/* A hole does not take away what page tables say of a broken page. */
+			CHECK(!munmap(map, len));
+			map = storm_map_of(s, k);
+			CHECK(map);
+			continue;
+		}
+		if (how == 0)
+			memcpy(map + at, model + at, pagesize);
+		else if (how == 1 && pwrite(s->fd[k], model + at, pagesize, at) != pagesize)
+			CHECK(errno == EIO && mend(s, k, model, at) == 0);
+		else
+			CHECK(same_bytes("map", map + at, model + at, pagesize));
+		sched_yield();
+	}
+	return 0;
+}
+
+static int owns_0(struct storm *s)
+{
+	return owns(s, 0);
+}
+
+static int owns_1(struct storm *s)
+{
+	return owns(s, 1);
+}
+
+static int merges_any(struct storm *s)
+{
+	unsigned int seed = getpid();
+
+	while (!s->stop) {
+		int from = rand_r(&seed) % STORM_PAGES, to = rand_r(&seed) % STORM_PAGES;
+		int k = rand_r(&seed) % 2;
+
+		if (dedupe(s->fd[k], from * pagesize, s->fd[rand_r(&seed) % 2], to * pagesize, pagesize) == 0)
+			s->merged++;
+		if (from == to)
+			sched_yield();
+	}
+	return 0;
+}
+
+FIXTURE(used) {
+};
+
+FIXTURE_SETUP(used)
+{
+	if (access(SHARED_DEBUGFS, F_OK))
+		SKIP(return, "this kernel merges no pages of files");
+	if (access(UNPOISON, F_OK))
+		SKIP(return, "no hwpoison in debugfs");
+	ASSERT_TRUE(shared_becomes(0, 0));
+}
+
+FIXTURE_TEARDOWN(used)
+{
+}
+
+TEST_F_TIMEOUT(used, while_it_breaks, TEST_SECONDS)
+{
+	struct storm *s = storm_make(NULL);
+	char text[32];
+	int i;
+
+	under_load = mmap(NULL, pagesize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)under_load);
+	ASSERT_NE(NULL, s);
+	ASSERT_TRUE(storm_add(s, breaks));
+	ASSERT_TRUE(storm_add(s, owns_0));
+	ASSERT_TRUE(storm_add(s, owns_1));
+	ASSERT_TRUE(storm_add(s, merges_any));
+	EXPECT_TRUE(storm_end(s));
+	EXPECT_TRUE(shared_becomes(0, 0));
+	EXPECT_TRUE(shared_adds_up());
+	TH_LOG("%d broken, %d mended", under_load->broken, under_load->mended);
+	EXPECT_LT(0, (int)under_load->broken);
+	EXPECT_LT(0, (int)under_load->mended);
+	for (i = 0; i < under_load->broken; i++) {
+		snprintf(text, sizeof(text), "%ld", under_load->pfn[i]);
+		file_write(UNPOISON, text);
+	}
 }
 
 TEST_HARNESS_MAIN

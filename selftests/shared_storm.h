@@ -49,6 +49,11 @@ static inline char *storm_map(struct storm *s, int flags)
 	return map_file(s->fd[0], STORM_PAGES, flags);
 }
 
+static inline char *storm_map_of(struct storm *s, int k)
+{
+	return map_file(s->fd[k], STORM_PAGES, MAP_SHARED);
+}
+
 /* A process that does this until it is told to stop, or is done. */
 static inline bool storm_add(struct storm *s, int (*work)(struct storm *s))
 {
