@@ -31,6 +31,17 @@ static inline bool handle_bus_errors(void (*handler)(int sig, siginfo_t *info, v
 	return !sigaction(SIGBUS, &action, NULL);
 }
 
+/* Does a look at this page end in an error, at that place? */
+static inline bool is_broken(volatile char *page)
+{
+	bus_errors = 0;
+	if (!handle_bus_errors(leave_on_bus_error))
+		return false;
+	if (!sigsetjmp(after_bus_error, 1))
+		(void)*page;
+	return bus_errors == 1 && bus_error.si_addr == page;
+}
+
 /* Signals at once, not when the page is touched. */
 static inline bool be_told_early(void)
 {

@@ -52,7 +52,6 @@ CHURN_TEST(counter_in_swap)
 	struct storm *s = storm_make(NULL);
 
 	ASSERT_NE(NULL, s);
-	ASSERT_EQ(0, mlock(s, sizeof(*s)));
 	ASSERT_TRUE(storm_add(s, storm_counts));
 	ASSERT_TRUE(storm_add(s, storm_merges));
 	ASSERT_TRUE(storm_add(s, reclaims));
@@ -130,21 +129,9 @@ static int owns_2(struct storm *s)
 	return owns(s, 2);
 }
 
-/* Any page with any other, of whatever file. */
 static int merges_any(struct storm *s)
 {
-	unsigned int seed = getpid();
-
-	while (!s->stop) {
-		int from = rand_r(&seed) % N, to = rand_r(&seed) % N, src = rand_r(&seed) % FILES;
-
-		if (dedupe(files[src], from * pagesize, files[rand_r(&seed) % FILES],
-			   to * pagesize, pagesize) == 0)
-			s->merged++;
-		if (from == to)
-			sched_yield();
-	}
-	return 0;
+	return storm_merges_any(s, files, FILES, N);
 }
 
 static void churn(struct __test_metadata *_metadata, bool out)
@@ -153,7 +140,6 @@ static void churn(struct __test_metadata *_metadata, bool out)
 	int k;
 
 	ASSERT_NE(NULL, s);
-	ASSERT_EQ(0, mlock(s, sizeof(*s)));
 	for (k = 0; k < FILES; k++) {
 		files[k] = shared_file(NULL);
 		ASSERT_LE(0, files[k]);
@@ -242,7 +228,6 @@ CHURN_TEST(files_come_and_go)
 	struct storm *s = storm_make(NULL);
 
 	ASSERT_NE(NULL, s);
-	ASSERT_EQ(0, mlock(s, sizeof(*s)));
 	ASSERT_TRUE(storm_add(s, guests_come));
 	ASSERT_TRUE(storm_add(s, guests_come));
 	ASSERT_TRUE(storm_add(s, hosts_stay));
@@ -291,7 +276,6 @@ CHURN_TEST(sealed_while_merged)
 	struct storm *s = storm_make(NULL);
 
 	ASSERT_NE(NULL, s);
-	ASSERT_EQ(0, mlock(s, sizeof(*s)));
 	ASSERT_TRUE(storm_add(s, seals));
 	ASSERT_TRUE(storm_add(s, hosts_stay));
 	ASSERT_TRUE(storm_add(s, reclaims));

@@ -10,17 +10,6 @@
 #define UNPOISON	"/sys/kernel/debug/hwpoison/unpoison-pfn"
 #define N	4
 
-/* Does a look at this page end in an error, at that place? */
-static bool is_broken(volatile char *page)
-{
-	bus_errors = 0;
-	if (!handle_bus_errors(leave_on_bus_error))
-		return false;
-	if (!sigsetjmp(after_bus_error, 1))
-		(void)*page;
-	return bus_errors == 1 && bus_error.si_addr == page;
-}
-
 static int peer_breaks(struct peer *peer, void *arg)
 {
 	struct pair *p = arg;
@@ -207,7 +196,7 @@ static int breaks(struct storm *s)
 	unsigned int seed = 3;
 
 	while (nr < all) {
-		char *map = storm_map_of(s, rand_r(&seed) % 2);
+		char *map = map_file(s->fd[rand_r(&seed) % 2], STORM_PAGES, MAP_SHARED);
 		char *page = map + rand_r(&seed) % STORM_PAGES * pagesize;
 
 		usleep(2000);
@@ -242,7 +231,7 @@ static int mend(struct storm *s, int k, const char *model, size_t at)
 static int owns(struct storm *s, int k)
 {
 	size_t len = STORM_PAGES * pagesize;
-	char *volatile map = storm_map_of(s, k), *model = malloc(len);
+	char *volatile map = map_file(s->fd[k], STORM_PAGES, MAP_SHARED), *model = malloc(len);
 	unsigned int seed = 7 + k;
 	int i;
 
@@ -261,7 +250,7 @@ static int owns(struct storm *s, int k)
 			CHECK(mend(s, k, model, at) == 0);
 			/* A hole does not take away what page tables say of a broken page. */
 			CHECK(!munmap(map, len));
-			map = storm_map_of(s, k);
+			map = map_file(s->fd[k], STORM_PAGES, MAP_SHARED);
 			CHECK(map);
 			continue;
 		}
@@ -288,18 +277,7 @@ static int owns_1(struct storm *s)
 
 static int merges_any(struct storm *s)
 {
-	unsigned int seed = getpid();
-
-	while (!s->stop) {
-		int from = rand_r(&seed) % STORM_PAGES, to = rand_r(&seed) % STORM_PAGES;
-		int k = rand_r(&seed) % 2;
-
-		if (dedupe(s->fd[k], from * pagesize, s->fd[rand_r(&seed) % 2], to * pagesize, pagesize) == 0)
-			s->merged++;
-		if (from == to)
-			sched_yield();
-	}
-	return 0;
+	return storm_merges_any(s, s->fd, 2, STORM_PAGES);
 }
 
 FIXTURE(used) {

@@ -15,7 +15,7 @@
 
 #define STORM_PAGES	4
 
-/* In memory that all of them share. */
+/* In memory that all of them share, and that stays where some is pushed out. */
 struct storm {
 	int fd[2];
 	atomic_long told[STORM_PAGES];	/* what has been written there */
@@ -33,7 +33,7 @@ static inline struct storm *storm_make(const char *dir)
 			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int k;
 
-	if (s == MAP_FAILED)
+	if (s == MAP_FAILED || mlock(s, sizeof(*s)))
 		return NULL;
 	memset(s, 0, sizeof(*s));
 	for (k = 0; k < 2; k++) {
@@ -47,11 +47,6 @@ static inline struct storm *storm_make(const char *dir)
 static inline char *storm_map(struct storm *s, int flags)
 {
 	return map_file(s->fd[0], STORM_PAGES, flags);
-}
-
-static inline char *storm_map_of(struct storm *s, int k)
-{
-	return map_file(s->fd[k], STORM_PAGES, MAP_SHARED);
 }
 
 /* A process that does this until it is told to stop, or is done. */
@@ -97,6 +92,23 @@ static inline int storm_merges(struct storm *s)
 			s->merged++;
 		/* On one CPU the others get a turn by this. */
 		sched_yield();
+	}
+	return 0;
+}
+
+/* Any page with any other, of whatever of these files. */
+static inline int storm_merges_any(struct storm *s, const int *files, int nr, int pages)
+{
+	unsigned int seed = getpid();
+
+	while (!s->stop) {
+		int from = rand_r(&seed) % pages, to = rand_r(&seed) % pages, src = rand_r(&seed) % nr;
+
+		if (dedupe(files[src], from * pagesize, files[rand_r(&seed) % nr], to * pagesize,
+			   pagesize) == 0)
+			s->merged++;
+		if (from == to)
+			sched_yield();
 	}
 	return 0;
 }

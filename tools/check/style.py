@@ -30,7 +30,7 @@ LIST_MACRO = "COMPLEX_MACRO,MACRO_ARG_UNUSED,MULTISTATEMENT_MACRO_USE_DO_WHILE,T
 CASE = re.compile(r"^(?:\w+_)?TEST(?:_F|_F_TIMEOUT)?\((?:\w+, *)?(\w+)[,)]", re.MULTILINE)
 # Neither a file nor a parameter of the kernel.
 CITED_CASE = re.compile(r"`(\w+)\.(?!rs`|c`|h`|sig_enforce`)(\w+)`")
-CITED_NUMBER = re.compile(r"\(?`(\w+)`,? \(?(\d+) cases\)")
+CITED_NUMBER = re.compile(r"`(\w+)`,? \(?(\d+) cases\)")
 TODO = re.compile(r"SAFETY:\s*TODO", re.IGNORECASE)
 MAX_LINES = 550
 # What a kernel may be configured for, and whether rksm was tried there.
