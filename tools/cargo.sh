@@ -15,7 +15,6 @@ target=$cache/cargo-$(printf '%s\n' "$(rustc --version)" "$flags" | hash_of "$re
 # A wrapper's output is none of the compiler's: a place of its own.
 export CARGO_TARGET_DIR=$target
 [ "${2:-}" != clippy ] || export RUSTC_WORKSPACE_WRAPPER=clippy-driver CARGO_TARGET_DIR=$target/clippy
-export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=clang-$llvm
 cd "$repo/tools/$crate"
 name=$(sed -n 's/^name = "\(.*\)"/\1/p' Cargo.toml)
 

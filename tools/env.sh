@@ -12,14 +12,16 @@ export PATH=$toolchain/bin:/usr/lib/llvm-$llvm/bin:$PATH
 export LIBCLANG_PATH=/usr/lib/llvm-$llvm/lib
 unset LD_LIBRARY_PATH RUSTFMT RUSTFLAGS RUSTC_WRAPPER RUSTUP_TOOLCHAIN KCFLAGS ARCH CROSS_COMPILE
 
-# cargo keeps what it fetches in the cache. Of the user's own configuration it reads
-# where to fetch from; a wrapper for the compiler that stands there is not used.
+# cargo keeps what it fetches in the cache. The user's own configuration says where to
+# fetch from. What it says of the linker, or of wrappers for the compiler, is not
+# used: the last of several --config wins, and over the environment.
 # shellcheck disable=SC2154 # lib.sh knows the cache
 own_cargo() {
 	local config=${CARGO_HOME:-$HOME/.cargo}/config.toml
 	cargo=(cargo)
 	[ ! -e "$config" ] || cargo+=(--config "$config")
-	export CARGO_HOME=$cache/cargo-home RUSTC_WRAPPER=''
+	cargo+=(--config "target.x86_64-unknown-linux-gnu.linker='clang-$llvm'")
+	export CARGO_HOME=$cache/cargo-home RUSTC_WRAPPER='' RUSTC_WORKSPACE_WRAPPER=''
 }
 
 # make_selftests KERNEL ARGUMENT...: compiles them for the machine of that kernel.

@@ -16,7 +16,6 @@
 target=$cache/user-$({ rustc --version; echo "$repo"; } | hash_of "$repo/tools/user/Cargo.lock")
 own_cargo
 export RUSTC_BOOTSTRAP=1
-export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=clang-$llvm
 cd "$repo/tools/user"
 
 # run SANITIZER [FILTER]: with a target the flags are for what is tested, not for
