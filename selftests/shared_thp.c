@@ -2,10 +2,9 @@
 /* Merging files that have huge pages, and making huge pages of files that are merged. */
 #define _GNU_SOURCE
 #include "ksm_harness.h"
-#include "shared_lib.h"
+#include "shared_huge.h"
 
 /* Two huge pages in each file. */
-#define HUGE	512
 #define N	(2 * HUGE)
 
 #ifndef MADV_COLLAPSE
@@ -32,41 +31,12 @@ FIXTURE_TEARDOWN(huge)
 
 #define HUGE_TEST(name)	TEST_F_TIMEOUT(huge, name, TEST_SECONDS)
 
-/* KiB of the mapping that are mapped by huge entries. */
-static long huge_kb(const char *map)
-{
-	char line[256], start[32];
-	FILE *f = fopen("/proc/self/smaps", "r");
-	bool here = false;
-	long kb = -1;
-
-	snprintf(start, sizeof(start), "%lx-", (unsigned long)map);
-	while (f && kb < 0 && fgets(line, sizeof(line), f)) {
-		if (!strncmp(line, start, strlen(start)))
-			here = true;
-		if (here)
-			sscanf(line, "ShmemPmdMapped: %ld", &kb);
-	}
-	if (f)
-		fclose(f);
-	return kb;
-}
-
-static char *map_huge(int fd)
-{
-	char *map = mmap(NULL, (N + HUGE) * pagesize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	map = (char *)(((unsigned long)map + HUGE * pagesize - 1) & -(HUGE * pagesize));
-	map = mmap(map, N * pagesize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
-	return map == MAP_FAILED ? NULL : map;
-}
-
 static bool files_are_huge(struct pair *p)
 {
 	int k;
 
 	for (k = 0; k < 2; k++) {
-		char *map = map_huge(p->fd[k]);
+		char *map = map_huge(p->fd[k], N);
 		volatile char *at = map;
 		bool ok;
 
@@ -95,7 +65,7 @@ HUGE_TEST(a_part_is_merged)
 	EXPECT_TRUE(shared_becomes(16, 32));
 	ASSERT_EQ(0, fstat(p->fd[0], &st));
 	EXPECT_EQ(N * pagesize / 512, st.st_blocks);
-	map = map_huge(p->fd[0]);
+	map = map_huge(p->fd[0], N);
 	ASSERT_NE(NULL, map);
 	EXPECT_EQ(p->model[0][HUGE * pagesize], map[HUGE * pagesize]);
 	EXPECT_EQ(HUGE * pagesize / 1024, huge_kb(map));
@@ -129,7 +99,7 @@ HUGE_TEST(locked)
 
 	ASSERT_TRUE(pair_make(p, self->mount, N, 1));
 	ASSERT_TRUE(files_are_huge(p));
-	map = map_huge(p->fd[1]);
+	map = map_huge(p->fd[1], N);
 	ASSERT_NE(NULL, map);
 	ASSERT_EQ(0, mlock(map + 8 * pagesize, 2 * pagesize));
 	for (tries = 0; tries < 3; tries++)
@@ -181,7 +151,7 @@ HUGE_TEST(made_huge_again)
 
 	ASSERT_TRUE(pair_make(p, self->mount, N, 1));
 	ASSERT_TRUE(pair_merge(p));
-	map = map_huge(p->fd[0]);
+	map = map_huge(p->fd[0], N);
 	ASSERT_NE(NULL, map);
 	ASSERT_EQ(0, madvise(map, HUGE * pagesize, MADV_COLLAPSE));
 	EXPECT_TRUE(shared_becomes(N, 2 * N - HUGE));
@@ -200,7 +170,7 @@ HUGE_TEST(made_huge_while_mapped)
 	ASSERT_TRUE(pair_make(p, self->mount, N, 1));
 	ASSERT_TRUE(pair_merge(p));
 	for (k = 0; k < 2; k++) {
-		map[k] = map_huge(p->fd[k]);
+		map[k] = map_huge(p->fd[k], N);
 		ASSERT_NE(NULL, map[k]);
 		EXPECT_TRUE(same_bytes("map", map[k], p->model[k], N * pagesize));
 	}
