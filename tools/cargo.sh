@@ -7,7 +7,7 @@
 . "$repo/tools/env.sh"
 
 crate=$1
-own_cargo
+own_cargo "$cache/cargo-home"
 # What is in a package must not depend on where it was built. A build ID does: it is
 # made of debug information as well.
 flags="--remap-path-prefix=$CARGO_HOME=/cargo -Clink-arg=-Wl,--build-id=none"

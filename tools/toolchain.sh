@@ -11,9 +11,10 @@
 
 . "$(dirname "$0")/lib.sh"
 . "$repo/tools/versions.sh"
+. "$repo/tools/own-cargo.sh"
 
 os=$(. /etc/os-release && echo "$ID $VERSION_ID")
-toolchain=$cache/toolchain-$(hash_of "$repo"/tools/{versions,toolchain,rust-choice}.sh <<<"$os")
+toolchain=$cache/toolchain-$(hash_of "$repo"/tools/{versions,toolchain,rust-choice,own-cargo}.sh <<<"$os")
 build_tools=(
 	make flex bison bc patch perl rsync cpio kmod xz-utils lz4
 	libc6-dev libelf-dev libssl-dev gcc git file
@@ -56,16 +57,13 @@ wrap() {
 }
 
 install_bindgen() {
-	local config=${CARGO_HOME:-$HOME/.cargo}/config.toml args=()
-	[ ! -e "$config" ] || args=(--config "$config")
 	unset RUSTUP_TOOLCHAIN RUSTFLAGS CARGO_BUILD_TARGET
-	# Empty, it undoes what the configuration says.
-	export RUSTC_WRAPPER='' CARGO_HOME=$toolchain/cargo-home PATH=$toolchain/bin:$PATH
+	export PATH=$toolchain/bin:$PATH
+	own_cargo "$toolchain/cargo-home"
 	# It runs a few times for each build: optimising it takes longer than that saves.
 	export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
-	export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=clang-$llvm
 	cd "$toolchain"
-	cargo "${args[@]}" install --locked --root "$toolchain" --target-dir "$toolchain/target" \
+	"${cargo[@]}" install --locked --root "$toolchain" --target-dir "$toolchain/target" \
 		--version "$bindgen" bindgen-cli
 	rm -rf "$toolchain/cargo-home" "$toolchain/target"
 }

@@ -14,7 +14,7 @@
 
 # Of this folder alone: cargo takes two copies of the crate for one.
 target=$cache/user-$({ rustc --version; echo "$repo"; } | hash_of "$repo/tools/user/Cargo.lock")
-own_cargo
+own_cargo "$cache/cargo-home"
 export RUSTC_BOOTSTRAP=1
 cd "$repo/tools/user"
 
