@@ -140,6 +140,7 @@ LOST_TEST(swapoff_with_own_page)
 	struct stat st;
 
 	swap_off();
+	EXPECT_EQ(0, meminfo_pages("SwapTotal"));
 	EXPECT_TRUE(is_lost(fd, 0));
 	ASSERT_EQ(0, ftruncate(fd, 0));
 	ASSERT_EQ(0, fstat(fd, &st));

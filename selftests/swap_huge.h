@@ -10,21 +10,20 @@
 #define MADV_PAGEOUT	21
 #endif
 
-static inline long vmstat(const char *key)
+/* What has been written to swap is not in memory any more. */
+static inline bool swap_cache_is_empty(void)
 {
-	char text[16384], line[64], *at;
+	int tries;
 
-	snprintf(line, sizeof(line), "\n%s ", key);
-	if (file_read("/proc/vmstat", text, sizeof(text)) <= 0)
-		return -1;
-	at = strstr(text, line);
-	return at ? atol(at + strlen(line)) : -1;
+	for (tries = 0; tries < 1000 && meminfo_pages("SwapCached"); tries++)
+		reclaim("4M swappiness=max");
+	return !meminfo_pages("SwapCached");
 }
 
-/* A file that is one huge page, in swap; what it holds is in the model. */
+/* A file that is one huge page, in swap and nowhere else; what it holds is in the model. */
 static inline int huge_file_out(const char *mount, char *model, uint64_t seed)
 {
-	long before = vmstat("thp_swpout");
+	long before = vm_event("thp_swpout");
 	int fd = shared_file(mount);
 	char *map;
 	bool ok;
@@ -37,9 +36,22 @@ static inline int huge_file_out(const char *mount, char *model, uint64_t seed)
 		return -1;
 	look_at(map, HUGE);
 	ok = huge_kb(map) == HUGE * pagesize / 1024 && !madvise(map, HUGE * pagesize, MADV_PAGEOUT) &&
-	     vmstat("thp_swpout") == before + 1;
+	     vm_event("thp_swpout") == before + 1;
 	munmap(map, HUGE * pagesize);
-	return ok ? fd : -1;
+	return ok && swap_cache_is_empty() ? fd : -1;
+}
+
+static inline bool swap_free_becomes(long pages)
+{
+	int tries;
+
+	for (tries = 0; tries < 20000; tries++) {
+		if (meminfo_pages("SwapFree") == pages)
+			return true;
+		usleep(1000);
+	}
+	dprintf(2, "# %ld pages of swap are free, not %ld\n", meminfo_pages("SwapFree"), pages);
+	return false;
 }
 
 #endif
