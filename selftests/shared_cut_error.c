@@ -23,16 +23,19 @@ FIXTURE_VARIANT(lost) {
 FIXTURE_VARIANT_ADD(lost, zram) { .in_pieces = false };
 FIXTURE_VARIANT_ADD(lost, loop) { .in_pieces = true };
 
-/* From now on no request to a disk with swap succeeds, or all do. */
+/* From now on no request to a disk of ours with swap succeeds, or all do. */
 static bool requests_fail(bool yes)
 {
 	char line[256], device[32], path[64];
 	FILE *swaps = fopen("/proc/swaps", "r");
 	bool ok = swaps && !file_write(FAIL_IO "verbose", "0") && !file_write(FAIL_IO "times", "-1") &&
+		  !file_write(FAIL_IO "interval", "1") && !file_write(FAIL_IO "space", "0") &&
+		  !file_write(FAIL_IO "task-filter", "N") &&
 		  !file_write(FAIL_IO "probability", yes ? "100" : "0");
 
 	while (ok && fgets(line, sizeof(line), swaps)) {
-		if (sscanf(line, "/dev/%31s", device) != 1)
+		if (sscanf(line, "/dev/%31s", device) != 1 ||
+		    (strcmp(device, "zram0") && strncmp(device, "loop", 4)))
 			continue;
 		snprintf(path, sizeof(path), "/sys/block/%s/make-it-fail", device);
 		ok = !file_write(path, yes ? "1" : "0");
