@@ -2,7 +2,6 @@
 /* Files are cut within a huge page that is in swap in one piece. */
 #define _GNU_SOURCE
 #include <linux/falloc.h>
-#include <malloc.h>
 
 #include "ksm_harness.h"
 #include "swap_huge.h"
@@ -26,12 +25,8 @@ FIXTURE_SETUP(cut)
 	reset_zram();
 	ASSERT_TRUE(variant->in_pieces ? swap_on_loop() : swap_on_zram());
 	ASSERT_TRUE(shared_mount(self->mount, 0, "huge=always"));
-	ASSERT_TRUE(enter_swap_group());
-	self->model = malloc(HUGE * pagesize);
+	self->model = huge_model();
 	ASSERT_NE(NULL, self->model);
-	/* Then the file is all there is to push out: no heap that is not used any more, either. */
-	ASSERT_TRUE(mallopt(M_MMAP_THRESHOLD, 1 << 16));
-	ASSERT_EQ(0, mlockall(MCL_CURRENT));
 	self->swap_free = meminfo_pages("SwapFree");
 }
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Files are cut within a huge page that is in swap in one piece and cannot be read from it. */
 #define _GNU_SOURCE
-#include <malloc.h>
-
 #include "ksm_harness.h"
 #include "swap_huge.h"
 
@@ -54,12 +52,8 @@ FIXTURE_SETUP(lost)
 	reset_zram();
 	ASSERT_TRUE(variant->in_pieces ? swap_on_loop() : swap_on_zram());
 	ASSERT_TRUE(shared_mount(self->mount, 0, "huge=always"));
-	ASSERT_TRUE(enter_swap_group());
-	self->model = malloc(HUGE * pagesize);
+	self->model = huge_model();
 	ASSERT_NE(NULL, self->model);
-	/* Then the file is all there is to push out: no heap that is not used any more, either. */
-	ASSERT_TRUE(mallopt(M_MMAP_THRESHOLD, 1 << 16));
-	ASSERT_EQ(0, mlockall(MCL_CURRENT));
 	/* No page is lost because it was read ahead. */
 	ASSERT_LT(0, file_read(PAGE_CLUSTER, self->page_cluster, sizeof(self->page_cluster)));
 	ASSERT_EQ(0, file_write(PAGE_CLUSTER, "0"));
@@ -87,17 +81,10 @@ static bool is_lost(int fd, size_t page)
 	return pread(fd, &byte, 1, page * pagesize) == -1 && errno == EIO;
 }
 
-static bool holds_from(int fd, const char *model, size_t from, size_t to)
+/* Of no pages at all, too: a read of none tells of the page that is there. */
+static bool pages_hold(int fd, const char *model, size_t from, size_t to)
 {
-	size_t len = (to - from) * pagesize;
-	char *have = malloc(len);
-	bool ok;
-
-	ok = from == to || (have && pread(fd, have, len, from * pagesize) == len &&
-			    same_bytes("file", have, model + from * pagesize, len));
-
-	free(have);
-	return ok;
+	return from == to || part_holds(fd, model, from * pagesize, (to - from) * pagesize);
 }
 
 /* Lost are the pages from..to, and nothing of what was cut off comes back. */
@@ -109,12 +96,12 @@ static void cut(struct __test_metadata *_metadata, FIXTURE_DATA(lost) *self, int
 	ASSERT_EQ(0, ftruncate(fd, at));
 	ASSERT_TRUE(requests_fail(false));
 	memset(self->model + at, 0, HUGE * pagesize - at);
-	EXPECT_TRUE(holds_from(fd, self->model, 0, from));
+	EXPECT_TRUE(pages_hold(fd, self->model, 0, from));
 	EXPECT_TRUE(is_lost(fd, from));
 	ASSERT_EQ(0, ftruncate(fd, HUGE * pagesize));
 	EXPECT_TRUE(is_lost(fd, from));
 	EXPECT_TRUE(is_lost(fd, to - 1));
-	EXPECT_TRUE(holds_from(fd, self->model, to, HUGE));
+	EXPECT_TRUE(pages_hold(fd, self->model, to, HUGE));
 	ASSERT_EQ(0, ftruncate(fd, 0));
 	ASSERT_EQ(0, fstat(fd, &st));
 	EXPECT_EQ(0, st.st_blocks);

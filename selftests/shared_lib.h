@@ -200,13 +200,20 @@ static inline bool same_bytes(const char *what, const char *have, const char *wa
 	return i == len;
 }
 
-static inline bool file_holds(int fd, const char *model, size_t len)
+/* A part of the file holds what the model has there. */
+static inline bool part_holds(int fd, const char *model, off_t from, size_t len)
 {
 	char *have = malloc(len);
-	bool ok = have && pread(fd, have, len, 0) == len && same_bytes("file", have, model, len);
+	bool ok = have && pread(fd, have, len, from) == len &&
+		  same_bytes("file", have, model + from, len);
 
 	free(have);
 	return ok;
+}
+
+static inline bool file_holds(int fd, const char *model, size_t len)
+{
+	return part_holds(fd, model, 0, len);
 }
 
 static inline bool pair_holds(struct pair *p)

@@ -3,6 +3,8 @@
 #ifndef SWAP_HUGE_H
 #define SWAP_HUGE_H
 
+#include <malloc.h>
+
 #include "shared_huge.h"
 #include "swap_lib.h"
 
@@ -18,6 +20,18 @@ static inline bool swap_cache_is_empty(void)
 	for (tries = 0; tries < 1000 && meminfo_pages("SwapCached"); tries++)
 		reclaim("4M swappiness=max");
 	return !meminfo_pages("SwapCached");
+}
+
+/*
+ * Room for what such a file holds. From now on the file is all there is to push out: no heap
+ * that is not used any more, either.
+ */
+static inline char *huge_model(void)
+{
+	char *model = malloc(HUGE * pagesize);
+
+	return model && mallopt(M_MMAP_THRESHOLD, 1 << 16) && enter_swap_group() &&
+	       !mlockall(MCL_CURRENT) ? model : NULL;
 }
 
 /* A file that is one huge page, in swap and nowhere else; what it holds is in the model. */
