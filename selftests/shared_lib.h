@@ -57,7 +57,7 @@ static inline struct shared_counts shared_now(void)
 	return now;
 }
 
-/* What is not used is freed soon after. */
+/* What is not used is freed soon after; one without slots counts as swapped until then, if it is. */
 static inline bool shared_becomes(long pages, long slots)
 {
 	struct shared_counts now;
@@ -65,11 +65,12 @@ static inline bool shared_becomes(long pages, long slots)
 
 	for (tries = 0; tries < 20000; tries++) {
 		now = shared_now();
-		if (now.pages == pages && now.slots == slots)
+		if (now.pages == pages && now.slots == slots && now.swapped <= pages)
 			return true;
 		usleep(1000);
 	}
-	dprintf(2, "# %ld pages in %ld slots, not %ld in %ld\n", now.pages, now.slots, pages, slots);
+	dprintf(2, "# %ld pages, %ld of them swapped, in %ld slots, not %ld in %ld\n", now.pages,
+		now.swapped, now.slots, pages, slots);
 	return false;
 }
 

@@ -54,7 +54,7 @@ static bool push_common_out(void)
 	struct shared_counts now = shared_now();
 	int tries;
 
-	for (tries = 0; tries < 10000 && now.swapped < now.pages; tries++) {
+	for (tries = 0; tries < 10000 && now.swapped != now.pages; tries++) {
 		reclaim("128K swappiness=max");
 		now = shared_now();
 	}
