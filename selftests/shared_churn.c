@@ -70,11 +70,12 @@ static int owns(struct storm *s, int k)
 	char *map = map_file(files[k], N, MAP_SHARED), *model = malloc(N * pagesize);
 	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 	unsigned int seed = 11 + k;
-	int left = rounds(6000);
+	long turn;
 
 	CHECK(map && model);
 	CHECK(pread(files[k], model, N * pagesize, 0) == N * pagesize);
-	while (left--) {
+	/* The first of them is the storm's first one, which ends it. */
+	for (turn = 1; k ? !s->stop : storm_goes_on(s, turn, 6000); turn++) {
 		size_t at = rand_r(&seed) % N * pagesize;
 		int byte = rand_r(&seed) % 256;
 
@@ -106,7 +107,7 @@ static int owns(struct storm *s, int k)
 			CHECK(same_bytes("map", map + at, model + at, pagesize));
 		}
 		s->looks++;
-		if (left % 8 == 0)
+		if (turn % 8 == 0)
 			sched_yield();
 	}
 	CHECK(same_bytes("map", map, model, N * pagesize));
@@ -173,9 +174,9 @@ CHURN_TEST(pages_come_and_go_in_swap)
 static int guests_come(struct storm *s)
 {
 	unsigned int seed = 3;
-	int left = rounds(300);
+	long turn;
 
-	while (left--) {
+	for (turn = 1; !s->stop && storm_goes_on(s, turn, 300); turn++) {
 		unsigned int how = rand_r(&seed);
 		pid_t pid = fork_child();
 
@@ -242,10 +243,10 @@ static int seals(struct storm *s)
 {
 	size_t len = STORM_PAGES * pagesize;
 	char *model = malloc(len);
-	int left = rounds(200);
+	long turn;
 
 	CHECK(model && pread(s->fd[0], model, len, 0) == len);
-	while (left--) {
+	for (turn = 1; storm_goes_on(s, turn, 200); turn++) {
 		int fd = shared_file(NULL), tries = 0, k;
 		pid_t pid;
 

@@ -22,10 +22,9 @@ static int counts(struct storm *s)
 	char *map = storm_map(s, MAP_SHARED);
 	unsigned int seed = 1;
 	long value;
-	int left = rounds(TURNS);
 
 	CHECK(map);
-	for (value = 1; value <= left; value++) {
+	for (value = 1; storm_goes_on(s, value, TURNS); value++) {
 		int i = rand_r(&seed) % STORM_PAGES;
 
 		if (rand_r(&seed) % 2)
@@ -46,9 +45,8 @@ static int counts_by_pwrite(struct storm *s)
 {
 	unsigned int seed = 9;
 	long value;
-	int left = rounds(TURNS);
 
-	for (value = 1; value <= left; value++) {
+	for (value = 1; storm_goes_on(s, value, TURNS); value++) {
 		int i = rand_r(&seed) % STORM_PAGES;
 
 		CHECK(pwrite(s->fd[0], &value, sizeof(value), offset_of(i)) == sizeof(value));
@@ -314,15 +312,17 @@ SHARED_TEST(hole_and_counter)
 	EXPECT_TRUE(shared_becomes(0, 0));
 }
 
-/* Two that wait for each other's next count, by the page alone. */
-static int passes_on(struct storm *s, int odd)
+/* Two that wait for each other's next count, by the page alone: the first one ends it. */
+static int passes_on(struct storm *s, bool first)
 {
 	char *map = storm_map(s, MAP_SHARED);
-	long value, have, left = rounds(TURNS);
+	long value, have;
 
 	CHECK(map);
-	for (value = 1 + odd; value <= left; value += 2) {
+	for (value = first ? 1 : 2; !first || storm_goes_on(s, value, TURNS); value += 2) {
 		while ((have = *storm_word(map, 0)) != value - 1) {
+			if (s->stop)
+				return 0;
 			/* The other one has not been here. */
 			if (have != value - 2) {
 				s->wrong++;
@@ -340,12 +340,12 @@ static int passes_on(struct storm *s, int odd)
 
 static int passes_odd(struct storm *s)
 {
-	return passes_on(s, 0);
+	return passes_on(s, true);
 }
 
 static int passes_even(struct storm *s)
 {
-	return passes_on(s, 1);
+	return passes_on(s, false);
 }
 
 SHARED_TEST(passed_to_and_fro)

@@ -24,7 +24,7 @@ FIXTURE_SETUP(cut)
 	swap_off();	/* from a test that was killed */
 	reset_zram();
 	ASSERT_TRUE(variant->in_pieces ? swap_on_loop() : swap_on_zram());
-	ASSERT_TRUE(shared_mount(self->mount, 0, "huge=always"));
+	ASSERT_TRUE(mount_huge(self->mount));
 	self->model = huge_model();
 	ASSERT_NE(NULL, self->model);
 	self->swap_free = meminfo_pages("SwapFree");

@@ -51,7 +51,7 @@ FIXTURE_SETUP(lost)
 	swap_off();
 	reset_zram();
 	ASSERT_TRUE(variant->in_pieces ? swap_on_loop() : swap_on_zram());
-	ASSERT_TRUE(shared_mount(self->mount, 0, "huge=always"));
+	ASSERT_TRUE(mount_huge(self->mount));
 	self->model = huge_model();
 	ASSERT_NE(NULL, self->model);
 	/* No page is lost because it was read ahead. */

@@ -200,7 +200,7 @@ static bool all_is_free(struct fsx *fsx)
 		close(fsx->file[i].direct);
 		unlink(path);
 	}
-	for (i = 0; i < 1000; i++) {
+	for (i = 0; i < 20000; i++) {
 		if (!statfs(FOLDER, &fs) && fs.f_bfree == fs.f_blocks)
 			return true;
 		/* Files that were open elsewhere go a little later. */

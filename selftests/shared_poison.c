@@ -192,14 +192,18 @@ static struct {
 
 static int breaks(struct storm *s)
 {
-	int nr = 0, all = rounds(BREAKS);
 	unsigned int seed = 3;
+	int nr = 0;
 
-	while (nr < all) {
-		char *map = map_file(s->fd[rand_r(&seed) % 2], STORM_PAGES, MAP_SHARED);
-		char *page = map + rand_r(&seed) % STORM_PAGES * pagesize;
+	/* As many, and until somebody has met one; there may be no more of them than BREAKS. */
+	while (storm_goes_on(s, nr + 1, BREAKS) || !under_load->mended) {
+		char *map, *page;
 
 		usleep(2000);
+		if (nr == BREAKS)
+			continue;
+		map = map_file(s->fd[rand_r(&seed) % 2], STORM_PAGES, MAP_SHARED);
+		page = map + rand_r(&seed) % STORM_PAGES * pagesize;
 		CHECK(map && handle_bus_errors(leave_on_bus_error));
 		if (!sigsetjmp(after_bus_error, 1)) {
 			look_at(page, 1);

@@ -168,14 +168,29 @@ SHARED_TEST(watched)
 	EXPECT_TRUE(pair_holds(&p));
 }
 
-TEST(immutable_files)
+/* Each with a file system of its own. */
+FIXTURE(file_system) {
+};
+
+FIXTURE_SETUP(file_system)
+{
+	if (access(SHARED_DEBUGFS, F_OK))
+		SKIP(return, "this kernel merges no pages of files");
+	ASSERT_TRUE(shared_becomes(0, 0));
+}
+
+FIXTURE_TEARDOWN(file_system)
+{
+}
+
+#define SYSTEM_TEST(name)	TEST_F_TIMEOUT(file_system, name, TEST_SECONDS)
+
+SYSTEM_TEST(immutable_files)
 {
 	int flags = FS_IMMUTABLE_FL;
 	char mount[32];
 	struct pair p;
 
-	if (access(SHARED_DEBUGFS, F_OK))
-		SKIP(return, "this kernel merges no pages of files");
 	ASSERT_TRUE(shared_mount(mount, 0, ""));
 	ASSERT_TRUE(pair_make(&p, mount, N, 1));
 	ASSERT_EQ(0, ioctl(p.fd[1], FS_IOC_SETFLAGS, &flags));
@@ -186,13 +201,11 @@ TEST(immutable_files)
 	shared_unmount(mount);
 }
 
-TEST(what_must_not_go_to_swap)
+SYSTEM_TEST(what_must_not_go_to_swap)
 {
 	char mount[32];
 	struct pair p;
 
-	if (access(SHARED_DEBUGFS, F_OK))
-		SKIP(return, "this kernel merges no pages of files");
 	ASSERT_TRUE(shared_mount(mount, 0, "noswap"));
 	ASSERT_TRUE(pair_make(&p, mount, N, 1));
 	EXPECT_EQ(-EOPNOTSUPP, dedupe_pages(p.fd[0], p.fd[1], N));
@@ -290,14 +303,12 @@ SHARED_TEST(nobody_can_tell)
 }
 
 /* A file system that is full: what was merged can still be written, and no more than that. */
-TEST(full_file_system)
+SYSTEM_TEST(full_file_system)
 {
 	char mount[32], *page = malloc(4096);
 	int third, i, k;
 	struct pair p;
 
-	if (access(SHARED_DEBUGFS, F_OK))
-		SKIP(return, "this kernel merges no pages of files");
 	ASSERT_TRUE(shared_mount(mount, 2 * N, ""));
 	ASSERT_TRUE(pair_make(&p, mount, N, 1));
 	ASSERT_TRUE(pair_merge(&p));
@@ -322,13 +333,11 @@ TEST(full_file_system)
 }
 
 /* It cannot be made smaller than what was put there. */
-TEST(smaller_file_system)
+SYSTEM_TEST(smaller_file_system)
 {
 	char mnt[32], size[32];
 	struct pair p;
 
-	if (access(SHARED_DEBUGFS, F_OK))
-		SKIP(return, "this kernel merges no pages of files");
 	ASSERT_TRUE(shared_mount(mnt, 4 * N, ""));
 	ASSERT_TRUE(pair_make(&p, mnt, N, 1));
 	ASSERT_TRUE(pair_merge(&p));
@@ -344,16 +353,13 @@ TEST(smaller_file_system)
 }
 
 /* Unmounted with everything in it. */
-TEST(unmounted)
+SYSTEM_TEST(unmounted)
 {
 	char mount[32], path[64];
 	struct pair p;
 	long shmem;
 	int k, fd;
 
-	if (access(SHARED_DEBUGFS, F_OK))
-		SKIP(return, "this kernel merges no pages of files");
-	ASSERT_TRUE(shared_becomes(0, 0));
 	shmem = shmem_at_rest();
 	ASSERT_TRUE(shared_mount(mount, 0, ""));
 	for (k = 0; k < 2; k++) {
@@ -377,15 +383,13 @@ TEST(unmounted)
 }
 
 /* A quota counts what was written, whatever was merged. */
-TEST(quota)
+SYSTEM_TEST(quota)
 {
 	char mnt[32], *page = malloc(4096);
 	struct dqblk dq;
 	struct pair p;
 	int dir;
 
-	if (access(SHARED_DEBUGFS, F_OK))
-		SKIP(return, "this kernel merges no pages of files");
 	ASSERT_TRUE(shared_mount(mnt, 0, "usrquota"));
 	ASSERT_EQ(0, chmod(mnt, 0777));
 	dir = open(mnt, O_RDONLY | O_CLOEXEC);

@@ -19,7 +19,7 @@
 struct storm {
 	int fd[2];
 	atomic_long told[STORM_PAGES];	/* what has been written there */
-	atomic_bool stop;
+	atomic_bool go, stop;
 	atomic_long merged, looks, wrong;
 	int turns;	/* of the first one; 0: many */
 	int (*work[8])(struct storm *s);
@@ -49,23 +49,34 @@ static inline char *storm_map(struct storm *s, int flags)
 	return map_file(s->fd[0], STORM_PAGES, flags);
 }
 
-/* A process that does this until it is told to stop, or is done. */
+/* A process that does this, when all are there, until it is told to stop, or is done. */
 static inline bool storm_add(struct storm *s, int (*work)(struct storm *s))
 {
 	pid_t pid = fork_child();
 
-	if (pid == 0)
+	if (pid == 0) {
+		while (!s->go)
+			usleep(100);
 		_exit(work(s));
+	}
 	s->pids[s->nr++] = pid;
 	return pid > 0;
+}
+
+/* Has the first one another turn?  The others may not have had one yet. */
+static inline bool storm_goes_on(struct storm *s, long turn, int turns)
+{
+	return turn <= rounds(turns) || !s->merged || !s->looks;
 }
 
 /* The first one has come to its end, and then all the others. */
 static inline bool storm_end(struct storm *s)
 {
-	bool ok = wait_child(s->pids[0]) == 0;
+	bool ok;
 	int k;
 
+	s->go = true;
+	ok = wait_child(s->pids[0]) == 0;
 	s->stop = true;
 	for (k = 1; k < s->nr; k++)
 		ok &= wait_child(s->pids[k]) == 0;
@@ -125,12 +136,11 @@ static inline volatile long *storm_word(char *map, int i)
 static inline int storm_counts(struct storm *s)
 {
 	char *map = storm_map(s, MAP_SHARED);
-	int left = rounds(s->turns ?: 4000);
 	unsigned int seed = 5;
 	long value;
 
 	CHECK(map);
-	for (value = 1; value <= left; value++) {
+	for (value = 1; storm_goes_on(s, value, s->turns ?: 4000); value++) {
 		int i = rand_r(&seed) % STORM_PAGES;
 
 		s->told[i] = 0;

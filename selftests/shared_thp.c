@@ -7,10 +7,6 @@
 /* Two huge pages in each file. */
 #define N	(2 * HUGE)
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE	25
-#endif
-
 FIXTURE(huge) {
 	char mount[32];
 	struct pair p;
@@ -21,7 +17,7 @@ FIXTURE_SETUP(huge)
 	if (access(SHARED_DEBUGFS, F_OK))
 		SKIP(return, "this kernel merges no pages of files");
 	ASSERT_TRUE(shared_becomes(0, 0));
-	ASSERT_TRUE(shared_mount(self->mount, 0, "huge=always"));
+	ASSERT_TRUE(mount_huge(self->mount));
 }
 
 FIXTURE_TEARDOWN(huge)
@@ -153,7 +149,7 @@ HUGE_TEST(made_huge_again)
 	ASSERT_TRUE(pair_merge(p));
 	map = map_huge(p->fd[0], N);
 	ASSERT_NE(NULL, map);
-	ASSERT_EQ(0, madvise(map, HUGE * pagesize, MADV_COLLAPSE));
+	ASSERT_TRUE(collapse(map));
 	EXPECT_TRUE(shared_becomes(N, 2 * N - HUGE));
 	EXPECT_TRUE(same_bytes("map", map, p->model[0], N * pagesize));
 	EXPECT_TRUE(pair_holds(p));
@@ -178,7 +174,7 @@ HUGE_TEST(made_huge_while_mapped)
 	ASSERT_NE(NULL, again);
 	EXPECT_TRUE(same_bytes("again", again, p->model[0], N * pagesize));
 	EXPECT_TRUE(shared_becomes(N, 2 * N));
-	ASSERT_EQ(0, madvise(map[0], HUGE * pagesize, MADV_COLLAPSE));
+	ASSERT_TRUE(collapse(map[0]));
 	EXPECT_TRUE(shared_becomes(N, 2 * N - HUGE));
 	map[0][5 * pagesize]++;
 	again[6 * pagesize]++;

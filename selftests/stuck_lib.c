@@ -216,6 +216,7 @@ static bool lock_is_held(pid_t pid)
 {
 	pid_t probe = fork_child();
 	int i, status;
+	bool held;
 
 	if (probe == 0) {
 		char path[64];
@@ -231,9 +232,11 @@ static bool lock_is_held(pid_t pid)
 			return false;
 		usleep(1000);
 	}
+	/* It may not have had a CPU yet. */
+	held = state_of(probe) == 'D';
 	kill(probe, SIGKILL);
 	wait_child(probe);
-	return true;
+	return held;
 }
 
 bool stuck_start(struct stuck *s, bool (*prepare)(void *arg), void *arg)
