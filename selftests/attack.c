@@ -530,7 +530,7 @@ static struct peer the_victim, the_attacker;
 
 static bool merge_all(int passes)
 {
-	return knob_set("run", 1) == 0 && ksm_passes(passes) && knob_set("run", 0) == 0;
+	return knob_set("run", 1) == 0 && ksm_passes(passes) && scanner_stop();
 }
 
 FIXTURE_SETUP(attack)

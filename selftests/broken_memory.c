@@ -107,7 +107,7 @@ KSM_TEST(memory_failure)
 	ASSERT_TRUE(peer_meet(&breaks) && peer_meet(&told) && peer_meet(&touches));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(2, 4 * N - 2));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(peer_meet(&told));
 	pfn = peer_swap(&breaks, 0);
 	ASSERT_LT(0, pfn);
@@ -268,7 +268,7 @@ KSM_TEST(memory_removed)
 	ASSERT_TRUE(movable_module(DIMM, block));
 	merge_in_block(_metadata, block, map);
 	/* The scanner has yet to find out that nobody shares these any more. */
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	for (i = 0; i < MAPS; i += 4) {
 		ASSERT_EQ(0, munmap(map[i], N * pagesize));
 	}

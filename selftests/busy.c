@@ -118,7 +118,7 @@ BESIDE_TEST(one_mmap_lock_at_a_time)
 		    trace_on("mmap_lock/mmap_lock_released"));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(counter_reaches("pages_sharing", N));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	trace_each(NULL, NULL, count_held, &held);
 	EXPECT_EQ(1, held.most);
 	EXPECT_EQ(0, held.now);
@@ -186,7 +186,7 @@ BESIDE_TEST(a_turn_that_is_cut_is_resumed)
 	ASSERT_EQ(0, knob_set("pages_to_scan", 1000));
 	ASSERT_TRUE(stuck_release(&s));
 	ASSERT_TRUE(ksm_passes(1));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	trace_each(NULL, text, follow, &turns);
 	EXPECT_LE(1, turns.cuts);
 	EXPECT_LE(1, turns.resumed);

@@ -130,7 +130,7 @@ static int peer_of(struct peer *p, void *arg)
 
 static bool merge_all(void)
 {
-	return !knob_set("run", 1) && ksm_passes(6) && !knob_set("run", 0);
+	return !knob_set("run", 1) && ksm_passes(6) && scanner_stop();
 }
 
 static void begin(struct __test_metadata *_metadata, struct peer *peers, const struct who *who, int n)

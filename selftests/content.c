@@ -111,7 +111,7 @@ CONTENT_TEST(zeroes_but_for_a_byte)
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 1));
 	ASSERT_TRUE(ksm_passes(4));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	EXPECT_EQ(0, on_zero_page(map, ARRAY_SIZE(at)));
 	EXPECT_EQ(1, on_zero_page(zero, 1));
 	EXPECT_EQ(1, records());
@@ -173,6 +173,7 @@ CONTENT_TEST(changes)
 	EXPECT_EQ(N, records());
 	ASSERT_EQ(0, knob_write("content", "all"));
 	ASSERT_TRUE(counter_reaches("pages_unshared", N));
+	ASSERT_TRUE(ksm_passes(1));
 	EXPECT_EQ(N, knob("ksm_zero_pages"));
 	EXPECT_EQ(2 * N, records());
 }

@@ -123,7 +123,7 @@ static int share(struct __test_metadata *_metadata, const struct who *a, const s
 		ASSERT_TRUE(peer_meet(&peers[i]));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_passes(6));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	EXPECT_TRUE(is_merged(&peers[0], ANYWHERE));
 	EXPECT_TRUE(is_merged(&peers[1], ANYWHERE));
 	shared = frame_of(&peers[0]) == frame_of(&peers[1]);
@@ -365,7 +365,7 @@ static void moves(struct __test_metadata *_metadata, const struct moving *moving
 	ASSERT_TRUE(trace_mm(goes.pid, mm, sizeof(mm)));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(2, 3 * N - 2));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	EXPECT_EQ(frame_of(&stays), frame_of(&goes));
 	EXPECT_NE(frame_of(&stays), frame_of(&there));
 
@@ -436,14 +436,14 @@ static int forks(struct __test_metadata *_metadata, const char *domain,
 
 	ASSERT_EQ(0, knob_write("domain", domain));
 	map = MERGED_PAGES(N, 1);
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(trace_on("rksm/rksm_unmerge"));
 	ASSERT_TRUE(peer_start(&p, child, map));
 	ASSERT_TRUE(peer_meet(&p));
 	ASSERT_EQ(pfn_of(0, map), pfn_of(p.pid, map));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_passes(6));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	*given_back = trace_sum("rksm_unmerge", NULL, "found");
 	shared = pfn_of(0, map) == pfn_of(p.pid, map);
 	EXPECT_TRUE(is_merged(&p, map));

@@ -10,7 +10,7 @@ KSM_TEST(child_has_content)
 	char *map = MERGED_PAGES(8, 1);
 	pid_t pid;
 
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	pid = fork_child();
 	if (pid == 0) {
 		EXPECT_TRUE(all_ksm(map, 8));
@@ -48,7 +48,7 @@ KSM_TEST(child_is_counted)
 	char *map = MERGED_PAGES(8, 3);
 	struct peer p;
 
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(peer_start(&p, peer_of_fork, map));
 	ASSERT_TRUE(peer_meet(&p));
 	EXPECT_EQ(8, merging_pages(0));

@@ -31,7 +31,7 @@ static int freeze_once(void)
 KSM_TEST(at_rest)
 {
 	NEEDS_FREEZER();
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	EXPECT_EQ(0, freeze_once());
 }
 

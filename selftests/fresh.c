@@ -36,7 +36,7 @@ static void merge_pairs(struct __test_metadata *_metadata, char **map, uint64_t 
 	ASSERT_EQ(0, madvise(*map, 2 * N * pagesize, MADV_MERGEABLE));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(N, N));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(all_ksm(*map, 2 * N));
 	ASSERT_TRUE(pairs_hold(*map, N, 1));
 }
@@ -129,7 +129,7 @@ FRESH_TEST(only_drawn_ones_are_joined)
 	ASSERT_EQ(0, madvise(more, 2 * N * pagesize, MADV_MERGEABLE));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(2 * N, 2 * N));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	EXPECT_EQ(0, in_frames(more, 2 * N, merged, 2 * N));
 	EXPECT_EQ(2 * N, in_frames(map, 2 * N, merged, 2 * N));
 	EXPECT_EQ(N, knob("stable_node_chains"));
@@ -206,7 +206,7 @@ FRESH_TEST(all_slots_are_as_likely)
 	ASSERT_EQ(0, madvise(map, 2 * MERGES * pagesize, MADV_MERGEABLE));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(MERGES, MERGES));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	EXPECT_FALSE(trace_each("rksm_fresh_frame", NULL, count_slot, &draws));
 	ASSERT_EQ(MERGES, draws.n);
 	for (i = 0; i < SLOTS; i++) {
@@ -289,7 +289,7 @@ FRESH_TEST(what_is_freed_does_not_come_back_at_once)
 	ASSERT_TRUE(trace_on("rksm/rksm_merge_with_ksm_page"));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(SLOTS, SLOTS));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	EXPECT_FALSE(trace_each(NULL, NULL, note_merge, &merges));
 	ASSERT_EQ(SLOTS, merges.n);
 	ASSERT_EQ(SLOTS, merges.joined);
@@ -450,7 +450,7 @@ static long held(struct __test_metadata *_metadata)
 		ASSERT_EQ(0, knob_set("run", 1));
 		while (knob("pages_shared") < (i + 1) * N)
 			usleep(500);
-		ASSERT_EQ(0, knob_set("run", 0));
+		ASSERT_TRUE(scanner_stop());
 		most = free_pages();
 		ASSERT_EQ(0, knob_set("fresh_frames", 0));
 		most = free_pages() - most;

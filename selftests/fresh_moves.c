@@ -68,7 +68,7 @@ static bool gets_the_moved_one(struct __test_metadata *_metadata, bool drawn)
 	ASSERT_EQ(0, madvise(map, 2 * pagesize, MADV_MERGEABLE));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 1));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_EQ(0, munmap(page_of(map, 1), pagesize));
 	node = !node_of(map);
 	moved = pfn_of(0, map);
@@ -82,7 +82,7 @@ static bool gets_the_moved_one(struct __test_metadata *_metadata, bool drawn)
 	ASSERT_TRUE(peer_meet(&p));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(drawn ? ksm_settles(2, N - 1) : ksm_settles(1, N));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	got = pfn_of(p.pid, other);
 	/* Its owner keeps it. */
 	EXPECT_EQ(moved, pfn_of(0, map));
@@ -118,7 +118,7 @@ FRESH_TEST(moved_twin)
 	ASSERT_EQ(0, madvise(map, N * pagesize, MADV_MERGEABLE));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, N - 1));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(move_page(0, map, !node_of(map)));
 	moved = pfn_of(0, map);
 	ASSERT_EQ(0, madvise(more, 4 * pagesize, MADV_MERGEABLE));
@@ -137,7 +137,7 @@ FRESH_TEST(moved_twin)
 		EXPECT_EQ(4, in_frames(last, 4, &drawn, 1));
 	}
 	/* The other one as well: a third is drawn. */
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(move_page(0, more, !node_of(more)));
 	drawn = pfn_of(0, more);
 	more = equal_pages(4, 1);

@@ -4,8 +4,7 @@
 
 #include "ksm_fixture.h"
 #include "pin_lib.h"
-
-#define ZRAM	"/sys/block/zram0/"
+#include "swap_lib.h"
 
 /* Not merged while pinned; the device and the process keep seeing one page. */
 static void pinned_not_merged(struct __test_metadata *_metadata, int flags)
@@ -96,7 +95,7 @@ KSM_TEST(pin_of_zero_page)
 	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 2));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_EQ(0, pin(fd, map, 1, 0));
 	EXPECT_EQ(1, knob("ksm_zero_pages"));
 	fill(map, 6);
@@ -172,7 +171,7 @@ KSM_TEST(direct_io)
 	}
 	ASSERT_TRUE(ksm_settles(1, N - 1));
 	close(fd);
-	EXPECT_EQ(0, file_write(ZRAM "reset", "1"));
+	EXPECT_EQ(0, reset_zram());
 }
 
 TEST_HARNESS_MAIN

@@ -240,8 +240,7 @@ struct counters counters_at_rest(void)
 	long run = knob("run");
 	struct counters c;
 
-	/* At the tests' pages_to_scan a batch ends where the pass does. */
-	knob_set("run", 0);
+	scanner_stop();
 	c = counters_now();
 	if (run == 1)
 		knob_set("run", 1);
@@ -330,7 +329,7 @@ bool ksm_step(void)
 	long scans;
 	int polls;
 
-	knob_set("run", 0);
+	scanner_stop();
 	scans = knob("full_scans");
 	while (knob("full_scans") == scans) {
 		if (seconds() - start > STALL_SECONDS) {
@@ -342,7 +341,7 @@ bool ksm_step(void)
 		knob_set("run", 1);
 		for (polls = 0; polls < 40 && knob("full_scans") == scans; polls++)
 			usleep(500);
-		knob_set("run", 0);
+		scanner_stop();
 	}
 	return knob("full_scans") == scans + 1;
 }

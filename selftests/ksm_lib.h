@@ -92,6 +92,10 @@ bool gets_merged(char *map, size_t n);
 
 /* The scanner makes exactly one pass and rests; leaves run at 0. */
 bool ksm_step(void);
+/* Sets run to 0, which does not wait for long, and waits until nothing is scanned any more. */
+bool scanner_stop(void);
+/* The batch under way, if there is one, comes to its end. */
+bool scanner_sleeps(void);
 /* A counter reaches a value. */
 bool counter_reaches(const char *name, long value);
 /*
@@ -101,6 +105,8 @@ bool counter_reaches(const char *name, long value);
 #define MOST_SCANNERS	32
 int scanners(pid_t *pids, int most);
 pid_t scanner(void);
+/* As in /proc/PID/stat; 0: no such thread. */
+char state_of(pid_t pid);
 long scanner_switches(void);
 /* In one of so many times of ms none of them wakes. What they are still about to do may take the first ones. */
 bool scanner_rests(unsigned int ms, int attempts);

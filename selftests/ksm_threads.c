@@ -40,6 +40,46 @@ pid_t scanner(void)
 	return scanners(&pid, 1) ? pid : 0;
 }
 
+char state_of(pid_t pid)
+{
+	char path[64], text[512], *end;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (file_read(path, text, sizeof(text)) <= 0)
+		return 0;
+	end = strrchr(text, ')');
+	return end && end[1] ? end[2] : 0;
+}
+
+static bool all_scanners_sleep(void)
+{
+	pid_t pids[MOST_SCANNERS];
+	int n = scanners(pids, MOST_SCANNERS);
+
+	while (n--)
+		if (state_of(pids[n]) != 'S')
+			return false;
+	return true;
+}
+
+bool scanner_sleeps(void)
+{
+	int tries;
+
+	for (tries = 0; tries < 60000; tries++) {
+		if (all_scanners_sleep())
+			return true;
+		usleep(500);
+	}
+	dprintf(2, "# the scanner goes on\n");
+	return false;
+}
+
+bool scanner_stop(void)
+{
+	return !knob_set("run", 0) && scanner_sleeps();
+}
+
 /* How often a thread has been switched away from. */
 static long switches(pid_t pid)
 {

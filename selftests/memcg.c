@@ -372,7 +372,7 @@ MEMCG_TEST(unasked_memory_moves_at_the_limit)
 	ASSERT_EQ(0, knob_set("run", 1));
 	while (merging_pages(pa.pid) < N)
 		ASSERT_TRUE(ksm_passes(1));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_EQ(0, set_limit("a", N / 2));
 	EXPECT_EQ(ENOMEM, ask(&pa, MOVE));
 	EXPECT_TRUE(within_limit("a", N / 2));

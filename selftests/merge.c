@@ -262,8 +262,7 @@ KSM_TEST(stopped_scans_nothing)
 	long scanned;
 	int i;
 
-	ASSERT_EQ(0, knob_set("run", 0));
-	usleep(500000);
+	ASSERT_TRUE(scanner_stop());
 	scanned = knob("pages_scanned");
 	fill(map, 11);
 	for (i = 0; i < 50; i++) {

@@ -47,7 +47,7 @@ KSM_TEST(moved_page_is_found)
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, N - 1));
 	/* The scanner's own reference would be in the way. */
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(move_page(0, map, 1));
 	ASSERT_EQ(1, node_of(map));
 	ASSERT_EQ(0, knob_set("run", 1));

@@ -144,12 +144,12 @@ KSM_TEST(old_pages_are_skipped)
 	ASSERT_EQ(0, knob_set("smart_scan", 1));
 	ASSERT_TRUE(ksm_passes(40));
 	/* Passes go by between two readings, unless it stands still. */
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	skipped = knob("pages_skipped");
 	scanned = knob("pages_scanned");
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_passes(90));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	skipped = knob("pages_skipped") - skipped;
 	scanned = knob("pages_scanned") - scanned;
 	EXPECT_LE(7 * scanned, skipped) {

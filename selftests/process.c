@@ -14,7 +14,7 @@ KSM_TEST(proc_files)
 	EXPECT_EQ(0, ksm_stat(0, "ksm_zero_pages"));
 	EXPECT_EQ(0, ksm_stat(0, "ksm_merge_any"));
 	EXPECT_EQ(1, ksm_stat(0, "ksm_mergeable"));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	fill(map, 2);
 	/* The first ends the pass that was under way, which may have been here before. */
 	ASSERT_TRUE(ksm_step() && ksm_step());
@@ -32,7 +32,7 @@ KSM_TEST(stat_lines)
 	char expected[256], text[256];
 	char *map = MERGED_PAGES(8, 1);
 
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	snprintf(expected, sizeof(expected),
 		 "ksm_rmap_items 8\nksm_zero_pages 0\nksm_merging_pages 8\n"
 		 "ksm_process_profit %ld\nksm_merge_any: no\nksm_mergeable: yes\n",
@@ -117,7 +117,7 @@ KSM_TEST(counters_agree)
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 17));
 	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 6));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	for (i = 0; i < 2; i++) {
 		fill(page_of(map, 19), 300);	/* one that is volatile */
 		fill(page_of(map, 19), 301 + i);
@@ -222,7 +222,7 @@ KSM_TEST(exec_ends_counts)
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 7));
 	ASSERT_TRUE(counter_reaches("ksm_zero_pages", 8));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	pid = fork_child();
 	if (pid == 0) {
 		char *args[] = { "process", "no-counts", NULL };

@@ -41,7 +41,7 @@ static void small_and_counted(struct __test_metadata *_metadata, size_t apart, l
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(counter_reaches("pages_unshared", N));
 	ASSERT_TRUE(ksm_passes(2));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	bytes = slab_bytes(RECORDS) - before;
 	TH_LOG("%ld bytes for %d pages, %.1f each; profits %ld, %ld", bytes, N,
 	       (double)bytes / N, knob("general_profit"), ksm_stat(0, "ksm_process_profit"));
@@ -73,7 +73,7 @@ BESIDE_TEST(pages_far_apart)
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(counter_reaches("pages_unshared", n));
 	ASSERT_TRUE(ksm_passes(2));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	bytes = -ksm_stat(0, "ksm_process_profit");
 	TH_LOG("%ld bytes for %ld pages, %.1f each", bytes, (long)n, (double)bytes / n);
 	EXPECT_LE(8L * n, bytes);
@@ -165,7 +165,7 @@ BESIDE_TEST(merged_pages)
 	ASSERT_EQ(0, madvise(map, N * pagesize, MADV_MERGEABLE));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(N / 4, N - N / 4));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	/* Nodes come from the kernel's cache for what is of their size. */
 	bytes = slab_bytes(RECORDS) - before + N / 4 * 64;
 	saved = (N - N / 4) * pagesize;

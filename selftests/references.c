@@ -83,14 +83,14 @@ KSM_TEST(between_batches)
 	ASSERT_NE(NULL, map);
 	node = node_of(map);
 	for (i = 0; i < 5; i++) {
-		ASSERT_EQ(0, knob_set("run", 0));
+		ASSERT_TRUE(scanner_stop());
 		ASSERT_EQ(0, knob_set("pages_to_scan", batches[i]));
 		ASSERT_EQ(0, knob_set("sleep_millisecs", 10000 + i));
 		scanned = knob("pages_scanned");
 		ASSERT_EQ(0, knob_set("run", 1));
 		while (knob("pages_scanned") == scanned)
 			usleep(1000);
-		usleep(50000);
+		ASSERT_TRUE(scanner_sleeps());
 		node = !node;
 		EXPECT_EQ(0, not_moved(map, N, node));
 	}

@@ -139,10 +139,12 @@ BESIDE_TEST(each_page_once_a_pass)
 	ASSERT_TRUE(start_peers(peers));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(N, (PEERS - 1) * N));
+	ASSERT_TRUE(scanner_stop());
 	scanned = knob("pages_scanned");
 	scans = knob("full_scans");
+	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_passes(5));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	scanned = knob("pages_scanned") - scanned;
 	scans = knob("full_scans") - scans;
 	EXPECT_LE((scans - 1) * pages, scanned);
@@ -185,7 +187,7 @@ BESIDE_TEST(all_end_with_run_0)
 	ASSERT_EQ(0, knob_set("scanners", 4));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_passes(2));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	EXPECT_TRUE(scanner_rests(2000, 5));
 	ASSERT_EQ(0, knob_set("run", 1));
 	EXPECT_TRUE(all_scanners_run());

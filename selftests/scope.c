@@ -38,6 +38,7 @@ static int peer_unasked(struct peer *p, void *arg)
 	CHECK(map);
 	CHECK(peer_meet(p));
 	CHECK(gets_merged(map, N));
+	CHECK(ksm_passes(1));
 	CHECK(merging_pages(0) >= N);
 	CHECK(peer_meet(p));	/* both are merged */
 	CHECK(peer_meet(p));	/* and back at the smaller scope */
@@ -61,12 +62,13 @@ SCOPE_TEST(all_and_back)
 	ASSERT_TRUE(peer_meet(&p));
 	EXPECT_TRUE(gets_merged(map, N));
 	EXPECT_TRUE(gets_merged(asked, N));
+	ASSERT_TRUE(ksm_passes(1));
 	EXPECT_EQ(pfn_of(0, map), pfn_of(p.pid, map));
 	ASSERT_TRUE(peer_meet(&p));
 	ASSERT_EQ(0, madvise(asked, N * pagesize, MADV_MERGEABLE));
 
 	/* The scanner at rest: what is given back is given back now. */
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_EQ(0, knob_write("scope", "madvise"));
 	EXPECT_TRUE(none_ksm(map, N));
 	EXPECT_TRUE(all_hold(map, N, 1));
@@ -159,7 +161,7 @@ SCOPE_TEST(new_processes)
 /* Also where only other threads than the first are left. */
 SCOPE_TEST(without_main_thread)
 {
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_EQ(0, knob_write("scope", "all"));
 	EXPECT_EQ(0, wait_child(exec_self("without-main-thread")));
 }
@@ -264,7 +266,7 @@ SCOPE_TEST(mremap)
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_EQ(0, knob_write("scope", "all"));
 	ASSERT_TRUE(gets_merged(map, N));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_EQ(to, mremap(map, N * pagesize, N * pagesize,
 			     MREMAP_MAYMOVE | MREMAP_FIXED, to));
 	EXPECT_TRUE(none_ksm(to, N));

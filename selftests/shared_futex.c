@@ -48,19 +48,11 @@ static int peer_waits(struct peer *peer, void *arg)
 
 static bool sleeps(pid_t pid)
 {
-	char path[32], text[512], *state;
 	int tries;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	for (tries = 0; tries < 20000; tries++) {
-		if (file_read(path, text, sizeof(text)) <= 0)
-			return false;
-		state = strrchr(text, ')');
-		if (state && state[2] == 'S')
-			return true;
+	for (tries = 0; tries < 20000 && state_of(pid) != 'S'; tries++)
 		usleep(1000);
-	}
-	return false;
+	return tries < 20000;
 }
 
 /* Within some time he is found; it is no matter of time for who is not. */

@@ -171,7 +171,7 @@ BESIDE_TEST(narrowing_the_scope)
 	ASSERT_NE(NULL, map);
 	ASSERT_TRUE(ksm_passes(3));
 	EXPECT_LT(0, ksm_stat(0, "ksm_rmap_items"));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	locks = locks_of_writing("scope", "madvise");
 	EXPECT_LE(0, locks);
 	/* There are other processes, and it comes to them as well. */

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "stuck_lib.h"
@@ -200,17 +201,6 @@ static int victim(struct peer *p, void *arg)
 	return 0;
 }
 
-static char state_of(pid_t pid)
-{
-	char path[64], text[512], *end;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (file_read(path, text, sizeof(text)) <= 0)
-		return 0;
-	end = strrchr(text, ')');
-	return end && end[1] ? end[2] : 0;
-}
-
 /* Waits for its lock, which is how it is known to be held: not for long. */
 static bool lock_is_held(pid_t pid)
 {
@@ -335,19 +325,31 @@ pid_t knob_writer(const char *name, const char *text)
 	return pid;
 }
 
+static long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 int writer_result(pid_t pid, unsigned int ms)
 {
-	unsigned int i;
+	long end = now_ms() + ms;
+	bool late = false;
 	int status;
 
-	for (i = 0; i <= ms; i++) {
-		pid_t got = waitpid(pid, &status, WNOHANG);
+	/* Once more when the time is over. */
+	for (; !late; usleep(1000)) {
+		pid_t got;
+
+		late = now_ms() > end;
+		got = waitpid(pid, &status, WNOHANG);
 
 		if (got == pid)
 			return WIFEXITED(status) ? -WEXITSTATUS(status) : -ECHILD;
 		if (got < 0)
 			return -errno;
-		usleep(1000);
 	}
 	return -ETIME;
 }

@@ -22,7 +22,7 @@ ZRAM_TEST(out_and_in)
 	char *map = MERGED_PAGES(N, 1);
 	pid_t pid;
 
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	/* A child that no pass has come to: its mappings have to go as well. */
 	pid = fork_child();
 	if (pid == 0) {
@@ -47,7 +47,7 @@ ZRAM_TEST(changed_in_between)
 	int i, round;
 
 	for (round = 0; round < 4; round++) {
-		ASSERT_EQ(0, knob_set("run", 0));
+		ASSERT_TRUE(scanner_stop());
 		ASSERT_TRUE(push_out(map, N));
 		EXPECT_TRUE(all_hold(map, N, 2 + round));
 		for (i = 0; i < N; i++)
@@ -64,7 +64,7 @@ ZRAM_TEST(unmerged_while_out)
 {
 	char *map = MERGED_PAGES(N, 7);
 
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(push_out(map, N));
 	ASSERT_EQ(0, knob_set("run", 2));
 	EXPECT_EQ(0, knob("pages_shared"));
@@ -80,7 +80,7 @@ ZRAM_TEST(unadvised_while_out)
 	char *map = MERGED_PAGES(N, 13), *still = page_of(map, N / 2);
 	int pipes[2];
 
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	/* The merged page is still there, in the swap cache: somebody refers to it. */
 	ASSERT_TRUE(put_in_pipe(map, pipes));
 	ASSERT_TRUE(push_out(map, N));
@@ -137,7 +137,7 @@ ZRAM_TEST(two_processes)
 	ASSERT_TRUE(peer_meet(&p));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 2 * N - 1));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(peer_meet(&p));
 	ASSERT_TRUE(push_out(map, N));
 	ASSERT_TRUE(peer_meet(&p));
@@ -189,7 +189,7 @@ ZRAM_TEST(swapoff)
 		map[i] = MERGEABLE_PAGES(4, 13);
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 15));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	pid = fork_child();
 	if (pid == 0) {
 		for (;;)
@@ -224,7 +224,7 @@ ZRAM_TEST(copies_are_counted)
 	ASSERT_LE(0, copies);
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 1));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(push_out(a, 1) && push_out(b, 1));
 	EXPECT_TRUE(holds(a, 14) && holds(b, 14));
 	EXPECT_LT(copies, vm_event("ksm_swpin_copy"));
@@ -250,7 +250,7 @@ ZRAM_TEST(freed_then_shared)
 	late = MERGEABLE_PAGES(1, 10);
 	ASSERT_TRUE(ksm_settles(1, 1));
 	ASSERT_EQ(pfn_of(0, map), pfn_of(0, late));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	/*
 	 * Pages that were freed so are reclaimed along with files, the oldest ones first: when one that
 	 * was freed last is gone, reclaim has come by the others.
@@ -333,7 +333,7 @@ ZRAM_TEST(moved_while_out)
 	int pipes[2];
 
 	ASSERT_NE(NULL, target);
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	/* Somebody refers to the page: it stays in the swap cache. */
 	ASSERT_TRUE(put_in_pipe(map, pipes));
 	ASSERT_TRUE(push_out(map, N));
@@ -354,7 +354,7 @@ ZRAM_TEST(moved_while_out)
 static bool merged_and_out(char *map)
 {
 	return knob_set("run", 1) == 0 && gets_merged(map, N) &&
-	       knob_set("run", 0) == 0 && push_out(map, N);
+	       scanner_stop() && push_out(map, N);
 }
 
 /*
@@ -431,7 +431,7 @@ ZRAM_TEST(other_domain)
 	map = MERGEABLE_PAGES(N, 11);
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 2 * N - 1));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(put_in_pipe(map, pipes));
 	ASSERT_TRUE(push_out(map, N));
 	for (i = 0; i < N; i++)
@@ -439,7 +439,7 @@ ZRAM_TEST(other_domain)
 	ASSERT_TRUE(peer_meet(&p) && peer_meet(&p));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_passes(3));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	/* For whoever stays it is what it was. */
 	ASSERT_TRUE(all_hold(map, N, 11));
 	EXPECT_TRUE(all_ksm(map, N));

@@ -39,7 +39,7 @@ SWAP_TEST(newer_than_swap)
 		fill_all(map, N, round);
 		ASSERT_EQ(0, knob_set("run", 1));
 		ASSERT_TRUE(ksm_settles(1, N - 1));
-		ASSERT_EQ(0, knob_set("run", 0));
+		ASSERT_TRUE(scanner_stop());
 		ASSERT_TRUE(push_out(map, N));
 		EXPECT_TRUE(all_hold(map, N, round));
 		ASSERT_EQ(0, knob_set("run", 2));
@@ -78,7 +78,7 @@ SWAP_TEST(merged_in_swap_cache)
 
 	ASSERT_TRUE(swap_on_loop());
 	for (round = 0; round < 3; round++) {
-		ASSERT_EQ(0, knob_set("run", 0));
+		ASSERT_TRUE(scanner_stop());
 		ASSERT_TRUE(push_out(map, N));
 		ASSERT_TRUE(all_hold(map, N, 2));
 		ASSERT_LT(0, in_swap_cache(map, N));

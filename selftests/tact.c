@@ -259,7 +259,7 @@ SCOPE_TEST(child_gives_back)
 	for (i = 0; i < sizeof(later) / sizeof(*later); i++) {
 		pid_t pid;
 
-		ASSERT_EQ(0, knob_set("run", 0));
+		ASSERT_TRUE(scanner_stop());
 		pid = fork_child();
 		if (pid == 0)
 			_exit(!(all_ksm(map, N) && !later[i](map, N * pagesize) &&

@@ -166,7 +166,7 @@ KSM_TEST(tagged_while_it_waits)
 	map = MERGEABLE_PAGES(1, 4);
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(counter_reaches("pages_unshared", 1));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(gets_tags(map, 1));
 	set_tags(map, 1);
 	equal = MERGEABLE_PAGES(1, 4);

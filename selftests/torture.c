@@ -239,7 +239,7 @@ int main(int argc, char **argv)
 	if (!knobs_save(&before) || !unmerge_everything() || !knobs_for_test())
 		ksft_exit_fail_msg("the knobs cannot be set\n");
 	swap_off();
-	file_write(ZRAM "reset", "1");
+	reset_zram();
 	options.reclaim = options.reclaim && access(ZRAM, F_OK) == 0;
 	if (!options.reclaim)
 		ksft_print_msg("nothing is pushed out\n");
@@ -268,7 +268,7 @@ int main(int argc, char **argv)
 	if (!unmerge_everything() || !knobs_restore(&before))
 		ksft_print_msg("the knobs are not as they were\n");
 	swap_off();
-	file_write(ZRAM "reset", "1");
+	reset_zram();
 	file_write("/sys/fs/cgroup/cgroup.procs", "0");
 	cgroups_remove();
 	if (options.reload) {

@@ -208,7 +208,24 @@ static bool add_up(const pid_t *pids, int processes, bool print)
 	return holds_all(equations, leaves_some_out() ? n - 1 : n, print);
 }
 
-bool counters_add_up(const pid_t *pids, int n)
+#define HUGE_PAGES	"/sys/kernel/mm/transparent_hugepage/enabled"
+
+/* What it is set to stands in brackets. */
+static bool huge_pages_are(char *when, size_t size)
+{
+	char text[64], *from, *to;
+
+	if (file_read(HUGE_PAGES, text, sizeof(text)) <= 0)
+		return false;
+	from = strchr(text, '[');
+	to = from ? strchr(from, ']') : NULL;
+	if (!to)
+		return false;
+	snprintf(when, size, "%.*s", (int)(to - from - 1), from + 1);
+	return true;
+}
+
+static bool settle(const pid_t *pids, int n)
 {
 	int tries, good = 0;
 
@@ -217,7 +234,7 @@ bool counters_add_up(const pid_t *pids, int n)
 	 * nothing is left that could part them.
 	 */
 	for (tries = 0; tries < 10; tries++) {
-		if (knob_set("run", 1) || !ksm_passes(2) || knob_set("run", 0))
+		if (knob_set("run", 1) || !ksm_passes(2) || !scanner_stop())
 			return false;
 		good = add_up(pids, n, good) ? good + 1 : good ? -1 : 0;
 		if (good < 0 || good == 2)
@@ -228,6 +245,20 @@ bool counters_add_up(const pid_t *pids, int n)
 	counters_print("at rest");
 	add_up(pids, n, true);
 	return false;
+}
+
+bool counters_add_up(const pid_t *pids, int n)
+{
+	char when[16];
+	bool huge = huge_pages_are(when, sizeof(when)), good;
+
+	/* khugepaged takes merged pages, and has come to its end when this returns. */
+	if (huge)
+		file_write(HUGE_PAGES, "never");
+	good = settle(pids, n);
+	if (huge)
+		file_write(HUGE_PAGES, when);
+	return good;
 }
 
 bool nothing_is_left(const pid_t *pids, int n)

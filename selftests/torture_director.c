@@ -335,7 +335,7 @@ static void swap_off_and_on(void)
 {
 	note("swap off and on");
 	swap_off();
-	file_write(ZRAM "reset", "1");
+	reset_zram();
 	if (!swap_on_zram())
 		note("swap does not come back");
 }

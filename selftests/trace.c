@@ -16,7 +16,7 @@ BESIDE_TEST(a_merge)
 	ASSERT_TRUE(trace_on("rksm"));
 	map = MERGED_PAGES(N, 1);
 	pfn = pfn_of(0, map);
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	EXPECT_EQ(1, trace_count("rksm_enter", ": mm "));
 	EXPECT_LE(3, trace_count("rksm_start_scan", ": pass "));
 	EXPECT_LE(3, trace_count("rksm_stop_scan", ": pass "));
@@ -108,7 +108,7 @@ static bool note_pages(const char *line, void *arg)
 
 BESIDE_TEST(the_advisor)
 {
-	enum { MANY = 2000, LEAST = 100, MOST = 1000000 };
+	enum { MANY = 2000, LEAST = 20, MOST = 1000000 };
 	long pages = 0;
 
 	ASSERT_NE(NULL, different_pages(MANY, 2));
@@ -122,7 +122,7 @@ BESIDE_TEST(the_advisor)
 	ASSERT_TRUE(trace_on("rksm"));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_passes(2));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	EXPECT_LE(2, trace_count("rksm_advisor", ": scan time "));
 	/* What it was set to last is what it is. */
 	trace_each("rksm_advisor", ": scan time ", note_pages, &pages);

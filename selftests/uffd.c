@@ -51,7 +51,7 @@ KSM_TEST(move_zero_pages)
 	ASSERT_EQ(0, knob_set("use_zero_pages", 1));
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(counter_reaches("ksm_zero_pages", N));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	fd = watch(target, N);
 	ASSERT_LE(0, fd);
 	move = (struct uffdio_move){

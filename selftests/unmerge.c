@@ -40,7 +40,7 @@ KSM_TEST(copies_are_counted)
 	long copies;
 	int i;
 
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	copies = vm_event("cow_ksm");
 	ASSERT_LE(0, copies);
 	for (i = 0; i < 5; i++)
@@ -76,7 +76,7 @@ static char *last_mapping(struct __test_metadata *_metadata, uint64_t seed)
 
 	fill(map, seed + 1);
 	ASSERT_TRUE(ksm_settles(1, 0));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	return page_of(map, 1);
 }
 
@@ -303,7 +303,7 @@ KSM_TEST(waits_for_exit)
 		ASSERT_TRUE(peer_meet(&p));
 		ASSERT_EQ(0, knob_set("run", 1));
 		ASSERT_TRUE(ksm_settles(1, 1));
-		ASSERT_EQ(0, knob_set("run", 0));
+		ASSERT_TRUE(scanner_stop());
 		ASSERT_EQ(0, kill(p.pid, SIGKILL));
 		while (knob("pages_shared"))
 			usleep(100);
@@ -344,7 +344,7 @@ KSM_TEST(by_ptrace)
 	ASSERT_NE((char *)-1, map);
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 3));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 
 	ASSERT_EQ(0, ptrace(PTRACE_ATTACH, p.pid, 0, 0));
 	ASSERT_EQ(p.pid, waitpid(p.pid, NULL, 0));

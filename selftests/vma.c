@@ -15,7 +15,7 @@ KSM_TEST(mremap_moves)
 	char *map = MERGED_PAGES(8, 1), *target = map_pages(8), *moved;
 
 	ASSERT_NE(NULL, target);
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	moved = mremap(map, 8 * pagesize, 8 * pagesize,
 		       MREMAP_MAYMOVE | MREMAP_FIXED, target);
 	ASSERT_EQ(target, moved);
@@ -252,7 +252,7 @@ KSM_TEST(process_vm_writev)
 	ASSERT_NE((char *)-1, theirs);
 	ASSERT_EQ(0, knob_set("run", 1));
 	ASSERT_TRUE(ksm_settles(1, 3));
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	local = (struct iovec){ mine, 2 * pagesize };
 	remote = (struct iovec){ page_of(theirs, 1), 2 * pagesize };
 	ASSERT_EQ(2 * pagesize, process_vm_writev(p.pid, &local, 1, &remote, 1, 0));

@@ -87,7 +87,7 @@ KSM_TEST(zero_write)
 	long anon;
 	int i;
 
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	anon = status_kb(0, "RssAnon");
 	for (i = 0; i < 8; i++) {
 		EXPECT_EQ(0, page_of(map, i)[7]);
@@ -107,7 +107,7 @@ KSM_TEST(zero_unmap)
 {
 	char *map = ZERO_MERGED(12);
 
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_EQ(0, munmap(page_of(map, 8), 4 * pagesize));
 	EXPECT_EQ(8, knob("ksm_zero_pages"));
 	ASSERT_EQ(0, madvise(page_of(map, 4), 4 * pagesize, MADV_DONTNEED));
@@ -184,7 +184,7 @@ KSM_TEST(zero_fork)
 	char *map = ZERO_MERGED(8);
 	struct peer p;
 
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_TRUE(peer_start(&p, peer_zero, map));
 	ASSERT_TRUE(peer_meet(&p));
 	EXPECT_EQ(15, knob("ksm_zero_pages"));
@@ -220,7 +220,7 @@ KSM_TEST(zero_not_inherited)
 	char *map = ZERO_MERGED(12);
 	struct peer p;
 
-	ASSERT_EQ(0, knob_set("run", 0));
+	ASSERT_TRUE(scanner_stop());
 	ASSERT_EQ(0, madvise(page_of(map, 4), 4 * pagesize, MADV_DONTFORK));
 	ASSERT_EQ(0, madvise(page_of(map, 8), 4 * pagesize, MADV_WIPEONFORK));
 	ASSERT_TRUE(peer_start(&p, peer_zero_part, map));
