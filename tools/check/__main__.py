@@ -31,15 +31,15 @@ KERNELS = ("debug", "uml-debug", "uml", "debian")
 # With --full as well: what others have between them, the one in which most locks
 # sleep, and another architecture.
 KERNELS_FULL = (*KERNELS, "plain", "debian-rt-amd64", "arm64")
-# User-Mode Linux is twenty times as fast as what is emulated: there is all, once with the
-# kernel's own checks and once without. The others have what needs them, and all with --full.
-SHORT = ("debug", "debian")
+# User-Mode Linux is twenty times as fast as what is emulated: there is all, with the
+# kernel's own checks. The others have what needs them, and all with --full.
+SHORT = ("debug", "debian", "uml")
 MACHINES_AT_ONCE = 2
 # For the host, each in a folder of its own.
 PROGRAMS = ("bench", "rksmctl", "tmpfs-dedup")
-TORTURE_SECONDS, TORTURE_SECONDS_FULL = 60, 600
+TORTURE_SECONDS, TORTURE_SECONDS_FULL = 40, 600
 # How many of a test's rounds are done there, in percent: all with --full.
-ROUNDS = {"debug": 10, "plain": 50, "debian": 50, "uml-debug": 50}
+ROUNDS = {"debug": 10, "plain": 50, "debian": 50, "uml": 25, "uml-debug": 20}
 # Seconds after which a machine is stuck; several times what it needs.
 TIMEOUT = {"plain": 1800, "debug": 4000, "uml": 1200, "debian": 2400, "arm64": 3600}
 TIMEOUT_DROP_IN = 1800

@@ -67,7 +67,7 @@ run -t all >/dev/null
 run run_tests 2>&1 | timed >"$results/selftests.ktap"
 
 # Not to measure anything, but to see that it can. User-Mode Linux is fast.
-if [ "$set" = uml ]; then
+if [ "${set%-short}" = uml ]; then
 	note "benchmark"
 	timeout 300 "$programs/rksm-bench" run --size tiny --module "$RKSM_KO" --out "$results/bench.jsonl" \
 		>"$results/bench" 2>&1 && echo ok >>"$results/bench"
