@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import io
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -62,6 +63,31 @@ def ends_in_time_though_it_does_not_listen():
         assert run(stand(timeout=0.3), out) == vm.STATUS_TIMEOUT
 
 
+class Ends(vm.Machine):
+    """A machine whose command has ended with such a status, or that has died before."""
+
+    def __init__(self, status):
+        super().__init__(stand().args, "tcg")
+        self.status = status
+
+    def command_line(self, _out_fd, _err_fd):
+        return ["sh", "-c", 'printf %s "$1" >"$0/ret"', self.run_dir, self.status]
+
+
+def gives_the_status_of_the_command():
+    for status, seen in ("0", 0), ("3", 3), ("", vm.STATUS_DIED):
+        with open(os.devnull, "wb") as out:
+            assert run(Ends(status), out) == seen
+
+
+def says_what_is_not_there():
+    nowhere = vm.REPO / "build/nowhere"
+    command = [sys.executable, vm.__file__, "--virtme", nowhere, "--kernel", nowhere, "--module", nowhere]
+    ended = subprocess.run(command, env=os.environ | {"RKSM_RUN": "true"}, stderr=subprocess.PIPE, check=False)
+    assert ended.returncode == 125
+    assert f"{nowhere} does not exist" in ended.stderr.decode()
+
+
 def leaves_only_what_is_in_use():
     held, left = stand(), stand()
     os.close(left.in_use)
@@ -111,6 +137,8 @@ def main():
             ends_when_nobody_reads,
             ends_when_the_disk_is_full,
             ends_in_time_though_it_does_not_listen,
+            gives_the_status_of_the_command,
+            says_what_is_not_there,
             leaves_only_what_is_in_use,
             forgets_that_kvm_does_not_work,
         )
