@@ -256,22 +256,22 @@ void counters_print(const char *what)
 		c.unshared, c.volatiles, c.zero);
 }
 
-static time_t seconds(void)
+long now_ms(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 /* Wait until full_scans leaves the given value; the new one, or -1. */
 static long next_pass(long last)
 {
-	time_t start = seconds();
+	long start = now_ms();
 	long scans;
 
 	while ((scans = knob("full_scans")) == last) {
-		if (seconds() - start > STALL_SECONDS) {
+		if (now_ms() - start > 1000 * STALL_SECONDS) {
 			counters_print("the scanner stands still");
 			return -1;
 		}
@@ -295,19 +295,19 @@ bool ksm_passes(unsigned int n)
 bool ksm_until(bool (*cond)(void *arg), void *arg)
 {
 	long scans = knob("full_scans");
-	time_t start = seconds();
+	long start = now_ms();
 	int passes = 0;
 
 	while (!cond(arg)) {
 		long now = knob("full_scans");
 
-		if (scans < 0 || passes > MANY_PASSES || seconds() - start > STALL_SECONDS) {
+		if (scans < 0 || passes > MANY_PASSES || now_ms() - start > 1000 * STALL_SECONDS) {
 			counters_print("not reached");
 			return false;
 		}
 		/* By how much does not count: another provider has a count of its own. */
 		if (now != scans) {
-			start = seconds();
+			start = now_ms();
 			passes++;
 		}
 		scans = now;
@@ -325,14 +325,14 @@ bool ksm_until(bool (*cond)(void *arg), void *arg)
 bool ksm_step(void)
 {
 	static long sleep_ms = 3600000;
-	time_t start = seconds();
+	long start = now_ms();
 	long scans;
 	int polls;
 
 	scanner_stop();
 	scans = knob("full_scans");
 	while (knob("full_scans") == scans) {
-		if (seconds() - start > STALL_SECONDS) {
+		if (now_ms() - start > 1000 * STALL_SECONDS) {
 			counters_print("no single pass");
 			return false;
 		}

@@ -27,6 +27,8 @@ extern size_t pagesize;
 
 /* How often to do what one does many times: $KSM_ROUNDS percent of n. */
 int rounds(int n);
+/* By a clock that only goes on. */
+long now_ms(void);
 
 /* The provider's directory: $KSM_SYSFS, or the name every tool uses. */
 const char *ksm_dir(void);

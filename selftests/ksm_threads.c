@@ -51,28 +51,26 @@ char state_of(pid_t pid)
 	return end && end[1] ? end[2] : 0;
 }
 
-static bool all_scanners_sleep(void)
+bool scanner_sleeps(void)
 {
 	pid_t pids[MOST_SCANNERS];
 	int n = scanners(pids, MOST_SCANNERS);
+	long end = now_ms() + 60000;
+	char state;
 
-	while (n--)
-		if (state_of(pids[n]) != 'S')
-			return false;
-	return true;
-}
-
-bool scanner_sleeps(void)
-{
-	int tries;
-
-	for (tries = 0; tries < 60000; tries++) {
-		if (all_scanners_sleep())
-			return true;
-		usleep(500);
+	if (!n)
+		return false;
+	while (n--) {
+		/* One that has ended scans no more. */
+		while ((state = state_of(pids[n])) && state != 'S') {
+			if (now_ms() > end) {
+				dprintf(2, "# the scanner goes on\n");
+				return false;
+			}
+			usleep(500);
+		}
 	}
-	dprintf(2, "# the scanner goes on\n");
-	return false;
+	return true;
 }
 
 bool scanner_stop(void)

@@ -185,19 +185,22 @@ BROKEN_TEST(is_not_merged)
 /* Pages that break while they are used and merged: what can be read is right, to the end. */
 #define BREAKS	40
 
-static struct {
+FIXTURE(used) {
 	long pfn[BREAKS];
 	atomic_int broken, mended;
-} *under_load;
+};
+
+static FIXTURE_DATA(used) *under_load;
 
 static int breaks(struct storm *s)
 {
 	unsigned int seed = 3;
-	int nr = 0;
+	long turn;
 
-	/* As many, and until somebody has met one; there may be no more of them than BREAKS. */
-	while (storm_goes_on(s, nr + 1, BREAKS) || !under_load->mended) {
+	/* Until somebody has met one. */
+	for (turn = 1; storm_goes_on(s, turn, BREAKS) || (turn < 100 * BREAKS && !under_load->mended); turn++) {
 		char *map, *page;
+		int nr = under_load->broken;
 
 		usleep(2000);
 		if (nr == BREAKS)
@@ -211,11 +214,10 @@ static int breaks(struct storm *s)
 			under_load->pfn[nr] = pfn_of(0, page);
 			/* It is broken also where this says that not all has been done for it. */
 			if (under_load->pfn[nr] && (!madvise(page, pagesize, MADV_HWPOISON) || errno == EBUSY))
-				nr++;
+				under_load->broken++;
 		}
 		CHECK(!munmap(map, STORM_PAGES * pagesize));
 	}
-	under_load->broken = nr;
 	return 0;
 }
 
@@ -284,9 +286,6 @@ static int merges_any(struct storm *s)
 	return storm_merges_any(s, s->fd, 2, STORM_PAGES);
 }
 
-FIXTURE(used) {
-};
-
 FIXTURE_SETUP(used)
 {
 	if (access(SHARED_DEBUGFS, F_OK))
@@ -294,20 +293,24 @@ FIXTURE_SETUP(used)
 	if (access(UNPOISON, F_OK))
 		SKIP(return, "no hwpoison in debugfs");
 	ASSERT_TRUE(shared_becomes(0, 0));
+	under_load = self;
 }
 
-FIXTURE_TEARDOWN(used)
+FIXTURE_TEARDOWN_PARENT(used)
 {
+	char text[32];
+	int i;
+
+	for (i = 0; i < self->broken; i++) {
+		snprintf(text, sizeof(text), "%ld", self->pfn[i]);
+		file_write(UNPOISON, text);
+	}
 }
 
 TEST_F_TIMEOUT(used, while_it_breaks, TEST_SECONDS)
 {
 	struct storm *s = storm_make(NULL);
-	char text[32];
-	int i;
 
-	under_load = mmap(NULL, pagesize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, (void *)under_load);
 	ASSERT_NE(NULL, s);
 	ASSERT_TRUE(storm_add(s, breaks));
 	ASSERT_TRUE(storm_add(s, owns_0));
@@ -316,13 +319,9 @@ TEST_F_TIMEOUT(used, while_it_breaks, TEST_SECONDS)
 	EXPECT_TRUE(storm_end(s));
 	EXPECT_TRUE(shared_becomes(0, 0));
 	EXPECT_TRUE(shared_adds_up());
-	TH_LOG("%d broken, %d mended", under_load->broken, under_load->mended);
-	EXPECT_LT(0, (int)under_load->broken);
-	EXPECT_LT(0, (int)under_load->mended);
-	for (i = 0; i < under_load->broken; i++) {
-		snprintf(text, sizeof(text), "%ld", under_load->pfn[i]);
-		file_write(UNPOISON, text);
-	}
+	TH_LOG("%d broken, %d mended", self->broken, self->mended);
+	EXPECT_LT(0, (int)self->broken);
+	EXPECT_LT(0, (int)self->mended);
 }
 
 TEST_HARNESS_MAIN

@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "stuck_lib.h"
@@ -323,14 +322,6 @@ pid_t knob_writer(const char *name, const char *text)
 		_exit(-knob_write(name, text));
 	}
 	return pid;
-}
-
-static long now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 int writer_result(pid_t pid, unsigned int ms)

@@ -253,12 +253,10 @@ bool counters_add_up(const pid_t *pids, int n)
 	bool huge = huge_pages_are(when, sizeof(when)), good;
 
 	/* khugepaged takes merged pages, and has come to its end when this returns. */
-	if (huge)
-		file_write(HUGE_PAGES, "never");
+	if (huge && file_write(HUGE_PAGES, "never"))
+		return false;
 	good = settle(pids, n);
-	if (huge)
-		file_write(HUGE_PAGES, when);
-	return good;
+	return (!huge || !file_write(HUGE_PAGES, when)) && good;
 }
 
 bool nothing_is_left(const pid_t *pids, int n)

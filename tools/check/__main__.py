@@ -31,8 +31,8 @@ KERNELS = ("debug", "uml-debug", "uml", "debian")
 # With --full as well: what others have between them, the one in which most locks
 # sleep, and another architecture.
 KERNELS_FULL = (*KERNELS, "plain", "debian-rt-amd64", "arm64")
-# User-Mode Linux is twenty times as fast as what is emulated: there is all, with the
-# kernel's own checks. The others have what needs them, and all with --full.
+# User-Mode Linux is twenty times as fast as what is emulated: all but attack is there, with
+# the kernel's own checks. The others have what needs them, and all with --full.
 SHORT = ("debug", "debian", "uml")
 MACHINES_AT_ONCE = 2
 # For the host, each in a folder of its own.
