@@ -26,6 +26,11 @@ class Copy:
         self.repo, self.kernel = repo, kernel
         self.top = repo / "build/mutants" / kernel
         self.changes_kernel = kernel == mutants.CHANGED
+        # Of an earlier run: that kernel may be somewhere else today.
+        self.kdir().unlink(missing_ok=True)
+
+    def kdir(self):
+        return self.top / "build" / self.kernel / "kdir"
 
     def names(self):
         listing = ["git", "-C", self.repo, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -64,8 +69,8 @@ class Copy:
         kernel, it is built for the first one: nobody has to wait for others who build theirs."""
         words = {word for run in runs for word in re.findall(r"[a-z_]+", run)}
         programs = sorted(word for word in words if (self.repo / "selftests" / f"{word}.c").exists())
-        kdir = self.top / "build" / self.kernel / "kdir"
-        settings = {"KDIR": kdir.read_text().strip()} if kdir.exists() and not self.changes_kernel else {}
+        known = self.kdir().exists() and not self.changes_kernel
+        settings = {"KDIR": self.kdir().read_text().strip()} if known else {}
         return self.status([self.top / BUILD, self.kernel, *programs], log, settings) == 0
 
     def boot(self, command, log, seconds):
