@@ -83,7 +83,7 @@ inside() {
 # CPUs that are emulated, guests in the machine die now and then.
 machine() {
 	local folder=${2:-$work}
-	RKSM=0 VM_CPUS=1 RKSM_RUN=$(steps "$1") VM_ROOT=$folder VM_DISK=$folder/root.img \
+	RKSM=0 VM_GUESTS=1 VM_CPUS=1 RKSM_RUN=$(steps "$1") VM_ROOT=$folder VM_DISK=$folder/root.img \
 		VM_LOG=$logs/$1.kernel.log VM_TIMEOUT=900 run "$1" "$repo/tools/vm.sh" debian >"$logs/$1.out"
 }
 
