@@ -116,7 +116,7 @@ VM_KOPT='option ...'        for the kernel's command line
 VM_LOG=<file>               where the kernel log goes (build/log/vm-*.log)
 VM_DISK=<file>              debian: the disk, made if it is not there, and kept
 RKSM=0                      do not load the module
-KERNELS='debug uml-debug uml debian'  the kernels that `make check` tests; any other
+KERNELS='debug uml-debug debian uml'  the kernels that `make check` tests; any other
                             can be among them
 SECONDS=60 SEED=<number>    for `make torture`: how long, and the same steps again
 SIZE=small|normal|full PLATFORM=uml|qemu|icount|debian ONLY=<workload> SEED=<number>

@@ -24,8 +24,11 @@ run() {
 	local flags="-Zsanitizer=$1 -Zexternal-clangrt -Clink-arg=-fsanitize=$1"
 	# The standard library was compiled without.
 	[ "$1" = address ] || flags+=" -Cunsafe-allow-abi-mismatch=sanitizer"
-	RUSTFLAGS=$flags CARGO_TARGET_DIR=$target/$1 timeout -k 5 300 "${cargo[@]}" test \
-		--locked --color never --target x86_64-unknown-linux-gnu -- "${@:2}"
+	local -x RUSTFLAGS=$flags CARGO_TARGET_DIR=$target/$1
+	local test=("${cargo[@]}" test --locked --color never --target x86_64-unknown-linux-gnu)
+	# Compiling may take as long as it takes.
+	"${test[@]}" --no-run
+	timeout -k 5 300 "${test[@]}" -- "${@:2}"
 }
 
 lock user

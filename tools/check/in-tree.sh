@@ -14,7 +14,7 @@ ended=0
 for line in "${list[@]}"; do
 	read -ra command <<<"$line"
 	ended=$((ended + 1)) status=0 start=$SECONDS
-	timeout 300 "./${command[0]}" "${command[@]:1}" >/run/in-tree.out 2>&1 </dev/null || status=$?
+	timeout 900 "./${command[0]}" "${command[@]:1}" >/run/in-tree.out 2>&1 </dev/null || status=$?
 	sed 's/^/  /' /run/in-tree.out
 	echo "  # took $((SECONDS - start)) s"
 	# 1: some cases failed.

@@ -75,8 +75,8 @@ class Runner:
         with terminal(*args, columns=COLUMNS, rows=ROWS, user=user) as top:
             top.wait_for("PID")
             self.settled = states.settled(self.settled)
-            # It looks once more, and has drawn that.
-            time.sleep(interval(args) + 0.5)
+            # It looks once more, and has drawn that: also where a look takes long.
+            time.sleep(3 * interval(args) + 1)
             before, shown = None, top.screen()
             while shown != before:
                 time.sleep(0.1)

@@ -4,7 +4,7 @@
 import contextlib
 
 import guest as qemu
-from machine import holder, number, scan, set_knob, wait_for
+from machine import holder, number, scan, stop, wait_for
 
 PAGES = 1000
 
@@ -15,7 +15,7 @@ def merged():
     scan()
     with holder(PAGES):
         wait_for(lambda: number("pages_sharing") >= PAGES * 9 // 10)
-        set_knob("run", 0)
+        stop()
         yield
 
 

@@ -18,6 +18,10 @@ def guest(*options):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             expect("QMP" in process.stdout.readline(), "QEMU does not start")
+            # It greets before it has made the machine, and answers after that.
+            process.stdin.write('{"execute": "qmp_capabilities"}\n')
+            process.stdin.flush()
+            expect("return" in process.stdout.readline(), "QEMU makes no machine")
             yield process
         finally:
             process.kill()

@@ -70,6 +70,23 @@ def scan():
     set_knob("run", 1)
 
 
+def scanners():
+    """The threads of who merges: where rksm is loaded, in-tree KSM's has nothing to do."""
+    name = "rksmd" if Path("/sys/module/rksm").exists() else "ksmd"
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, _, rest = stat.read_text(errors="replace").partition(" (")
+            command, _, fields = rest.rpartition(") ")
+            if command.partition("/")[0] == name:
+                yield int(pid), fields.split()[0]
+
+
+def stop():
+    """Nothing is scanned any more: to write 0 does not wait for long."""
+    set_knob("run", 0)
+    wait_for(lambda: all(state == "S" for _, state in scanners()))
+
+
 def passes(count):
     """Whatever there was when it was called has been looked at so often."""
     first = number("full_scans")

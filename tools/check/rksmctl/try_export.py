@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 
 import machine
-from machine import expect, holder, number, rksmctl, scan, set_knob, wait_for
+from machine import expect, holder, number, rksmctl, scan, set_knob, stop, wait_for
 from servant import servant
 
 
@@ -19,7 +19,7 @@ def case_exports_what_is_merged():
     scan()
     with holder(1000) as process:
         wait_for(lambda: number("pages_shared") + number("pages_sharing") == 1000)
-        set_knob("run", 0)
+        stop()
         metrics = figures(rksmctl("export"))
         expect(metrics["ksm_sharing_bytes"] == 4096 * number("pages_sharing"), metrics)
         expect(metrics["ksm_scanned_pages_total"] == number("pages_scanned"), metrics)

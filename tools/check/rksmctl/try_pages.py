@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from machine import expect, number, rksmctl, scan, set_knob, wait_for
+from machine import expect, number, rksmctl, scan, set_knob, stop, wait_for
 from servant import servant
 from stuck import stuck
 
@@ -47,8 +47,8 @@ def case_merged_or_not():
         wait_for_counts(process, never=PAGES, unadvised=PAGES)
         process.tell("ask(memory)")
         wait_for_counts(process, merged=PAGES)
-        set_knob("run", 0)
-        process.tell("fill(memoryview(memory)[: 100 * PAGE], lambda page: page + 1)")
+        stop()
+        process.tell("fill(memoryview(memory)[: 100 * PAGE], lambda page: page + 1000)")
         wait_for_counts(process, merged=PAGES - 100, unmerged=100)
         cells = pages(process)["rows"][0]["cells"]
         expect(cells[0] == "unmerged" and cells[-1] == "merged", cells)

@@ -12,7 +12,7 @@ def merged(pages):
 
 def case_shows_processes_in_any_size():
     scan()
-    with holder(1000) as process, terminal("top", "--interval", "0.5") as top:
+    with holder(1000) as process, terminal("top", "--interval", "2") as top:
         merged(900)
         top.wait_for("rksm: scans and merges")
         top.wait_for(f"{process.pid} python3")
@@ -32,7 +32,8 @@ def case_shows_processes_in_any_size():
 
 def case_goes_on_when_rksm_goes_and_comes():
     scan()
-    with holder(1000), terminal("top", "--interval", "0.3") as top:
+    # What has happened is said for five looks.
+    with holder(1000), terminal("top", "--interval", "2") as top:
         merged(900)
         top.wait_for("rksm: scans and merges")
         with unloaded():
@@ -48,7 +49,7 @@ def case_enrols_and_releases():
     if not (RKSM / "enrol").exists():
         raise Skipped("this rksm has no file enrol")
     scan()
-    with holder(1000, "equal", "unasked") as process, terminal("top", "--interval", "0.5") as top:
+    with holder(1000, "equal", "unasked") as process, terminal("top", "--interval", "2") as top:
         top.wait_for("rksm: scans and merges")
         top.press(f"a/{process.pid}\r")
         top.wait_for(f"{process.pid} python3")

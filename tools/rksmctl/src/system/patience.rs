@@ -15,8 +15,8 @@ use std::{
     time::Duration,
 };
 
-/// How long one file may take.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long one file may take: more than a busy machine makes a reader wait for a CPU.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Remembers which files have not answered yet, so that nobody asks a second time meanwhile.
 #[derive(Clone, Debug, Default)]
