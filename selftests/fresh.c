@@ -418,13 +418,13 @@ FRESH_TEST(several_scanners)
 }
 
 /* Free memory in pages, while nothing else goes on: the most of several looks. */
-static long free_pages(void)
+static long most_free_pages(void)
 {
 	long most = 0;
 	int i;
 
 	for (i = 0; i < 20; i++) {
-		long now = meminfo_kb("MemFree:") * 1024 / (long)pagesize;
+		long now = free_pages();
 
 		most = now > most ? now : most;
 		usleep(20000);
@@ -451,9 +451,9 @@ static long held(struct __test_metadata *_metadata)
 		while (knob("pages_shared") < (i + 1) * N)
 			usleep(500);
 		ASSERT_TRUE(scanner_stop());
-		most = free_pages();
+		most = most_free_pages();
 		ASSERT_EQ(0, knob_set("fresh_frames", 0));
-		most = free_pages() - most;
+		most = most_free_pages() - most;
 		least = most < least ? most : least;
 		ASSERT_EQ(0, knob_set("fresh_frames", 1));
 	}

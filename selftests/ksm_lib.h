@@ -152,6 +152,8 @@ void vma_flags(const char *map, char *flags, size_t size);
 
 /* A counter of /proc/vmstat; -1: no such line. */
 long vm_event(const char *name);
+/* Free ones, with those that are kept for a CPU, which MemFree does not count. */
+long free_pages(void);
 
 /* /proc/PID files; -1: no such line. */
 long ksm_stat(pid_t pid, const char *key);

@@ -272,6 +272,20 @@ long vm_event(const char *name)
 	return found;
 }
 
+long free_pages(void)
+{
+	FILE *f = fopen("/proc/zoneinfo", "r");
+	char line[256];
+	long value, sum = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, " nr_free_pages %ld", &value) == 1 || sscanf(line, " count: %ld", &value) == 1)
+			sum += value;
+	if (f)
+		fclose(f);
+	return sum;
+}
+
 long ksm_stat(pid_t pid, const char *key)
 {
 	return line_value(pid, "ksm_stat", key);
