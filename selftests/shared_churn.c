@@ -17,9 +17,7 @@ FIXTURE(churn) {
 
 FIXTURE_SETUP(churn)
 {
-	if (access(SHARED_DEBUGFS, F_OK))
-		SKIP(return, "this kernel merges no pages of files");
-	ASSERT_TRUE(shared_becomes(0, 0));
+	NEED_MERGING();
 	swap_off();	/* from a test that was killed */
 	reset_zram();
 	ASSERT_TRUE(enter_swap_group());

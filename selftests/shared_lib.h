@@ -74,6 +74,24 @@ static inline bool shared_becomes(long pages, long slots)
 	return false;
 }
 
+/* For tests: the kernel can do it, and nothing is left of an earlier one. */
+#define NEED_MERGING() do {						\
+	if (access(SHARED_DEBUGFS, F_OK))				\
+		SKIP(return, "this kernel merges no pages of files");	\
+	ASSERT_TRUE(shared_becomes(0, 0));				\
+} while (0)
+
+/*
+ * So many turns, of which rounds() says how many percent, and then until there has been enough
+ * to see: others may not have had their turn yet; but they may never have.
+ */
+static inline bool goes_on(long turn, int turns, bool enough)
+{
+	long most = rounds(turns);
+
+	return turn <= most || (turn <= 100 * most && !enough);
+}
+
 /* All slots of all files, compared with the records: by a kernel with DEBUG_VM. */
 static inline bool shared_adds_up(void)
 {

@@ -16,9 +16,7 @@ FIXTURE(full) {
 
 FIXTURE_SETUP(full)
 {
-	if (access(SHARED_DEBUGFS, F_OK))
-		SKIP(return, "this kernel merges no pages of files");
-	ASSERT_TRUE(shared_becomes(0, 0));
+	NEED_MERGING();
 	ASSERT_TRUE(cgroups_mount() && cgroup_make(GROUP));
 }
 

@@ -120,9 +120,7 @@ FIXTURE(storm) {
 
 FIXTURE_SETUP(storm)
 {
-	if (access(SHARED_DEBUGFS, F_OK))
-		SKIP(return, "this kernel merges no pages of files");
-	ASSERT_TRUE(shared_becomes(0, 0));
+	NEED_MERGING();
 }
 
 FIXTURE_TEARDOWN(storm)

@@ -26,14 +26,6 @@ static void fill_race(char *page, size_t i)
 	memset(page + pagesize - 8, 0, 8);
 }
 
-/* Another turn?  The merger may not have had one yet; but it may never have. */
-static bool goes_on(struct race *r, long turn, int turns)
-{
-	long most = rounds(turns);
-
-	return turn <= most || (turn <= 100 * most && r->merged < 10);
-}
-
 static void *merger(void *arg)
 {
 	struct race *r = arg;
@@ -124,7 +116,7 @@ static void *owner(void *arg)
 	struct owner *o = arg;
 	long turn;
 
-	for (turn = 1; goes_on(o->race, turn, 20000) && !o->wrong; turn++) {
+	for (turn = 1; goes_on(turn, 20000, o->race->merged >= 10) && !o->wrong; turn++) {
 		if (!change(o))
 			o->wrong++;
 		if (rand_r(&o->seed) % 8 == 0)
@@ -202,7 +194,7 @@ SHARED_TEST(written_while_unmapped)
 	}
 	word = *(uint64_t *)maps[0];
 	ASSERT_EQ(0, pthread_create(&thread, NULL, merger, &r));
-	for (turn = 1; goes_on(&r, turn, 1000); turn++) {
+	for (turn = 1; goes_on(turn, 1000, r.merged >= 10); turn++) {
 		uint64_t other = word + turn, have;
 
 		for (k = 0; k < MAPS; k++)
@@ -248,7 +240,7 @@ SHARED_TEST(two_processes_one_file)
 	map = map_file(p.fd[0], N, MAP_SHARED);
 	ASSERT_NE(NULL, map);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, merger, &r));
-	for (value = 1; goes_on(&r, value, 3000); value++) {
+	for (value = 1; goes_on(value, 3000, r.merged >= 10); value++) {
 		size_t at = value % N * pagesize;
 
 		/* The other file gets the same, so that it can merge. */

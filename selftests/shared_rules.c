@@ -174,9 +174,7 @@ FIXTURE(file_system) {
 
 FIXTURE_SETUP(file_system)
 {
-	if (access(SHARED_DEBUGFS, F_OK))
-		SKIP(return, "this kernel merges no pages of files");
-	ASSERT_TRUE(shared_becomes(0, 0));
+	NEED_MERGING();
 }
 
 FIXTURE_TEARDOWN(file_system)

@@ -65,12 +65,10 @@ static inline bool storm_add(struct storm *s, int (*work)(struct storm *s))
 	return pid > 0;
 }
 
-/* Has the first one another turn?  The others may not have had theirs; but they may never have. */
+/* Has the first one another turn? */
 static inline bool storm_goes_on(struct storm *s, long turn, int turns)
 {
-	long most = rounds(turns);
-
-	return turn <= most || (turn <= 100 * most && !s->wrong && (s->merged < 10 || s->looks < 10));
+	return goes_on(turn, turns, s->wrong || (s->merged >= 10 && s->looks >= 10));
 }
 
 /* The first one has come to its end, and then all the others. */

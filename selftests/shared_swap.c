@@ -16,9 +16,7 @@ FIXTURE(out) {
 
 FIXTURE_SETUP(out)
 {
-	if (access(SHARED_DEBUGFS, F_OK))
-		SKIP(return, "this kernel merges no pages of files");
-	ASSERT_TRUE(shared_becomes(0, 0));
+	NEED_MERGING();
 	swap_off();	/* from a test that was killed */
 	reset_zram();
 	ASSERT_TRUE(enter_swap_group());

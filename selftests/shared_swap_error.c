@@ -149,12 +149,6 @@ LOST_TEST(swapoff_with_own_page)
 	close(fd);
 }
 
-#define NEED_MERGING() do {						\
-	if (access(SHARED_DEBUGFS, F_OK))				\
-		SKIP(return, "this kernel merges no pages of files");	\
-	ASSERT_TRUE(shared_becomes(0, 0));				\
-} while (0)
-
 static void lose_pair(struct __test_metadata *_metadata, struct pair *p, struct disk *disk)
 {
 	ASSERT_TRUE(pair_make(p, NULL, N, 1));

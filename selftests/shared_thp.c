@@ -14,9 +14,7 @@ FIXTURE(huge) {
 
 FIXTURE_SETUP(huge)
 {
-	if (access(SHARED_DEBUGFS, F_OK))
-		SKIP(return, "this kernel merges no pages of files");
-	ASSERT_TRUE(shared_becomes(0, 0));
+	NEED_MERGING();
 	ASSERT_TRUE(mount_huge(self->mount));
 }
 

@@ -71,20 +71,19 @@ def scan():
 
 
 def scanners():
-    """The threads of who merges: where rksm is loaded, in-tree KSM's has nothing to do."""
+    """The states of the threads of who merges: where rksm is loaded, in-tree KSM's has nothing to do."""
     name = "rksmd" if Path("/sys/module/rksm").exists() else "ksmd"
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            pid, _, rest = stat.read_text(errors="replace").partition(" (")
-            command, _, fields = rest.rpartition(") ")
+            command, _, fields = stat.read_text(errors="replace").partition(" (")[2].rpartition(") ")
             if command.partition("/")[0] == name:
-                yield int(pid), fields.split()[0]
+                yield fields.split()[0]
 
 
 def stop():
     """Nothing is scanned any more: to write 0 does not wait for long."""
     set_knob("run", 0)
-    wait_for(lambda: all(state == "S" for _, state in scanners()))
+    wait_for(lambda: all(state == "S" for state in scanners()))
 
 
 def passes(count):
